@@ -1,0 +1,2 @@
+//! imgxfer
+fn main() {}

@@ -1,0 +1,39 @@
+//! Just enough DICOM: who an instance is, and where its pixel data stands.
+//!
+//! The scanner reads a Part 10 file (DICOM PS3.10) element by element, without recursion and without
+//! loading values that it does not need. It decides nothing about pixels and changes nothing: a file
+//! that it cannot read is still carried, as opaque bytes.
+
+mod attributes;
+mod scan;
+
+use std::io;
+
+pub use attributes::Attributes;
+pub use scan::{Identity, NotDicom, PixelData, Scan, scan};
+
+/// Random access to the bytes of an instance: a file, a buffer, or what a store holds of it.
+#[expect(clippy::len_without_is_empty, reason = "a length in a file, not a collection")]
+pub trait ReadAt {
+    /// Length in bytes.
+    fn len(&self) -> u64;
+
+    /// Fills `buf` from `offset`.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` when the bytes end before `buf` is full; any error of the medium.
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
+}
+
+impl ReadAt for [u8] {
+    fn len(&self) -> u64 {
+        crate::units::to_u64(Self::len(self))
+    }
+
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        let start = crate::units::to_usize(offset);
+        let from = start.checked_add(buf.len()).and_then(|end| self.get(start..end));
+        buf.copy_from_slice(from.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+}

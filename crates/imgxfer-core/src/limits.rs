@@ -1,0 +1,66 @@
+//! Every limit that a peer or a file can run into, with the reason for its value.
+//!
+//! Together they bound the memory of a transfer; the sum is in `ARCHITECTURE.md`.
+
+use std::time::Duration;
+
+/// Longest chunk, original bytes. A lost line wastes at most this per stream; a frame of a CT
+/// (512 x 512 x 2 bytes) fits whole.
+pub const CHUNK_BYTES_MAX: u32 = 1 << 20;
+
+/// Smallest chunk that pixel data is cut into when frames are tiny: several frames share a chunk.
+pub const CHUNK_BYTES_TARGET_MIN: u32 = 64 << 10;
+
+/// Most chunks of one instance: with chunks of 1 MiB, about 100 GB.
+pub const CHUNKS_PER_INSTANCE_MAX: u32 = 100_000;
+
+/// Most instances on one manifest page.
+pub const INSTANCES_PER_PAGE_MAX: usize = 256;
+
+/// Longest encoded manifest page: one instance of [`CHUNKS_PER_INSTANCE_MAX`] chunks fits.
+pub const PAGE_BYTES_MAX: usize = 4 << 20;
+
+/// Longest name of a file that is not DICOM, in bytes.
+pub const NAME_BYTES_MAX: usize = 255;
+
+/// Most original bytes in one record, and so what decoding one may allocate.
+pub const RECORD_RAW_BYTES_MAX: u32 = 1 << 20;
+
+/// Most chunks in one record: small header parts share one, and stay retrievable by decoding 1 MiB.
+pub const CHUNKS_PER_RECORD_MAX: usize = 256;
+
+/// Chunks below this share a record with others of their class.
+pub const SMALL_CHUNK_BYTES: u32 = 64 << 10;
+
+/// Pages that a sender may have offered and the receiver not yet committed.
+/// Bounds what both ends remember of a transfer, however long it is.
+pub const PAGES_IN_FLIGHT_MAX: usize = 64;
+
+/// Chunk entries over all pages in flight, above which the sender offers no further page (one page
+/// always may be). About 150 bytes each at the receiver.
+pub const CHUNKS_IN_FLIGHT_MAX: usize = 200_000;
+
+/// Longest control message on the wire: a page and its envelope.
+pub const MESSAGE_BYTES_MAX: usize = PAGE_BYTES_MAX + 4096;
+
+/// Instances that may be withdrawn from one transfer; beyond it the sender gives up.
+pub const WITHDRAWN_MAX: usize = 100_000;
+
+/// Times a receiver asks again for a chunk that arrived damaged before it gives up on the instance.
+pub const CHUNK_TRIES_MAX: u32 = 3;
+
+/// Without any sign of life for this long a connection is dead. Not a limit on a transfer's length.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A quiet connection is kept alive at this interval.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(8);
+
+/// A transfer in which nothing moved for this long is given up and tried again: the other end is
+/// alive but does nothing. Every message and every record that arrives starts it anew.
+pub const PROGRESS_DEADLINE: Duration = Duration::from_secs(120);
+
+/// A TLS handshake must be done by then.
+pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Rows in one answer to a query, when the asker names no limit.
+pub const QUERY_ROWS_MAX: u32 = 100_000;

@@ -1,0 +1,339 @@
+//! The manifest: what a transfer consists of, in an encoding whose bytes are always the same.
+//!
+//! A transfer's manifest is a list of **pages**. A page lists whole instances, each with the chunks
+//! it is made of, in order. The sender builds and offers pages while it is still reading later
+//! instances, so a manifest never has to be in memory as a whole.
+//!
+//! A page is named by the BLAKE3 hash of its encoding ([`PageHash`]), a manifest by the hash over its
+//! page hashes and over the instances that the sender took back ([`ManifestRoot`]). The layout is
+//! written down in `docs/wire-format.md` with test vectors; it changes only with the version in its magic.
+//!
+//! Nothing here trusts a page that came from a peer: [`Page::decode`] refuses whatever
+//! [`Page::encode`] would not have written.
+
+use crate::ids::{
+    ChunkId, InstanceHash, ManifestRoot, PageHash, SeriesUid, SopInstanceUid, StandardUid, StudyUid, UID_BYTES_MAX,
+};
+use crate::limits::{CHUNK_BYTES_MAX, CHUNKS_PER_INSTANCE_MAX, INSTANCES_PER_PAGE_MAX, NAME_BYTES_MAX, PAGE_BYTES_MAX};
+use crate::units::{to_u32, to_u64};
+use crate::wire::bytes::{Reader, Truncated};
+
+/// First bytes of every encoded page: format and version.
+pub const PAGE_MAGIC: [u8; 4] = *b"IXM1";
+
+/// Context string of the root hash (BLAKE3 key derivation mode, BLAKE3 paper section 2.3).
+const ROOT_CONTEXT: &str = "imgxfer 2026 manifest root v1";
+
+/// What a chunk holds; says which chunks are alike and so share a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum ChunkClass {
+    /// Everything before the pixel data, or what follows it.
+    Header,
+    /// Frames or rows of native pixel data, or fragments of encapsulated pixel data.
+    Pixels,
+    /// Bytes of a file that could not be read as DICOM.
+    Opaque,
+}
+
+impl ChunkClass {
+    /// Its number in every encoding.
+    #[must_use]
+    pub const fn to_byte(self) -> u8 {
+        match self {
+            Self::Header => 0,
+            Self::Pixels => 1,
+            Self::Opaque => 2,
+        }
+    }
+
+    /// The class with that number.
+    #[must_use]
+    pub const fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            0 => Some(Self::Header),
+            1 => Some(Self::Pixels),
+            2 => Some(Self::Opaque),
+            _ => None,
+        }
+    }
+}
+
+/// One chunk of an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ChunkEntry {
+    /// BLAKE3 of its original bytes.
+    pub id: ChunkId,
+    /// Original length in bytes, 1 to [`CHUNK_BYTES_MAX`].
+    pub len: u32,
+    /// What it holds.
+    pub class: ChunkClass,
+}
+
+/// One instance: who it is, the hash of the whole file, and the chunks it is made of, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceEntry {
+    /// Study Instance UID (0020,000D), or one made from the file's hash where the file has none.
+    pub study: StudyUid,
+    /// Series Instance UID (0020,000E), or one made from the file's hash.
+    pub series: SeriesUid,
+    /// SOP Instance UID (0008,0018), or one made from the file's hash.
+    pub sop_instance: SopInstanceUid,
+    /// SOP Class UID (0008,0016), where known.
+    pub sop_class: Option<StandardUid>,
+    /// Transfer Syntax UID (0002,0010), where known.
+    pub transfer_syntax: Option<StandardUid>,
+    /// Name of the file without its folder, for files that are not DICOM; empty otherwise.
+    /// A hint from the sender: it never becomes a path as it stands.
+    pub name: Vec<u8>,
+    /// Length of the whole file in bytes.
+    pub len: u64,
+    /// BLAKE3 of the whole file.
+    pub hash: InstanceHash,
+    /// Its chunks in file order; their lengths add up to `len`.
+    pub chunks: Vec<ChunkEntry>,
+}
+
+/// Why bytes are not a manifest page.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManifestError {
+    /// The page ends before it should.
+    #[error("the manifest page is cut short")]
+    Truncated,
+    /// Another format or version.
+    #[error("not a manifest page of a version this program knows")]
+    Magic,
+    /// A count or length above its limit, or zero where there must be something.
+    #[error("the manifest page gives {what} as {value}, outside what is allowed")]
+    Limit {
+        /// The quantity.
+        what: &'static str,
+        /// Its value.
+        value: u64,
+    },
+    /// A UID that is none.
+    #[error("the manifest page holds a malformed UID")]
+    Uid,
+    /// An unknown class of chunk.
+    #[error("the manifest page holds an unknown chunk class {0}")]
+    Class(u8),
+    /// Chunk lengths do not add up to the instance's length.
+    #[error("the chunks of an instance do not add up to its length")]
+    Sum,
+    /// Bytes are left over.
+    #[error("the manifest page has bytes behind its end")]
+    Trailing,
+}
+
+impl From<Truncated> for ManifestError {
+    fn from(_: Truncated) -> Self {
+        Self::Truncated
+    }
+}
+
+/// A run of instances of a manifest; the unit in which a manifest is offered.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Page {
+    /// The instances, in the sender's order.
+    pub instances: Vec<InstanceEntry>,
+}
+
+impl InstanceEntry {
+    /// Bytes this entry takes in an encoded page.
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        let uids = [
+            self.study.as_str().len(),
+            self.series.as_str().len(),
+            self.sop_instance.as_str().len(),
+            self.sop_class.as_ref().map_or(0, |u| u.as_str().len()),
+            self.transfer_syntax.as_ref().map_or(0, |u| u.as_str().len()),
+            self.name.len(),
+        ];
+        uids.iter().map(|len| 1 + len).sum::<usize>() + 8 + 32 + 4 + self.chunks.len() * 37
+    }
+
+    fn encode_into(&self, out: &mut Vec<u8>) {
+        let mut short = |bytes: &[u8]| {
+            out.push(u8::try_from(bytes.len()).unwrap_or(u8::MAX));
+            out.extend_from_slice(bytes);
+        };
+        short(self.study.as_str().as_bytes());
+        short(self.series.as_str().as_bytes());
+        short(self.sop_instance.as_str().as_bytes());
+        short(self.sop_class.as_ref().map_or(&[], |u| u.as_str().as_bytes()));
+        short(self.transfer_syntax.as_ref().map_or(&[], |u| u.as_str().as_bytes()));
+        short(&self.name[..self.name.len().min(NAME_BYTES_MAX)]);
+        out.extend_from_slice(&self.len.to_le_bytes());
+        out.extend_from_slice(self.hash.as_bytes());
+        out.extend_from_slice(&to_u32(self.chunks.len()).to_le_bytes());
+        for chunk in &self.chunks {
+            out.push(chunk.class.to_byte());
+            out.extend_from_slice(&chunk.len.to_le_bytes());
+            out.extend_from_slice(chunk.id.as_bytes());
+        }
+    }
+
+    fn decode_from(reader: &mut Reader<'_>) -> Result<Self, ManifestError> {
+        let study = StudyUid::new(required_uid(reader)?).map_err(|_| ManifestError::Uid)?;
+        let series = SeriesUid::new(required_uid(reader)?).map_err(|_| ManifestError::Uid)?;
+        let sop_instance = SopInstanceUid::new(required_uid(reader)?).map_err(|_| ManifestError::Uid)?;
+        let sop_class = optional_uid(reader)?;
+        let transfer_syntax = optional_uid(reader)?;
+        let name = reader.short()?.to_vec();
+        let len = reader.u64()?;
+        let hash = InstanceHash::from_bytes(reader.array()?);
+        let count = reader.u32()?;
+        if count > CHUNKS_PER_INSTANCE_MAX {
+            return Err(ManifestError::Limit { what: "chunks of an instance", value: u64::from(count) });
+        }
+        // Grown as bytes are really there: a count alone reserves nothing.
+        let mut chunks = Vec::new();
+        let mut sum = 0u64;
+        for _ in 0..count {
+            let class = reader.u8()?;
+            let class = ChunkClass::from_byte(class).ok_or(ManifestError::Class(class))?;
+            let len = reader.u32()?;
+            if len == 0 || len > CHUNK_BYTES_MAX {
+                return Err(ManifestError::Limit { what: "chunk length", value: u64::from(len) });
+            }
+            sum += u64::from(len);
+            chunks.push(ChunkEntry { id: ChunkId::from_bytes(reader.array()?), len, class });
+        }
+        if sum != len {
+            return Err(ManifestError::Sum);
+        }
+        Ok(Self { study, series, sop_instance, sop_class, transfer_syntax, name, len, hash, chunks })
+    }
+}
+
+/// A UID's text; padding is not canonical and so is refused.
+fn required_uid<'a>(reader: &mut Reader<'a>) -> Result<&'a str, ManifestError> {
+    let bytes = reader.short()?;
+    if bytes.len() > UID_BYTES_MAX || !bytes.last().is_some_and(u8::is_ascii_digit) {
+        return Err(ManifestError::Uid);
+    }
+    std::str::from_utf8(bytes).map_err(|_| ManifestError::Uid)
+}
+
+fn optional_uid(reader: &mut Reader<'_>) -> Result<Option<StandardUid>, ManifestError> {
+    if reader.peek() == Some(0) {
+        let _: u8 = reader.u8()?;
+        return Ok(None);
+    }
+    StandardUid::new(required_uid(reader)?).map(Some).map_err(|_| ManifestError::Uid)
+}
+
+impl Page {
+    /// The canonical encoding. [`PageBuilder`] keeps it within [`PAGE_BYTES_MAX`].
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(6 + self.instances.iter().map(InstanceEntry::encoded_len).sum::<usize>());
+        out.extend_from_slice(&PAGE_MAGIC);
+        out.extend_from_slice(&u16::try_from(self.instances.len()).unwrap_or(u16::MAX).to_le_bytes());
+        for instance in &self.instances {
+            instance.encode_into(&mut out);
+        }
+        out
+    }
+
+    /// Reads a page, refusing everything that [`Page::encode`] does not write.
+    ///
+    /// Memory is bounded by a small multiple of `bytes.len()`.
+    ///
+    /// # Errors
+    /// [`ManifestError`] says what is wrong.
+    pub fn decode(bytes: &[u8]) -> Result<Self, ManifestError> {
+        if bytes.len() > PAGE_BYTES_MAX {
+            return Err(ManifestError::Limit { what: "page length", value: to_u64(bytes.len()) });
+        }
+        let mut reader = Reader::new(bytes);
+        if reader.array::<4>()? != PAGE_MAGIC {
+            return Err(ManifestError::Magic);
+        }
+        let count = reader.u16()?;
+        if count == 0 || usize::from(count) > INSTANCES_PER_PAGE_MAX {
+            return Err(ManifestError::Limit { what: "instances of a page", value: u64::from(count) });
+        }
+        let instances = (0..count).map(|_| InstanceEntry::decode_from(&mut reader)).collect::<Result<Vec<_>, _>>()?;
+        if reader.is_empty() { Ok(Self { instances }) } else { Err(ManifestError::Trailing) }
+    }
+
+    /// Name of a page: the hash of its encoding.
+    #[must_use]
+    pub fn hash_of(encoded: &[u8]) -> PageHash {
+        PageHash::from_bytes(*blake3::hash(encoded).as_bytes())
+    }
+
+    /// Original bytes of all its instances.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.instances.iter().map(|i| i.len).sum()
+    }
+
+    /// Number of chunk entries of all its instances.
+    #[must_use]
+    pub fn chunk_count(&self) -> usize {
+        self.instances.iter().map(|i| i.chunks.len()).sum()
+    }
+}
+
+/// Cuts a stream of instances into pages.
+///
+/// A page ends where the content says so (after an instance whose hash ends in six zero bits), so
+/// that one instance more or less in a study changes one page and not all that follow; and in any
+/// case at [`INSTANCES_PER_PAGE_MAX`] instances or [`PAGE_BYTES_MAX`] bytes.
+#[derive(Debug, Default)]
+pub struct PageBuilder {
+    page: Page,
+    encoded_len: usize,
+}
+
+/// Fewest instances in a page that content may end: below it a page costs more than it saves.
+const INSTANCES_PER_PAGE_MIN: usize = 16;
+/// A page that content may end earlier than the hard limit once it has this many bytes.
+const PAGE_BYTES_TARGET: usize = 256 << 10;
+
+impl PageBuilder {
+    /// Adds an instance; returns the page that it completes, if it does.
+    ///
+    /// When the instance does not fit behind those already there, the returned page is the one
+    /// before it and the instance begins the next.
+    pub fn push(&mut self, instance: InstanceEntry) -> Option<Page> {
+        let len = instance.encoded_len();
+        let overflow = self.encoded_len + len > PAGE_BYTES_TARGET;
+        let full = if overflow && !self.page.instances.is_empty() { self.take() } else { None };
+        let ends = instance.hash.as_bytes()[31] & 0x3f == 0;
+        self.page.instances.push(instance);
+        self.encoded_len += len;
+        if full.is_some() {
+            return full;
+        }
+        let count = self.page.instances.len();
+        let complete = count >= INSTANCES_PER_PAGE_MAX || (ends && count >= INSTANCES_PER_PAGE_MIN);
+        if complete { self.take() } else { None }
+    }
+
+    /// What is left, when the last instance has been pushed.
+    pub fn take(&mut self) -> Option<Page> {
+        self.encoded_len = 0;
+        let page = std::mem::take(&mut self.page);
+        (!page.instances.is_empty()).then_some(page)
+    }
+}
+
+/// Computes the root of a manifest from its page hashes, in order, and the ordinals of the
+/// instances that were taken back, ascending.
+#[must_use]
+pub fn root(pages: &[PageHash], withdrawn: &[u64]) -> ManifestRoot {
+    let mut hasher = blake3::Hasher::new_derive_key(ROOT_CONTEXT);
+    hasher.update(&to_u64(pages.len()).to_le_bytes());
+    for page in pages {
+        hasher.update(page.as_bytes());
+    }
+    for ordinal in withdrawn {
+        hasher.update(&ordinal.to_le_bytes());
+    }
+    ManifestRoot::from_bytes(*hasher.finalize().as_bytes())
+}

@@ -1,0 +1,4 @@
+//! Reading a stored instance (being written).
+/// x
+#[derive(Debug)]
+pub struct StoredReader;

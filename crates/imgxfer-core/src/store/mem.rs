@@ -1,0 +1,7 @@
+//! In memory (being written).
+/// x
+#[derive(Debug, Default)]
+pub struct MemRecords;
+/// x
+#[derive(Debug, Default)]
+pub struct MemIndex;

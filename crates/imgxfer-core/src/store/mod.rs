@@ -1,0 +1,353 @@
+//! Where records and what is known of them are kept.
+//!
+//! Two traits: a [`RecordStore`] holds packs of records (a folder on disk, memory, later an object
+//! store); an [`Index`] knows which instances are committed, where their chunks are, and which study
+//! they belong to (SQLite, memory, later PostgreSQL). An instance exists when the index says so, and
+//! the index says so only after the records were made durable. Everything in a pack that no index row
+//! names is spool: it may serve to resume a transfer, and is collected in time.
+//!
+//! Both traits are blocking; callers run them off the network's threads.
+
+mod instance;
+mod mem;
+
+use std::fmt;
+use std::io;
+
+use bytes::Bytes;
+
+use crate::clock::UnixSeconds;
+use crate::dicom::Attributes;
+use crate::ids::{InstanceHash, ManifestRoot, PackId, PageHash, PeerId, StudyUid};
+use crate::manifest::InstanceEntry;
+use crate::wire::record::{Record, RecordHeader};
+
+pub use instance::StoredReader;
+pub use mem::{MemIndex, MemRecords};
+
+/// Why a store could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The disk is full, or above its reserve. What was acknowledged is safe.
+    #[error("the store has no space left ({free} bytes free): make room, then send again")]
+    Full {
+        /// Bytes free when it was noticed.
+        free: u64,
+    },
+    /// The medium failed at `what`.
+    #[error("the store could not {what}")]
+    Io {
+        /// The operation, for example "sync a pack".
+        what: &'static str,
+        /// Cause.
+        #[source]
+        source: io::Error,
+    },
+    /// What is stored is not what was written.
+    #[error("stored data is damaged: {what} in pack {pack:?} at offset {offset}; run `imgxfer verify --store`")]
+    Damaged {
+        /// What was found wrong.
+        what: &'static str,
+        /// The pack.
+        pack: PackId,
+        /// Offset of the record in the pack.
+        offset: u64,
+    },
+    /// A pack that is not there.
+    #[error("pack {0:?} is not in the store")]
+    NoSuchPack(PackId),
+    /// Another process has the store open.
+    #[error("another process has this store open: stop it, or name another folder")]
+    Locked,
+    /// The index failed.
+    #[error("the index could not {what}: {detail}")]
+    Index {
+        /// The operation.
+        what: &'static str,
+        /// What the database said; never a value from a row.
+        detail: String,
+    },
+    /// Written by a newer version.
+    #[error("the store has format {found}; this program knows up to {known}: use a newer imgxfer")]
+    Version {
+        /// Format found.
+        found: u32,
+        /// Newest format known.
+        known: u32,
+    },
+}
+
+/// Where a record stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RecordAt {
+    /// The pack.
+    pub pack: PackId,
+    /// Offset of the record's first byte in it.
+    pub offset: u64,
+    /// Length of the whole record in bytes.
+    pub len: u32,
+}
+
+/// Where a chunk stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ChunkAt {
+    /// The record that holds it.
+    pub record: RecordAt,
+    /// Its place in the record's chunk list.
+    pub slot: u16,
+}
+
+/// A pack as the store lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackInfo {
+    /// Its name.
+    pub id: PackId,
+    /// The peer whose transfer filled it.
+    pub owner: PeerId,
+    /// Length in bytes.
+    pub len: u64,
+    /// When it was created.
+    pub created: UnixSeconds,
+}
+
+/// Holds packs of records.
+///
+/// Durability: a record is durable once [`PackWriter::sync`] has returned after its `append`, and then
+/// survives loss of power. Before that it may be lost, wholly or in part, but a torn record is never
+/// read as a whole one. Records are never changed. Any number of threads may read; each pack has one writer.
+pub trait RecordStore: Send + Sync + fmt::Debug {
+    /// Starts a pack for records from `owner`.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] or [`StoreError::Io`].
+    fn create_pack(&self, owner: PeerId) -> Result<Box<dyn PackWriter>, StoreError>;
+
+    /// Reads a record and compares its check.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] when it is not whole, [`StoreError::NoSuchPack`], [`StoreError::Io`].
+    fn read(&self, at: RecordAt) -> Result<Record, StoreError>;
+
+    /// All packs, in no order, also those of transfers that did not finish.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    fn packs(&self) -> Result<Vec<PackInfo>, StoreError>;
+
+    /// Visits the records of a pack in order, up to the first that is not whole (a torn tail is no
+    /// error), reading headers and, with `check`, payloads too. Returns the length of the whole part.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchPack`], [`StoreError::Io`]; with `check`, [`StoreError::Damaged`] when a
+    /// whole-looking record that is not the last fails its check.
+    fn scan(
+        &self,
+        pack: PackId,
+        check: bool,
+        visit: &mut dyn FnMut(RecordAt, &RecordHeader),
+    ) -> Result<u64, StoreError>;
+
+    /// Removes a pack. Removing one that is not there is no error.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    fn delete(&self, pack: PackId) -> Result<(), StoreError>;
+
+    /// Bytes that may still be written, less the reserve that is kept back; `None` when unknown.
+    fn space_left(&self) -> Option<u64>;
+}
+
+/// Appends records to one pack.
+pub trait PackWriter: Send + fmt::Debug {
+    /// The pack's name.
+    fn id(&self) -> PackId;
+
+    /// Appends a record; it can be read at once, and is durable after the next [`PackWriter::sync`].
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] or [`StoreError::Io`]. The pack takes no more records then.
+    fn append(&mut self, record: &Record) -> Result<RecordAt, StoreError>;
+
+    /// Makes all appended records durable, and the pack's name with them.
+    ///
+    /// # Errors
+    /// [`StoreError`]. What had not been synced before must then be taken as lost and fetched again:
+    /// syncing again proves nothing (a failed write-back may be forgotten by the kernel).
+    fn sync(&mut self) -> Result<(), StoreError>;
+
+    /// Length of the pack in bytes.
+    fn len(&self) -> u64;
+
+    /// Whether it holds no record.
+    fn is_empty(&self) -> bool;
+}
+
+/// An instance and where its chunks are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredInstance {
+    /// The peer that sent it.
+    pub owner: PeerId,
+    /// Its manifest entry.
+    pub entry: InstanceEntry,
+    /// Where each chunk of the entry stands, in the same order.
+    pub chunks: Vec<ChunkAt>,
+    /// What people search for.
+    pub attributes: Attributes,
+}
+
+/// What one call to [`Index::commit`] makes visible.
+#[derive(Debug, Clone, Default)]
+pub struct CommitBatch {
+    /// Instances whose records are durable.
+    pub instances: Vec<StoredInstance>,
+    /// Manifest pages all of whose instances are committed (in this batch or before): hash, owner and encoding.
+    pub pages: Vec<(PageHash, PeerId, Bytes)>,
+    /// Wall clock, for people.
+    pub at: UnixSeconds,
+}
+
+/// Whose instances a question is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Scope {
+    /// Everything in the store.
+    All,
+    /// What these peers sent.
+    Owners(Vec<PeerId>),
+}
+
+impl Scope {
+    /// Whether something sent by `owner` is within it.
+    #[must_use]
+    pub fn admits(&self, owner: &PeerId) -> bool {
+        match self {
+            Self::All => true,
+            Self::Owners(owners) => owners.contains(owner),
+        }
+    }
+}
+
+/// A question about studies. Empty fields do not narrow it.
+#[derive(Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StudyQuery {
+    /// Exactly this study.
+    pub study: Option<StudyUid>,
+    /// Patient ID, exactly.
+    pub patient_id: Option<String>,
+    /// Accession number, exactly.
+    pub accession_number: Option<String>,
+    /// Modality of any series, exactly (`CT`).
+    pub modality: Option<String>,
+    /// First study date, `YYYYMMDD`, inclusive.
+    pub date_from: Option<String>,
+    /// Last study date, `YYYYMMDD`, inclusive.
+    pub date_to: Option<String>,
+    /// Most rows to return.
+    pub limit: Option<u32>,
+}
+
+impl fmt::Debug for StudyQuery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StudyQuery").field("limit", &self.limit).finish_non_exhaustive()
+    }
+}
+
+/// One study of one owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StudyRow {
+    /// Study Instance UID.
+    pub study: StudyUid,
+    /// The peer that sent it.
+    pub owner: PeerId,
+    /// Attributes of the instance that came first.
+    pub attributes: Attributes,
+    /// Modalities of its series, sorted, joined by `\` as in DICOM.
+    pub modalities: String,
+    /// Number of series.
+    pub series: u64,
+    /// Number of instances (of contents: two with one SOP Instance UID count twice).
+    pub instances: u64,
+    /// SOP Instance UIDs that occur with more than one content.
+    pub conflicts: u64,
+    /// Original bytes.
+    pub bytes: u64,
+    /// Version: how often a manifest for it was completed. 0 while the first is arriving.
+    pub version: u64,
+    /// Whether a transfer for it has begun that is not complete.
+    pub arriving: bool,
+    /// Root of the manifest of the newest version.
+    pub root: Option<ManifestRoot>,
+    /// When it last changed.
+    pub updated: UnixSeconds,
+}
+
+/// Knows which instances are committed.
+///
+/// Atomicity: each call is one transaction. Durability: what `commit` and `publish` wrote survives
+/// loss of power once they have returned. Readers see all of a transaction or none of it.
+pub trait Index: Send + Sync + fmt::Debug {
+    /// Records instances and pages. An instance that is there already (same owner, same SOP Instance
+    /// UID, same hash) stays as it is. One with the same SOP Instance UID and another hash is kept beside it.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing is recorded then.
+    fn commit(&self, batch: &CommitBatch) -> Result<(), StoreError>;
+
+    /// Notes that a manifest for `studies` of `owner` has begun to arrive.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn begin(&self, owner: PeerId, studies: &[StudyUid], at: UnixSeconds) -> Result<(), StoreError>;
+
+    /// Publishes a version of each of `studies` of `owner`: the manifest `root` is committed in whole.
+    /// Publishing the same root again changes nothing. Returns the version of each.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn publish(
+        &self,
+        owner: PeerId,
+        studies: &[StudyUid],
+        root: ManifestRoot,
+        at: UnixSeconds,
+    ) -> Result<Vec<u64>, StoreError>;
+
+    /// Up to `limit` instances of a study within `scope`, ordered by series, SOP Instance UID and hash:
+    /// the first ones, or those behind `after`. Callers page through, so that a study of any size fits.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn instances(
+        &self,
+        scope: &Scope,
+        study: &StudyUid,
+        after: Option<&StoredInstance>,
+        limit: usize,
+    ) -> Result<Vec<StoredInstance>, StoreError>;
+
+    /// Which of these contents of a study are committed within `scope`: one answer for each hash.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn has(&self, scope: &Scope, study: &StudyUid, hashes: &[InstanceHash]) -> Result<Vec<bool>, StoreError>;
+
+    /// A committed manifest page of `owner`, encoded.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn page(&self, owner: PeerId, page: &PageHash) -> Result<Option<Bytes>, StoreError>;
+
+    /// Studies within `scope` that match, newest study date first, then by UID.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn studies(&self, scope: &Scope, query: &StudyQuery) -> Result<Vec<StudyRow>, StoreError>;
+
+    /// Packs that committed instances stand in.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn packs_in_use(&self) -> Result<std::collections::HashSet<PackId>, StoreError>;
+}

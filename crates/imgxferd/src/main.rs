@@ -1,0 +1,2 @@
+//! imgxferd
+fn main() {}
