@@ -6,6 +6,7 @@ pub mod dicom;
 pub mod ids;
 pub mod limits;
 pub mod manifest;
+pub mod proto;
 pub mod store;
 pub mod units;
 pub mod wire;

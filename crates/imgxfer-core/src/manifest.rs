@@ -11,6 +11,8 @@
 //! Nothing here trusts a page that came from a peer: [`Page::decode`] refuses whatever
 //! [`Page::encode`] would not have written.
 
+use std::collections::BTreeSet;
+
 use crate::ids::{
     ChunkId, InstanceHash, ManifestRoot, PageHash, SeriesUid, SopInstanceUid, StandardUid, StudyUid, UID_BYTES_MAX,
 };
@@ -323,17 +325,27 @@ impl PageBuilder {
     }
 }
 
-/// Computes the root of a manifest from its page hashes, in order, and the ordinals of the
-/// instances that were taken back, ascending.
+/// An instance of a transfer, by page and place on it, both counted from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InstanceAt {
+    /// Number of the page.
+    pub page: u32,
+    /// Place on the page.
+    pub place: u32,
+}
+
+/// Computes the root of a manifest from its page hashes, in order, and the instances that were
+/// taken back.
 #[must_use]
-pub fn root(pages: &[PageHash], withdrawn: &[u64]) -> ManifestRoot {
+pub fn root(pages: &[PageHash], withdrawn: &BTreeSet<InstanceAt>) -> ManifestRoot {
     let mut hasher = blake3::Hasher::new_derive_key(ROOT_CONTEXT);
     hasher.update(&to_u64(pages.len()).to_le_bytes());
     for page in pages {
         hasher.update(page.as_bytes());
     }
-    for ordinal in withdrawn {
-        hasher.update(&ordinal.to_le_bytes());
+    for at in withdrawn {
+        hasher.update(&at.page.to_le_bytes());
+        hasher.update(&at.place.to_le_bytes());
     }
     ManifestRoot::from_bytes(*hasher.finalize().as_bytes())
 }

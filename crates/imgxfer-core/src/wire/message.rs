@@ -1,1 +1,471 @@
-//! Control messages.
+//! Control messages: protobuf, by derive. `docs/imgxfer.proto` is the published contract.
+//!
+//! A control stream carries [`Envelope`]s, each behind its length. Fields that this program does not
+//! know are ignored, so that sites a version apart can talk; an envelope without a known body is
+//! refused, since it asks for something that would not happen.
+//!
+//! What a message says is a claim. [`crate::proto`] checks it.
+
+use std::fmt;
+
+use prost::Message as _;
+
+/// A control message.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Envelope {
+    /// What it says.
+    #[prost(oneof = "Body", tags = "1, 2, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25, 26, 27, 30, 31, 40")]
+    pub body: Option<Body>,
+}
+
+/// The kinds of control message.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum Body {
+    /// Receiver, opening: send me this.
+    #[prost(message, tag = "1")]
+    Pull(Pull),
+    /// Either, opening: which studies are there?
+    #[prost(message, tag = "2")]
+    Query(Query),
+    /// Sender: a transfer begins. Opens a push; answers a pull.
+    #[prost(message, tag = "10")]
+    Start(Start),
+    /// Sender: do you have this page?
+    #[prost(message, tag = "11")]
+    PageRef(PageRef),
+    /// Sender: a page of the manifest.
+    #[prost(message, tag = "12")]
+    Page(PageBody),
+    /// Sender: an instance is taken back.
+    #[prost(message, tag = "13")]
+    Withdraw(Withdraw),
+    /// Sender: that was all.
+    #[prost(message, tag = "14")]
+    End(End),
+    /// Receiver: go ahead.
+    #[prost(message, tag = "20")]
+    Accept(Accept),
+    /// Receiver: whether it has the page that was asked about.
+    #[prost(message, tag = "21")]
+    PageKnown(PageKnown),
+    /// Receiver: the chunks of a page that it lacks.
+    #[prost(message, tag = "22")]
+    Need(Need),
+    /// Receiver: chunks that arrived damaged, to be sent again without compression.
+    #[prost(message, tag = "23")]
+    Again(Need),
+    /// Receiver: what has arrived and been verified so far.
+    #[prost(message, tag = "24")]
+    Received(Received),
+    /// Receiver: instances that are durable.
+    #[prost(message, tag = "25")]
+    Committed(Committed),
+    /// Receiver: an instance that it cannot take.
+    #[prost(message, tag = "26")]
+    Failed(Failed),
+    /// Receiver: the signed end of a transfer.
+    #[prost(message, tag = "27")]
+    Receipt(ReceiptBody),
+    /// Answer to a query: a study.
+    #[prost(message, tag = "30")]
+    Study(Study),
+    /// Answer to a query: that was all.
+    #[prost(message, tag = "31")]
+    QueryEnd(QueryEnd),
+    /// Either: no. Nothing more follows on this stream.
+    #[prost(message, tag = "40")]
+    Refused(Refused),
+}
+
+/// Asks the other side to send studies.
+#[derive(Clone, PartialEq, prost::Message)]
+#[prost(skip_debug)]
+pub struct Pull {
+    /// Study Instance UID, or empty.
+    #[prost(string, tag = "1")]
+    pub study: String,
+    /// Accession number, or empty.
+    #[prost(string, tag = "2")]
+    pub accession_number: String,
+    /// Patient ID, or empty.
+    #[prost(string, tag = "3")]
+    pub patient_id: String,
+    /// 0 routine, 1 STAT, 2 background.
+    #[prost(uint32, tag = "4")]
+    pub priority: u32,
+    /// The same as in [`Accept`], said ahead.
+    #[prost(uint32, repeated, tag = "5")]
+    pub codecs: Vec<u32>,
+}
+
+/// Asks which studies match. Empty fields do not narrow it.
+#[derive(Clone, PartialEq, prost::Message)]
+#[prost(skip_debug)]
+pub struct Query {
+    /// Study Instance UID.
+    #[prost(string, tag = "1")]
+    pub study: String,
+    /// Patient ID.
+    #[prost(string, tag = "2")]
+    pub patient_id: String,
+    /// Accession number.
+    #[prost(string, tag = "3")]
+    pub accession_number: String,
+    /// Modality.
+    #[prost(string, tag = "4")]
+    pub modality: String,
+    /// First study date, `YYYYMMDD`.
+    #[prost(string, tag = "5")]
+    pub date_from: String,
+    /// Last study date, `YYYYMMDD`.
+    #[prost(string, tag = "6")]
+    pub date_to: String,
+    /// Most rows wanted; 0 for the answerer's limit.
+    #[prost(uint32, tag = "7")]
+    pub limit: u32,
+}
+
+/// Begins a transfer.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Start {
+    /// 16 random bytes; head every data stream of this transfer.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub transfer: bytes::Bytes,
+    /// 0 routine, 1 STAT, 2 background.
+    #[prost(uint32, tag = "2")]
+    pub priority: u32,
+    /// How many instances are expected; for progress.
+    #[prost(uint64, tag = "3")]
+    pub instances: u64,
+    /// How many original bytes are expected; for progress.
+    #[prost(uint64, tag = "4")]
+    pub bytes: u64,
+}
+
+/// Names a page by its hash.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct PageRef {
+    /// Number of the page in the transfer, from 0.
+    #[prost(uint32, tag = "1")]
+    pub index: u32,
+    /// BLAKE3 of the encoded page.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub hash: bytes::Bytes,
+}
+
+/// A page.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct PageBody {
+    /// Number of the page in the transfer, from 0.
+    #[prost(uint32, tag = "1")]
+    pub index: u32,
+    /// Length of the encoded page.
+    #[prost(uint32, tag = "2")]
+    pub raw_len: u32,
+    /// The encoded page as one zstd frame.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub zstd: bytes::Bytes,
+}
+
+/// Takes an instance back.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Withdraw {
+    /// Number of its page.
+    #[prost(uint32, tag = "1")]
+    pub page: u32,
+    /// Its place on the page, from 0.
+    #[prost(uint32, tag = "2")]
+    pub place: u32,
+}
+
+/// Ends a transfer. Said again when an instance is withdrawn after it.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct End {
+    /// Number of pages.
+    #[prost(uint32, tag = "1")]
+    pub pages: u32,
+    /// Root of the manifest.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub root: bytes::Bytes,
+    /// Whether the sender holds this to be whole studies: it left nothing out for an error of its own.
+    #[prost(bool, tag = "3")]
+    pub complete: bool,
+}
+
+/// Accepts a transfer.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Accept {
+    /// Codecs that the receiver decodes.
+    #[prost(uint32, repeated, tag = "1")]
+    pub codecs: Vec<u32>,
+}
+
+/// Answers [`PageRef`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct PageKnown {
+    /// Number of the page.
+    #[prost(uint32, tag = "1")]
+    pub index: u32,
+    /// Whether the receiver has it, so that it need not be sent.
+    #[prost(bool, tag = "2")]
+    pub known: bool,
+}
+
+/// Chunks of one page.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Need {
+    /// Number of the page.
+    #[prost(uint32, tag = "1")]
+    pub index: u32,
+    /// One bit per chunk entry of the page, lowest bit first; missing bytes are zero.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub bitmap: bytes::Bytes,
+}
+
+/// How far a receiver is.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Received {
+    /// Chunks verified since the start.
+    #[prost(uint64, tag = "1")]
+    pub chunks: u64,
+    /// Their original bytes.
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+}
+
+/// Instances that would survive loss of power.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Committed {
+    /// Threes: page, place of the first instance on it, number of instances.
+    #[prost(uint32, repeated, tag = "1")]
+    pub runs: Vec<u32>,
+}
+
+/// An instance that is not taken.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Failed {
+    /// Number of its page.
+    #[prost(uint32, tag = "1")]
+    pub page: u32,
+    /// Its place on the page, from 0.
+    #[prost(uint32, tag = "2")]
+    pub place: u32,
+    /// Why: see [`FailCode`].
+    #[prost(uint32, tag = "3")]
+    pub code: u32,
+}
+
+/// Why a receiver does not take an instance. Numbers are for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FailCode {
+    /// Its chunks kept arriving damaged, or did not make up the file that the manifest names.
+    Integrity,
+    /// The file says it is another instance than the manifest says.
+    Identity,
+    /// Some reason that this program does not know.
+    Other,
+}
+
+impl FailCode {
+    /// Its number on the wire.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::Other => 0,
+            Self::Integrity => 1,
+            Self::Identity => 2,
+        }
+    }
+
+    /// The code with that number.
+    #[must_use]
+    pub const fn from_number(number: u32) -> Self {
+        match number {
+            1 => Self::Integrity,
+            2 => Self::Identity,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// A receipt as it travels; [`crate::receipt::Receipt`] is what it says.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ReceiptBody {
+    /// The signed text.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub text: bytes::Bytes,
+    /// TLS signature scheme (RFC 8446 section 4.2.3).
+    #[prost(uint32, tag = "2")]
+    pub scheme: u32,
+    /// The signer's certificate, DER.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub certificate: bytes::Bytes,
+    /// The signature.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub signature: bytes::Bytes,
+}
+
+/// A study in an answer.
+#[derive(Clone, PartialEq, prost::Message)]
+#[prost(skip_debug)]
+pub struct Study {
+    /// Study Instance UID.
+    #[prost(string, tag = "1")]
+    pub study: String,
+    /// Peer that sent it.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub owner: bytes::Bytes,
+    /// Patient ID.
+    #[prost(string, tag = "3")]
+    pub patient_id: String,
+    /// Patient's name.
+    #[prost(string, tag = "4")]
+    pub patient_name: String,
+    /// Accession number.
+    #[prost(string, tag = "5")]
+    pub accession_number: String,
+    /// Study date.
+    #[prost(string, tag = "6")]
+    pub study_date: String,
+    /// Study time.
+    #[prost(string, tag = "7")]
+    pub study_time: String,
+    /// Study description.
+    #[prost(string, tag = "8")]
+    pub study_description: String,
+    /// Modalities, joined by a backslash.
+    #[prost(string, tag = "9")]
+    pub modalities: String,
+    /// Number of series.
+    #[prost(uint64, tag = "10")]
+    pub series: u64,
+    /// Number of instances.
+    #[prost(uint64, tag = "11")]
+    pub instances: u64,
+    /// SOP Instance UIDs with more than one content.
+    #[prost(uint64, tag = "12")]
+    pub conflicts: u64,
+    /// Original bytes.
+    #[prost(uint64, tag = "13")]
+    pub bytes: u64,
+    /// Version.
+    #[prost(uint64, tag = "14")]
+    pub version: u64,
+    /// Whether more is arriving.
+    #[prost(bool, tag = "15")]
+    pub arriving: bool,
+    /// Root of the newest version's manifest, or empty.
+    #[prost(bytes = "bytes", tag = "16")]
+    pub root: bytes::Bytes,
+    /// Seconds since 1970.
+    #[prost(int64, tag = "17")]
+    pub updated: i64,
+}
+
+/// Ends the answer to a query.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct QueryEnd {
+    /// Whether the answer was cut at a limit.
+    #[prost(bool, tag = "1")]
+    pub more: bool,
+}
+
+/// A refusal.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Refused {
+    /// Why: see [`RefuseCode`].
+    #[prost(uint32, tag = "1")]
+    pub code: u32,
+    /// What to do about it, in words; holds no patient data.
+    #[prost(string, tag = "2")]
+    pub remedy: String,
+}
+
+/// Why something was refused. Numbers are for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RefuseCode {
+    /// The peer has no right to this.
+    NotAllowed,
+    /// Nothing matches, or nothing that the peer may see.
+    NotFound,
+    /// No space left at the receiver.
+    NoSpace,
+    /// Too much at once: try again later.
+    Busy,
+    /// The site is shutting down: try again later.
+    ShuttingDown,
+    /// A message broke the protocol or a limit.
+    Protocol,
+    /// The site failed in itself.
+    Internal,
+    /// Some reason that this program does not know.
+    Other,
+}
+
+impl RefuseCode {
+    const ALL: [(Self, u32); 8] = [
+        (Self::Other, 0),
+        (Self::NotAllowed, 1),
+        (Self::NotFound, 2),
+        (Self::NoSpace, 3),
+        (Self::Busy, 4),
+        (Self::ShuttingDown, 5),
+        (Self::Protocol, 6),
+        (Self::Internal, 7),
+    ];
+
+    /// Its number on the wire.
+    #[must_use]
+    pub fn number(self) -> u32 {
+        Self::ALL.iter().find(|(code, _)| *code == self).map_or(0, |(_, n)| *n)
+    }
+
+    /// The code with that number.
+    #[must_use]
+    pub fn from_number(number: u32) -> Self {
+        Self::ALL.iter().find(|(_, n)| *n == number).map_or(Self::Other, |(code, _)| *code)
+    }
+}
+
+macro_rules! opaque_debug {
+    ($($name:ident),*) => {$(
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(concat!(stringify!($name), "(..)"))
+            }
+        }
+    )*};
+}
+// These hold patient data.
+opaque_debug!(Pull, Query, Study);
+
+/// Why bytes are not a control message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MessageError {
+    /// Not protobuf of this schema.
+    #[error("a control message could not be read")]
+    Malformed,
+    /// Well-formed, but of no kind that this program knows.
+    #[error("a control message of unknown kind arrived; the other site may be newer")]
+    Unknown,
+}
+
+impl Body {
+    /// The message as it travels.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        Envelope { body: Some(self) }.encode_to_vec()
+    }
+
+    /// Reads a message. Memory is bounded by a small multiple of `bytes.len()`.
+    ///
+    /// # Errors
+    /// [`MessageError`].
+    pub fn from_bytes(bytes: bytes::Bytes) -> Result<Self, MessageError> {
+        let envelope = Envelope::decode(bytes).map_err(|_| MessageError::Malformed)?;
+        envelope.body.ok_or(MessageError::Unknown)
+    }
+}

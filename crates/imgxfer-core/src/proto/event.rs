@@ -1,0 +1,49 @@
+//! What the state machines report: failures of single instances, and breaches of the protocol.
+
+use crate::manifest::ManifestError;
+use crate::wire::message::{FailCode, MessageError, RefuseCode};
+
+/// Why one instance of a transfer did not arrive; the others go on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InstanceFailure {
+    /// The file changed between being hashed and being sent.
+    #[error("the file changed while it was being sent: send it again when it is complete")]
+    Changed,
+    /// The file could no longer be read.
+    #[error("the file could not be read: {0}")]
+    Unreadable(String),
+    /// The receiver could not verify it.
+    #[error("the receiver could not verify it ({})", match .0 {
+        FailCode::Integrity => "its bytes did not arrive as they were sent: look for faulty memory or a faulty disk at either end",
+        FailCode::Identity => "the file names another instance than the manifest: it may have changed while it was sent",
+        FailCode::Other => "the other site gave a reason that this version does not know",
+    })]
+    Refused(FailCode),
+}
+
+/// The peer broke the protocol, or ended the transfer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProtocolError {
+    /// A message that makes no sense at this point.
+    #[error("the other site sent {0}, which makes no sense at this point")]
+    Unexpected(&'static str),
+    /// A field outside its limits or pointing nowhere.
+    #[error("the other site sent {0} with a value outside what is allowed")]
+    Invalid(&'static str),
+    /// A page that is none.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// A message that is none.
+    #[error(transparent)]
+    Message(#[from] MessageError),
+    /// The peer said no.
+    #[error("the other site refused: {remedy}")]
+    Refused {
+        /// Why.
+        code: RefuseCode,
+        /// The peer's words, printable and bounded.
+        remedy: String,
+    },
+}

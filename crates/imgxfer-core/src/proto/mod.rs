@@ -1,0 +1,32 @@
+//! The protocol as two state machines, [`Sender`] and [`Receiver`], without sockets, clock or threads.
+//!
+//! A caller feeds messages and finished work in (`handle_*`) and carries out what comes out
+//! (`poll_output`). The engine does so over QUIC and a disk; tests do it in memory, cut at every message.
+//!
+//! A transfer, sender on the left:
+//!
+//! ```text
+//! Start              -->                 who I am about to be, how much is expected
+//!                    <--  Accept         codecs that I decode
+//! PageRef            -->                 do you have the page with this hash? (while answers are yes)
+//!                    <--  PageKnown
+//! Page               -->                 instances and their chunks
+//!                    <--  Need           the chunks that I lack: resume and dedupe are this answer
+//! records on data streams  -->
+//!                    <--  Received       verified so far
+//!                    <--  Committed      instances that would survive loss of power
+//! End                -->                 root of the manifest
+//!                    <--  Receipt        signed: these are all committed
+//! ```
+//!
+//! Pages overlap: later ones are offered while chunks of earlier ones travel.
+
+mod bitmap;
+mod event;
+mod receiver;
+mod sender;
+
+pub use bitmap::Bitmap;
+pub use event::{InstanceFailure, ProtocolError};
+pub use receiver::{Lookup, Receiver, ReceiverOutput, VerifyJob};
+pub use sender::{Sender, SenderOutput};

@@ -1,0 +1,367 @@
+//! The sending side of one transfer.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::bitmap::Bitmap;
+use super::event::{InstanceFailure, ProtocolError};
+use crate::codec::CodecId;
+use crate::ids::{PageHash, TransferId};
+use crate::limits::{CHUNKS_IN_FLIGHT_MAX, PAGES_IN_FLIGHT_MAX, WITHDRAWN_MAX};
+use crate::manifest::{self, InstanceAt, Page};
+use crate::units::{to_u32, to_usize};
+use crate::wire::message::{
+    Accept, Body, Committed, End, FailCode, Failed, Need, PageBody, PageKnown, PageRef, ReceiptBody, RefuseCode,
+    Refused, Start, Withdraw,
+};
+
+/// What the caller is to do. See [`Sender::poll_output`].
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum SenderOutput {
+    /// Send a control message.
+    Send(Body),
+    /// The receiver takes these codecs; use no other. Comes before the first `Chunks`.
+    Accepted(Vec<CodecId>),
+    /// Send these chunks of a page on data streams, in any order. `plain` asks for no compression:
+    /// they arrived damaged before.
+    Chunks {
+        /// The page.
+        page: u32,
+        /// Positions of the chunk entries, counted through the page.
+        chunks: Bitmap,
+        /// Whether to leave compression out.
+        plain: bool,
+    },
+    /// The receiver has verified this much since the start.
+    Received {
+        /// Chunks.
+        chunks: u64,
+        /// Their original bytes.
+        bytes: u64,
+    },
+    /// Instances of a page would survive loss of power at the receiver.
+    Committed {
+        /// The page.
+        page: u32,
+        /// Their places on it.
+        places: Range<u32>,
+    },
+    /// An instance will not arrive.
+    Failed {
+        /// Which.
+        at: InstanceAt,
+        /// Why.
+        why: InstanceFailure,
+    },
+    /// Nothing of this page will be asked for again.
+    Forget(u32),
+    /// The transfer is over and this is the receiver's word for it. Nothing follows.
+    Receipt(ReceiptBody),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum InstanceState {
+    Open,
+    Settled,
+}
+
+#[derive(Debug)]
+struct SentPage {
+    /// The page as it travels, until it has been sent.
+    body: Option<PageBody>,
+    /// Per instance: its chunk entries' positions in the page, and what became of it.
+    instances: Vec<(Range<usize>, InstanceState)>,
+    chunk_count: usize,
+    answered: bool,
+}
+
+impl SentPage {
+    fn is_settled(&self) -> bool {
+        self.answered && self.instances.iter().all(|(_, state)| *state == InstanceState::Settled)
+    }
+}
+
+/// How pages are offered: the last answer says what to expect of the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Offering {
+    /// The first page has gone in full; its answer decides.
+    First,
+    /// The receiver lacked something: send pages in full.
+    Full,
+    /// The receiver lacked nothing: ask by hash.
+    Asking,
+}
+
+/// Sends one transfer.
+///
+/// Order of calls: drain [`poll_output`](Self::poll_output) after every call. While
+/// [`wants_page`](Self::wants_page), give the next page to [`offer`](Self::offer); after the last one call
+/// [`finish`](Self::finish). Give every control message to [`handle_message`](Self::handle_message).
+/// When an instance turns out to be unsendable, call [`withdraw`](Self::withdraw). The transfer is over
+/// when `Receipt` comes out or a call fails.
+///
+/// Memory: page bodies in flight, 32 bytes for each page of the transfer, 8 for each withdrawn instance.
+#[derive(Debug)]
+pub struct Sender {
+    pages: BTreeMap<u32, SentPage>,
+    hashes: Vec<PageHash>,
+    chunks_in_flight: usize,
+    withdrawn: BTreeSet<InstanceAt>,
+    offering: Offering,
+    accepted: bool,
+    finished: Option<bool>,
+    over: bool,
+    out: VecDeque<SenderOutput>,
+}
+
+impl Sender {
+    /// Begins a transfer of about `instances` instances and `bytes` original bytes.
+    #[must_use]
+    pub fn new(transfer: TransferId, priority: u32, instances: u64, bytes: u64) -> Self {
+        let start = Start { transfer: Bytes::copy_from_slice(transfer.as_bytes()), priority, instances, bytes };
+        Self {
+            pages: BTreeMap::new(),
+            hashes: Vec::new(),
+            chunks_in_flight: 0,
+            withdrawn: BTreeSet::new(),
+            offering: Offering::First,
+            accepted: false,
+            finished: None,
+            over: false,
+            out: VecDeque::from([SenderOutput::Send(Body::Start(start))]),
+        }
+    }
+
+    /// The next thing to do, oldest first.
+    pub fn poll_output(&mut self) -> Option<SenderOutput> {
+        self.out.pop_front()
+    }
+
+    /// Whether a page may be offered now.
+    #[must_use]
+    pub fn wants_page(&self) -> bool {
+        let waits_for_first_answer = self.offering == Offering::First && !self.hashes.is_empty();
+        self.finished.is_none()
+            && !waits_for_first_answer
+            && self.pages.len() < PAGES_IN_FLIGHT_MAX
+            && (self.chunks_in_flight < CHUNKS_IN_FLIGHT_MAX || self.pages.is_empty())
+    }
+
+    /// Offers a page. Returns its number.
+    pub fn offer(&mut self, page: &Page) -> u32 {
+        let encoded = page.encode();
+        let hash = Page::hash_of(&encoded);
+        let index = to_u32(self.hashes.len());
+        // Compressing a page cannot fail short of memory; an empty body would be refused, not misread.
+        let zstd = zstd::bulk::compress(&encoded, 3).unwrap_or_default();
+        let mut body = Some(PageBody { index, raw_len: to_u32(encoded.len()), zstd: zstd.into() });
+        let message = match self.offering {
+            Offering::Asking => Body::PageRef(PageRef { index, hash: Bytes::copy_from_slice(hash.as_bytes()) }),
+            Offering::First | Offering::Full => Body::Page(body.take().unwrap_or_default()),
+        };
+        let mut at = 0;
+        let instances = page
+            .instances
+            .iter()
+            .map(|instance| {
+                let range = at..at + instance.chunks.len();
+                at = range.end;
+                (range, InstanceState::Open)
+            })
+            .collect();
+        self.chunks_in_flight += at;
+        self.hashes.push(hash);
+        self.pages.insert(index, SentPage { body, instances, chunk_count: at, answered: false });
+        self.out.push_back(SenderOutput::Send(message));
+        index
+    }
+
+    /// Says that there are no more pages. `complete` tells the receiver whether these are whole studies:
+    /// nothing was left out because of an error on this side.
+    pub fn finish(&mut self, complete: bool) {
+        self.finished = Some(complete);
+        self.send_end();
+    }
+
+    fn send_end(&mut self) {
+        let Some(complete) = self.finished else { return };
+        let root = self.root();
+        self.out.push_back(SenderOutput::Send(Body::End(End {
+            pages: to_u32(self.hashes.len()),
+            root: Bytes::copy_from_slice(root.as_bytes()),
+            complete: complete && self.withdrawn.is_empty(),
+        })));
+    }
+
+    /// Takes back an instance whose bytes can no longer be sent as promised.
+    ///
+    /// # Errors
+    /// [`ProtocolError::Invalid`] when more instances are withdrawn than a transfer may.
+    pub fn withdraw(&mut self, at: InstanceAt, why: InstanceFailure) -> Result<(), ProtocolError> {
+        let place = to_usize(u64::from(at.place));
+        let Some(sent) = self.pages.get_mut(&at.page) else { return Ok(()) };
+        let Some((_, state @ InstanceState::Open)) = sent.instances.get_mut(place) else { return Ok(()) };
+        *state = InstanceState::Settled;
+        if self.withdrawn.len() >= WITHDRAWN_MAX {
+            return Err(ProtocolError::Invalid("too many withdrawn instances"));
+        }
+        self.withdrawn.insert(at);
+        let message = Withdraw { page: at.page, place: at.place };
+        self.out.push_back(SenderOutput::Send(Body::Withdraw(message)));
+        self.out.push_back(SenderOutput::Failed { at, why });
+        self.send_end();
+        self.forget_if_settled(at.page);
+        Ok(())
+    }
+
+    /// Takes a control message from the receiver.
+    ///
+    /// # Errors
+    /// [`ProtocolError`] ends the transfer.
+    pub fn handle_message(&mut self, message: Body) -> Result<(), ProtocolError> {
+        if self.over {
+            return Err(ProtocolError::Unexpected("a message behind the receipt"));
+        }
+        match message {
+            Body::Refused(refused) => Err(refusal(refused)),
+            Body::Accept(accept) if !self.accepted => self.handle_accept(&accept),
+            _ if !self.accepted => Err(ProtocolError::Unexpected("an answer before accepting")),
+            Body::PageKnown(answer) => self.handle_page_known(&answer),
+            Body::Need(need) => self.handle_need(&need, false),
+            Body::Again(need) => self.handle_need(&need, true),
+            Body::Received(received) => {
+                self.out.push_back(SenderOutput::Received { chunks: received.chunks, bytes: received.bytes });
+                Ok(())
+            }
+            Body::Committed(committed) => self.handle_committed(&committed),
+            Body::Failed(failed) => self.handle_failed(&failed),
+            Body::Receipt(receipt) => self.handle_receipt(receipt),
+            _ => Err(ProtocolError::Unexpected("a message that only a sender sends")),
+        }
+    }
+
+    fn handle_accept(&mut self, accept: &Accept) -> Result<(), ProtocolError> {
+        if accept.codecs.len() > 256 {
+            return Err(ProtocolError::Invalid("a list of codecs"));
+        }
+        let mut codecs: Vec<CodecId> =
+            accept.codecs.iter().filter_map(|n| u8::try_from(*n).ok()).map(CodecId).collect();
+        if !codecs.contains(&CodecId::STORE) {
+            codecs.push(CodecId::STORE);
+        }
+        self.accepted = true;
+        self.out.push_back(SenderOutput::Accepted(codecs));
+        Ok(())
+    }
+
+    fn handle_page_known(&mut self, answer: &PageKnown) -> Result<(), ProtocolError> {
+        let page = self.pages.get_mut(&answer.index).ok_or(ProtocolError::Invalid("a page number"))?;
+        let body = page.body.take().ok_or(ProtocolError::Unexpected("an answer to a page that was not asked about"))?;
+        if !answer.known {
+            self.out.push_back(SenderOutput::Send(Body::Page(body)));
+        }
+        Ok(())
+    }
+
+    fn handle_need(&mut self, need: &Need, plain: bool) -> Result<(), ProtocolError> {
+        let page = self.pages.get_mut(&need.index).ok_or(ProtocolError::Invalid("a page number"))?;
+        if page.body.is_some() {
+            return Err(ProtocolError::Unexpected("a need for a page that it has not seen"));
+        }
+        if page.answered != plain {
+            return Err(ProtocolError::Unexpected("a second answer to one page"));
+        }
+        let mut chunks =
+            Bitmap::from_wire(&need.bitmap, page.chunk_count).ok_or(ProtocolError::Invalid("a list of chunks"))?;
+        // What belongs to instances that were withdrawn meanwhile is not sent.
+        if page.instances.iter().any(|(_, state)| *state == InstanceState::Settled) {
+            let open = |at: &usize| {
+                page.instances.iter().any(|(range, state)| range.contains(at) && *state == InstanceState::Open)
+            };
+            let mut kept = Bitmap::empty(page.chunk_count);
+            chunks.iter().filter(open).for_each(|at| kept.set(at));
+            chunks = kept;
+        }
+        page.answered = true;
+        if !plain {
+            self.offering = if chunks.is_empty() { Offering::Asking } else { Offering::Full };
+        }
+        if !chunks.is_empty() {
+            self.out.push_back(SenderOutput::Chunks { page: need.index, chunks, plain });
+        }
+        self.forget_if_settled(need.index);
+        Ok(())
+    }
+
+    fn handle_committed(&mut self, committed: &Committed) -> Result<(), ProtocolError> {
+        let (runs, []) = committed.runs.as_chunks::<3>() else {
+            return Err(ProtocolError::Invalid("a list of instances"));
+        };
+        for &[page, first, count] in runs {
+            let end = first.checked_add(count).ok_or(ProtocolError::Invalid("a list of instances"))?;
+            for place in first..end {
+                self.settle(InstanceAt { page, place })?;
+            }
+            self.out.push_back(SenderOutput::Committed { page, places: first..end });
+            self.forget_if_settled(page);
+        }
+        Ok(())
+    }
+
+    fn handle_failed(&mut self, failed: &Failed) -> Result<(), ProtocolError> {
+        let at = InstanceAt { page: failed.page, place: failed.place };
+        self.settle(at)?;
+        let why = InstanceFailure::Refused(FailCode::from_number(failed.code));
+        self.out.push_back(SenderOutput::Failed { at, why });
+        self.forget_if_settled(at.page);
+        Ok(())
+    }
+
+    /// Notes that the receiver is done with an instance; each only once.
+    fn settle(&mut self, at: InstanceAt) -> Result<(), ProtocolError> {
+        if self.withdrawn.contains(&at) {
+            return Ok(());
+        }
+        let page = self.pages.get_mut(&at.page).ok_or(ProtocolError::Invalid("a page number"))?;
+        let slot = page.instances.get_mut(to_usize(u64::from(at.place)));
+        let (_, state) = slot.ok_or(ProtocolError::Invalid("an instance number"))?;
+        if *state == InstanceState::Settled {
+            return Err(ProtocolError::Unexpected("a second word on one instance"));
+        }
+        *state = InstanceState::Settled;
+        Ok(())
+    }
+
+    fn forget_if_settled(&mut self, index: u32) {
+        if self.pages.get(&index).is_some_and(SentPage::is_settled)
+            && let Some(page) = self.pages.remove(&index)
+        {
+            self.chunks_in_flight -= page.chunk_count;
+            self.out.push_back(SenderOutput::Forget(index));
+        }
+    }
+
+    fn handle_receipt(&mut self, receipt: ReceiptBody) -> Result<(), ProtocolError> {
+        if self.finished.is_none() || !self.pages.is_empty() {
+            return Err(ProtocolError::Unexpected("a receipt before everything was settled"));
+        }
+        self.over = true;
+        self.out.push_back(SenderOutput::Receipt(receipt));
+        Ok(())
+    }
+
+    /// Root of the manifest, once [`finish`](Self::finish) was called.
+    #[must_use]
+    pub fn root(&self) -> crate::ids::ManifestRoot {
+        manifest::root(&self.hashes, &self.withdrawn)
+    }
+}
+
+/// A peer's refusal, its words made safe to show.
+pub(super) fn refusal(refused: Refused) -> ProtocolError {
+    let remedy: String = refused.remedy.chars().filter(|c| !c.is_control()).take(300).collect();
+    ProtocolError::Refused { code: RefuseCode::from_number(refused.code), remedy }
+}
