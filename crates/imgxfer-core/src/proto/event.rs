@@ -1,7 +1,7 @@
 //! What the state machines report: failures of single instances, and breaches of the protocol.
 
 use crate::manifest::ManifestError;
-use crate::wire::message::{FailCode, MessageError, RefuseCode};
+use crate::wire::message::{FailCode, MessageError, RefuseCode, Refused};
 
 /// Why one instance of a transfer did not arrive; the others go on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -46,4 +46,13 @@ pub enum ProtocolError {
         /// The peer's words, printable and bounded.
         remedy: String,
     },
+}
+
+impl ProtocolError {
+    /// A peer's refusal, its words made safe to show.
+    #[must_use]
+    pub fn refused(refused: &Refused) -> Self {
+        let remedy: String = refused.remedy.chars().filter(|c| !c.is_control()).take(300).collect();
+        Self::Refused { code: RefuseCode::from_number(refused.code), remedy }
+    }
 }

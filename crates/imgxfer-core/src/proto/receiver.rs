@@ -7,7 +7,6 @@ use bytes::Bytes;
 
 use super::bitmap::Bitmap;
 use super::event::ProtocolError;
-use super::sender::refusal;
 use crate::codec::CodecId;
 use crate::ids::{ChunkId, ManifestRoot, PageHash, StudyUid, TransferId};
 use crate::limits::{CHUNK_TRIES_MAX, CHUNKS_IN_FLIGHT_MAX, PAGE_BYTES_MAX, PAGES_IN_FLIGHT_MAX, WITHDRAWN_MAX};
@@ -220,6 +219,12 @@ impl Receiver {
         self.wanted.contains_key(chunk)
     }
 
+    /// Whether chunks that were asked for have not arrived, or pages asked about have not come.
+    #[must_use]
+    pub fn awaits_chunks(&self) -> bool {
+        !self.wanted.is_empty() || !self.asked.is_empty()
+    }
+
     /// Takes a control message from the sender.
     ///
     /// # Errors
@@ -229,7 +234,7 @@ impl Receiver {
             return Err(ProtocolError::Unexpected("a message behind the end"));
         }
         match message {
-            Body::Refused(refused) => Err(refusal(refused)),
+            Body::Refused(refused) => Err(ProtocolError::refused(&refused)),
             Body::PageRef(page) => self.handle_page_ref(&page),
             Body::Page(page) => self.handle_page(&page),
             Body::Withdraw(withdraw) => self.handle_withdraw(InstanceAt { page: withdraw.page, place: withdraw.place }),

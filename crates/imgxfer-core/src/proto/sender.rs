@@ -13,13 +13,13 @@ use crate::limits::{CHUNKS_IN_FLIGHT_MAX, PAGES_IN_FLIGHT_MAX, WITHDRAWN_MAX};
 use crate::manifest::{self, InstanceAt, Page};
 use crate::units::{to_u32, to_usize};
 use crate::wire::message::{
-    Accept, Body, Committed, End, FailCode, Failed, Need, PageBody, PageKnown, PageRef, ReceiptBody, RefuseCode,
-    Refused, Start, Withdraw,
+    Accept, Body, Committed, End, FailCode, Failed, Need, PageBody, PageKnown, PageRef, ReceiptBody, Start, Withdraw,
 };
 
 /// What the caller is to do. See [`Sender::poll_output`].
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "moved once from the queue to the caller; boxing would cost more")]
 pub enum SenderOutput {
     /// Send a control message.
     Send(Body),
@@ -226,7 +226,7 @@ impl Sender {
             return Err(ProtocolError::Unexpected("a message behind the receipt"));
         }
         match message {
-            Body::Refused(refused) => Err(refusal(refused)),
+            Body::Refused(refused) => Err(ProtocolError::refused(&refused)),
             Body::Accept(accept) if !self.accepted => self.handle_accept(&accept),
             _ if !self.accepted => Err(ProtocolError::Unexpected("an answer before accepting")),
             Body::PageKnown(answer) => self.handle_page_known(&answer),
@@ -358,10 +358,4 @@ impl Sender {
     pub fn root(&self) -> crate::ids::ManifestRoot {
         manifest::root(&self.hashes, &self.withdrawn)
     }
-}
-
-/// A peer's refusal, its words made safe to show.
-pub(super) fn refusal(refused: Refused) -> ProtocolError {
-    let remedy: String = refused.remedy.chars().filter(|c| !c.is_control()).take(300).collect();
-    ProtocolError::Refused { code: RefuseCode::from_number(refused.code), remedy }
 }

@@ -20,6 +20,7 @@ pub struct Envelope {
 
 /// The kinds of control message.
 #[derive(Clone, PartialEq, prost::Oneof)]
+#[non_exhaustive]
 pub enum Body {
     /// Receiver, opening: send me this.
     #[prost(message, tag = "1")]

@@ -1,0 +1,416 @@
+//! The dialling side, paved: push, pull and query, over as many connections as a bad line needs.
+//!
+//! ```no_run
+//! # async fn push() -> Result<(), Box<dyn std::error::Error>> {
+//! use imgxfer_core::client::{Client, PushOptions};
+//! use imgxfer_core::engine::{FileSource, OtherFiles};
+//! use imgxfer_core::ids::PeerId;
+//! use imgxfer_core::transport::{Dial, Endpoint, EndpointConfig, Identity, Trust};
+//!
+//! let identity = Identity::load_or_create("/var/lib/radiology/imgxfer".as_ref())?;
+//! let peer = PeerId::parse("ix-...")?;
+//! let trust = Trust::new();
+//! trust.pin(peer);
+//! let endpoint = Endpoint::bind(EndpointConfig::new("[::]:0".parse()?, identity, trust, imgxfer_core::ALPN))?;
+//! let client = Client::new(endpoint);
+//! let source = || Box::new(FileSource::new(&["/data/study".into()], OtherFiles::Skip)) as _;
+//! let dial = Dial::new("cloud.example:11120").with_peer(peer);
+//! let report = client.push(&dial, source, &PushOptions::default(), &|_: &_| {}).await?;
+//! println!("{} instances committed, receipt {}", report.receipt.instances, report.receipt.root);
+//! # Ok(()) }
+//! ```
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::codec::{Effort, Registry};
+use crate::engine::receive::{ReceiveSettings, receive};
+use crate::engine::router::Router;
+use crate::engine::send::{SendOutcome, SendSettings, send};
+use crate::engine::{Intake, Source};
+use crate::error::{Retry, TransferError};
+use crate::ids::PeerId;
+use crate::limits::MESSAGE_BYTES_MAX;
+use crate::priority::Priority;
+use crate::progress::{Observer, Progress, TransferEvent};
+use crate::proto::ProtocolError;
+use crate::receipt::{Receipt, SignedReceipt};
+use crate::store::{StudyQuery, StudyRow};
+use crate::transport::{ControlReceiver, ControlSender, Dial, Endpoint, Session, TransportError};
+use crate::wire::convert::{query_to_wire, study_from_wire};
+use crate::wire::message::{Body, Pull};
+
+/// When to give up on a line that keeps breaking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RetryPolicy {
+    /// Give up when nothing new has arrived for this long, over however many connections. Default 10 minutes.
+    pub give_up_after: Duration,
+    /// First wait between connections; doubles up to `wait_max`. Default 500 ms.
+    pub wait_min: Duration,
+    /// Longest wait between connections. Default 15 s.
+    pub wait_max: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            give_up_after: Duration::from_secs(600),
+            wait_min: Duration::from_millis(500),
+            wait_max: Duration::from_secs(15),
+        }
+    }
+}
+
+impl RetryPolicy {
+    /// One connection, no second try.
+    #[must_use]
+    pub const fn once() -> Self {
+        Self { give_up_after: Duration::ZERO, wait_min: Duration::ZERO, wait_max: Duration::ZERO }
+    }
+
+    /// Gives up when nothing new has arrived for this long.
+    #[must_use]
+    pub const fn giving_up_after(mut self, after: Duration) -> Self {
+        self.give_up_after = after;
+        self
+    }
+}
+
+/// Settings of a push.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct PushOptions {
+    /// How it ranks among other transfers. Default routine.
+    pub priority: Priority,
+    /// Fixed compression effort; by default it follows the line.
+    pub effort: Option<Effort>,
+    /// When to give up.
+    pub retry: RetryPolicy,
+}
+
+impl PushOptions {
+    /// Sets the priority.
+    #[must_use]
+    pub const fn with_priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Fixes the compression effort.
+    #[must_use]
+    pub const fn with_effort(mut self, effort: Effort) -> Self {
+        self.effort = Some(effort);
+        self
+    }
+
+    /// Sets when to give up.
+    #[must_use]
+    pub const fn with_retry(mut self, retry: RetryPolicy) -> Self {
+        self.retry = retry;
+        self
+    }
+}
+
+/// How a push ended.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PushReport {
+    /// The receiver's word, checked: signed by its key, for exactly this manifest.
+    pub receipt: Receipt,
+    /// The same with its signature, to be kept.
+    pub signed: SignedReceipt,
+    /// What was moved, over all connections.
+    pub progress: Progress,
+    /// Connections that it took.
+    pub connections: u32,
+}
+
+/// What to pull.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PullTarget {
+    /// The study with this Study Instance UID.
+    Study(crate::ids::StudyUid),
+    /// All studies with this accession number.
+    AccessionNumber(String),
+    /// All studies of the patient with this patient ID.
+    PatientId(String),
+}
+
+impl std::fmt::Debug for PullTarget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Study(_) => "Study(..)",
+            Self::AccessionNumber(_) => "AccessionNumber(..)",
+            Self::PatientId(_) => "PatientId(..)",
+        })
+    }
+}
+
+/// Settings of a pull.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct PullOptions {
+    /// How it ranks among other transfers. Default routine.
+    pub priority: Priority,
+    /// When to give up.
+    pub retry: RetryPolicy,
+}
+
+impl PullOptions {
+    /// Sets the priority.
+    #[must_use]
+    pub const fn with_priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Sets when to give up.
+    #[must_use]
+    pub const fn with_retry(mut self, retry: RetryPolicy) -> Self {
+        self.retry = retry;
+        self
+    }
+}
+
+/// How a pull ended.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PullReport {
+    /// The receipt that was given to the sender.
+    pub receipt: Receipt,
+    /// The studies that came.
+    pub studies: Vec<crate::ids::StudyUid>,
+    /// What was moved, over all connections.
+    pub progress: Progress,
+    /// Connections that it took.
+    pub connections: u32,
+}
+
+/// Dials peers and moves studies. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Client {
+    endpoint: Endpoint,
+    registry: Registry,
+}
+
+/// Remembers the newest progress, and when something new last arrived.
+struct Watch<'a> {
+    outer: &'a dyn Observer,
+    earlier: Progress,
+    state: Mutex<WatchState>,
+}
+
+#[derive(Clone, Copy)]
+struct WatchState {
+    newest: Progress,
+    most_arrived: u64,
+    arrived_at: Instant,
+}
+
+impl Observer for Watch<'_> {
+    fn on_event(&self, event: &TransferEvent) {
+        if let TransferEvent::Progress(progress) = event {
+            let progress = progress.with_line_of(&self.earlier);
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.newest = progress;
+            if progress.bytes_arrived > state.most_arrived {
+                state.most_arrived = progress.bytes_arrived;
+                state.arrived_at = Instant::now();
+            }
+            drop(state);
+            self.outer.on_event(&TransferEvent::Progress(progress));
+        } else {
+            self.outer.on_event(event);
+        }
+    }
+}
+
+impl Client {
+    /// Dials through `endpoint`, with all built-in codecs.
+    #[must_use]
+    pub fn new(endpoint: Endpoint) -> Self {
+        Self { endpoint, registry: Registry::default() }
+    }
+
+    /// Uses these codecs instead.
+    #[must_use]
+    pub fn with_registry(mut self, registry: Registry) -> Self {
+        self.registry = registry;
+        self
+    }
+
+    /// Pushes all that `source` gives, over one connection after the other until it is done.
+    ///
+    /// `source` is called once for each connection: it must give the same instances each time. Dropping the
+    /// future stops the push; the same call resumes it, and sends only what the receiver lacks.
+    ///
+    /// # Errors
+    /// [`TransferError`], when trying again cannot help or nothing new arrived for too long.
+    pub async fn push(
+        &self,
+        dial: &Dial,
+        source: impl Fn() -> Box<dyn Source> + Send + Sync,
+        options: &PushOptions,
+        observer: &dyn Observer,
+    ) -> Result<PushReport, TransferError> {
+        let once = async |watch: &Watch<'_>| {
+            let session = self.endpoint.connect(dial).await?;
+            let settings = SendSettings {
+                priority: options.priority.number(),
+                effort: options.effort,
+                registry: self.registry.clone(),
+            };
+            let control = session.open_control().await?.into_split();
+            let outcome = Box::pin(send(&session, control, source(), settings, watch)).await?;
+            let signed = check_receipt(&outcome, &session, self.endpoint.identity().peer_id())?;
+            session.close(crate::transport::CloseCode::Done, "");
+            Ok((outcome.progress, signed))
+        };
+        let (progress, connections, (receipt, signed)) = self.persist(options.retry, observer, once).await?;
+        observer.on_event(&TransferEvent::Settled { root: receipt.root, complete: receipt.complete });
+        Ok(PushReport { receipt, signed, progress, connections })
+    }
+
+    /// Pulls `target` into what `intake` gives, over one connection after the other until it is done.
+    ///
+    /// `intake` is called once for each connection, with the peer's identity, on a blocking thread.
+    ///
+    /// # Errors
+    /// [`TransferError`]; [`RefuseCode::NotFound`](crate::wire::message::RefuseCode::NotFound) inside when
+    /// there is no such study, or none that this site may see.
+    pub async fn pull(
+        &self,
+        dial: &Dial,
+        target: &PullTarget,
+        intake: impl Fn(PeerId) -> Result<Arc<dyn Intake>, crate::store::StoreError> + Send + Sync + Clone + 'static,
+        options: &PullOptions,
+        observer: &dyn Observer,
+    ) -> Result<PullReport, TransferError> {
+        let once = async |watch: &Watch<'_>| {
+            let session = self.endpoint.connect(dial).await?;
+            let peer = session.peer();
+            let intake = intake.clone();
+            let intake = tokio::task::spawn_blocking(move || intake(peer)).await;
+            let intake = intake.map_err(|_| TransferError::Cancelled)??;
+            let (mut control_out, mut control_in) = session.open_control().await?.into_split();
+            control_out.send(&Body::Pull(self.pull_message(target, options)).into_bytes()).await?;
+            let start = match next_message(&mut control_in).await? {
+                Body::Start(start) => start,
+                Body::Refused(refused) => return Err(ProtocolError::refused(&refused).into()),
+                _ => return Err(ProtocolError::Unexpected("something other than a transfer").into()),
+            };
+            let settings = ReceiveSettings { registry: self.registry.clone(), identity: self.endpoint.identity().clone() };
+            let router = Router::start(session.clone());
+            let control = (control_out, control_in);
+            let received = receive(&session, &router, control, &start, intake, settings, watch);
+            let outcome = Box::pin(received).await?;
+            session.close(crate::transport::CloseCode::Done, "");
+            Ok((outcome.progress, (outcome.receipt, outcome.studies)))
+        };
+        let (progress, connections, (receipt, studies)) = self.persist(options.retry, observer, once).await?;
+        Ok(PullReport { receipt, studies, progress, connections })
+    }
+
+    fn pull_message(&self, target: &PullTarget, options: &PullOptions) -> Pull {
+        let mut pull = Pull {
+            priority: options.priority.number(),
+            codecs: self.registry.ids().iter().map(|id| u32::from(id.0)).collect(),
+            ..Pull::default()
+        };
+        match target {
+            PullTarget::Study(study) => study.as_str().clone_into(&mut pull.study),
+            PullTarget::AccessionNumber(number) => pull.accession_number.clone_from(number),
+            PullTarget::PatientId(id) => pull.patient_id.clone_from(id),
+        }
+        pull
+    }
+
+    /// Asks which studies match.
+    ///
+    /// # Errors
+    /// [`TransferError`].
+    pub async fn query(&self, dial: &Dial, query: &StudyQuery) -> Result<Vec<StudyRow>, TransferError> {
+        let session = self.endpoint.connect(dial).await?;
+        let (mut control_out, mut control_in) = session.open_control().await?.into_split();
+        control_out.send(&Body::Query(query_to_wire(query)).into_bytes()).await?;
+        control_out.finish()?;
+        let mut rows = Vec::new();
+        loop {
+            match next_message(&mut control_in).await? {
+                Body::Study(study) => {
+                    rows.push(study_from_wire(study).ok_or(ProtocolError::Invalid("a study"))?);
+                }
+                Body::QueryEnd(_) => break,
+                Body::Refused(refused) => return Err(ProtocolError::refused(&refused).into()),
+                _ => return Err(ProtocolError::Unexpected("something other than a study").into()),
+            }
+        }
+        session.close(crate::transport::CloseCode::Done, "");
+        Ok(rows)
+    }
+
+    /// Runs `once` until it succeeds, fails for good, or nothing new arrives for too long.
+    async fn persist<T>(
+        &self,
+        policy: RetryPolicy,
+        observer: &dyn Observer,
+        once: impl AsyncFn(&Watch<'_>) -> Result<(Progress, T), TransferError>,
+    ) -> Result<(Progress, u32, T), TransferError> {
+        let state = WatchState { newest: Progress::default(), most_arrived: 0, arrived_at: Instant::now() };
+        let mut watch = Watch { outer: observer, earlier: Progress::default(), state: Mutex::new(state) };
+        let mut wait = policy.wait_min;
+        let mut connections = 0;
+        loop {
+            connections += 1;
+            let begun = *watch.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let error = match once(&watch).await {
+                Ok((progress, done)) => return Ok((progress.with_line_of(&watch.earlier), connections, done)),
+                Err(error) => error,
+            };
+            let state = *watch.state.lock().unwrap_or_else(PoisonError::into_inner);
+            if state.most_arrived > begun.most_arrived {
+                wait = policy.wait_min;
+            }
+            let hopeless = error.retry() == Retry::Never || policy.give_up_after.is_zero();
+            if hopeless || state.arrived_at.elapsed() + wait > policy.give_up_after {
+                return Err(error);
+            }
+            let reason = error.to_string();
+            let retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            observer.on_event(&TransferEvent::Interrupted { reason, retry_in_ms });
+            watch.earlier = state.newest;
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(policy.wait_max);
+        }
+    }
+}
+
+pub(crate) async fn next_message(control: &mut ControlReceiver) -> Result<Body, TransferError> {
+    let message = control.recv(MESSAGE_BYTES_MAX).await?.ok_or(TransportError::Truncated)?;
+    Ok(Body::from_bytes(message).map_err(ProtocolError::from)?)
+}
+
+/// A control stream's two directions.
+pub(crate) type Control = (ControlSender, ControlReceiver);
+
+/// Checks that a receipt is the peer's signed word for exactly what was sent.
+pub(crate) fn check_receipt(
+    outcome: &SendOutcome,
+    session: &Session,
+    me: PeerId,
+) -> Result<(Receipt, SignedReceipt), TransferError> {
+    let signed = SignedReceipt::from_wire(&outcome.receipt);
+    let (receipt, signer) = signed.verify().map_err(|_| TransferError::Receipt("its signature does not hold"))?;
+    let about_this = receipt.transfer == outcome.transfer && receipt.root == outcome.root;
+    if signer != session.peer() || receipt.receiver != signer || receipt.sender != me {
+        return Err(TransferError::Receipt("it is signed by, or made out to, somebody else"));
+    }
+    if !about_this {
+        return Err(TransferError::Receipt("it is for another manifest"));
+    }
+    Ok((receipt, signed))
+}

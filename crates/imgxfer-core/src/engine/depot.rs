@@ -1,0 +1,367 @@
+//! A site's store: records and index together, and the two ways through it.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use super::files::opaque_uids;
+use super::intake::{Intake, Staged};
+use super::source::{Content, Source, SourceInstance, SourceItem, Totals};
+use crate::clock::UnixSeconds;
+use crate::codec::Registry;
+use crate::dicom::{self, Attributes};
+use crate::ids::{ChunkId, ManifestRoot, PackId, PageHash, PeerId, StudyUid};
+use crate::manifest::{InstanceEntry, Page};
+use crate::proto::{Lookup, VerifyJob};
+use crate::store::{
+    ChunkAt, CommitBatch, Index, InstanceError, PackWriter, RecordAt, RecordCache, RecordStore, Scope, SpoolLimits,
+    StoreError, StoredInstance, StoredReader, spool_chunks,
+};
+use crate::wire::message::FailCode;
+use crate::wire::record::Record;
+
+/// A pack is closed, and another begun, at this length.
+const PACK_BYTES_MAX: u64 = 256 << 20;
+
+/// Chunks of earlier instances that a receiving transfer knows for dedupe; about 100 bytes each.
+const KNOWN_CHUNKS_MAX: usize = 300_000;
+
+/// Instances read from the index at once.
+const INSTANCES_AT_ONCE: usize = 256;
+
+/// Records and index of one site.
+#[derive(Debug, Clone)]
+pub struct Depot {
+    /// The records.
+    pub records: Arc<dyn RecordStore>,
+    /// The index.
+    pub index: Arc<dyn Index>,
+    /// The codecs that records may use.
+    pub registry: Registry,
+    /// Packs that transfers are writing to.
+    active: Arc<Mutex<HashSet<PackId>>>,
+}
+
+impl Depot {
+    /// Joins records and index.
+    #[must_use]
+    pub fn new(records: Arc<dyn RecordStore>, index: Arc<dyn Index>, registry: Registry) -> Self {
+        Self { records, index, registry, active: Arc::default() }
+    }
+
+    /// Packs that transfers are writing to, which must not be collected.
+    #[must_use]
+    pub fn active_packs(&self) -> HashSet<PackId> {
+        lock(&self.active).clone()
+    }
+
+    /// An intake for one transfer from `owner`, who may know of what is within `scope`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when what earlier transfers left cannot be read.
+    pub fn intake(&self, owner: PeerId, scope: Scope) -> Result<DepotIntake, StoreError> {
+        let spool = spool_chunks(self.records.as_ref(), self.index.as_ref(), &owner, SpoolLimits::default())?;
+        let known = spool.into_iter().map(|(id, (at, _))| (id, at)).collect();
+        Ok(DepotIntake {
+            depot: self.clone(),
+            owner,
+            scope,
+            known: Mutex::new(Known { chunks: known, studies: HashSet::new() }),
+            pack: Mutex::new(OpenPack::default()),
+            cache: RecordCache::new(RecordCache::BYTES_SHARED),
+        })
+    }
+
+    /// A source that gives the instances of `studies` within `scope`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn source(&self, scope: Scope, studies: Vec<StudyUid>) -> Result<DepotSource, StoreError> {
+        let mut totals = Totals::default();
+        for study in &studies {
+            let query = crate::store::StudyQuery { study: Some(study.clone()), ..Default::default() };
+            for row in self.index.studies(&scope, &query)? {
+                totals.instances += row.instances;
+                totals.bytes += row.bytes;
+            }
+        }
+        Ok(DepotSource {
+            depot: self.clone(),
+            scope,
+            studies: studies.into_iter(),
+            current: None,
+            ready: Vec::new().into_iter(),
+            totals,
+            cache: RecordCache::new(RecordCache::BYTES_SHARED),
+        })
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    chunks: HashMap<ChunkId, ChunkAt>,
+    /// Studies whose chunks are in `chunks`.
+    studies: HashSet<StudyUid>,
+}
+
+#[derive(Debug, Default)]
+struct OpenPack {
+    writer: Option<Box<dyn PackWriter>>,
+    /// Full packs that have not been synced.
+    full: Vec<Box<dyn PackWriter>>,
+    unsynced_bytes: u64,
+}
+
+/// Takes one transfer into a [`Depot`].
+#[derive(Debug)]
+pub struct DepotIntake {
+    depot: Depot,
+    owner: PeerId,
+    scope: Scope,
+    known: Mutex<Known>,
+    pack: Mutex<OpenPack>,
+    cache: RecordCache,
+}
+
+impl DepotIntake {
+    /// Learns where the chunks of a study's committed instances are, as far as the sender may know of them.
+    fn learn_study(&self, known: &mut Known, study: &StudyUid) -> Result<(), StoreError> {
+        if !known.studies.insert(study.clone()) {
+            return Ok(());
+        }
+        let mut after: Option<StoredInstance> = None;
+        while known.chunks.len() < KNOWN_CHUNKS_MAX {
+            let instances = self.depot.index.instances(&self.scope, study, after.as_ref(), INSTANCES_AT_ONCE)?;
+            for instance in &instances {
+                for (entry, at) in instance.entry.chunks.iter().zip(&instance.chunks) {
+                    known.chunks.insert(entry.id, *at);
+                }
+            }
+            after = instances.into_iter().last();
+            if after.is_none() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for DepotIntake {
+    fn drop(&mut self) {
+        let pack = lock(&self.pack);
+        let mut active = lock(&self.depot.active);
+        for writer in pack.full.iter().chain(&pack.writer) {
+            active.remove(&writer.id());
+        }
+    }
+}
+
+impl Intake for DepotIntake {
+    fn find_page(&self, hash: &PageHash) -> Result<Option<Bytes>, StoreError> {
+        self.depot.index.page(self.owner, hash)
+    }
+
+    fn look_up(&self, page: &Page) -> Result<Lookup, StoreError> {
+        let mut committed = Vec::with_capacity(page.instances.len());
+        for run in page.instances.chunk_by(|a, b| a.study == b.study) {
+            let hashes: Vec<_> = run.iter().map(|instance| instance.hash).collect();
+            // Only what this sender itself sent counts as there: another's copy may go away with its owner.
+            let own = Scope::Owners(vec![self.owner]);
+            committed.extend(self.depot.index.has(&own, &run[0].study, &hashes)?);
+        }
+        self.depot.index.begin(self.owner, &studies_of(page), UnixSeconds::now())?;
+        let mut known = lock(&self.known);
+        for study in studies_of(page) {
+            self.learn_study(&mut known, &study)?;
+        }
+        let chunks = page.instances.iter().flat_map(|i| &i.chunks).map(|c| known.chunks.get(&c.id).copied());
+        Ok(Lookup { committed, chunks: chunks.collect() })
+    }
+
+    fn keep(&self, record: &Record) -> Result<RecordAt, StoreError> {
+        let mut pack = lock(&self.pack);
+        if pack.writer.as_ref().is_some_and(|writer| writer.len() >= PACK_BYTES_MAX) {
+            let full = pack.writer.take();
+            pack.full.extend(full);
+        }
+        let writer = match &mut pack.writer {
+            Some(writer) => writer,
+            none => {
+                let writer = self.depot.records.create_pack(self.owner)?;
+                lock(&self.depot.active).insert(writer.id());
+                none.insert(writer)
+            }
+        };
+        let at = writer.append(record)?;
+        pack.unsynced_bytes += u64::from(at.len);
+        Ok(at)
+    }
+
+    fn check(&self, job: &VerifyJob) -> Result<Result<Staged, FailCode>, StoreError> {
+        let reader = StoredReader::new(
+            Arc::clone(&self.depot.records),
+            self.depot.registry.clone(),
+            job.entry.clone(),
+            job.chunks.clone(),
+        );
+        let reader = match reader {
+            Ok(reader) => reader.with_cache(self.cache.clone()),
+            Err(_) => return Ok(Err(FailCode::Integrity)),
+        };
+        match reader.verify() {
+            Ok(()) => {}
+            Err(InstanceError::Store(error)) => return Err(error),
+            Err(_) => return Ok(Err(FailCode::Integrity)),
+        }
+        let Some(attributes) = identify(&reader, &job.entry) else { return Ok(Err(FailCode::Identity)) };
+        let instance =
+            StoredInstance { owner: self.owner, entry: job.entry.clone(), chunks: job.chunks.clone(), attributes };
+        Ok(Ok(Staged { at: job.at, instance }))
+    }
+
+    fn commit(&self, staged: Vec<Staged>, pages: Vec<(PageHash, Bytes)>) -> Result<(), StoreError> {
+        {
+            let mut pack = lock(&self.pack);
+            let pack = &mut *pack;
+            for writer in pack.full.iter_mut().chain(&mut pack.writer) {
+                writer.sync()?;
+            }
+            let mut active = lock(&self.depot.active);
+            pack.full.drain(..).for_each(|writer| {
+                active.remove(&writer.id());
+            });
+            pack.unsynced_bytes = 0;
+        }
+        if staged.is_empty() && pages.is_empty() {
+            return Ok(());
+        }
+        let batch = CommitBatch {
+            instances: staged.into_iter().map(|staged| staged.instance).collect(),
+            pages: pages.into_iter().map(|(hash, encoded)| (hash, self.owner, encoded)).collect(),
+            at: UnixSeconds::now(),
+        };
+        self.depot.index.commit(&batch)
+    }
+
+    fn uncommitted_bytes(&self) -> u64 {
+        lock(&self.pack).unsynced_bytes
+    }
+
+    fn settle(&self, studies: &[StudyUid], root: ManifestRoot, complete: bool) -> Result<(), StoreError> {
+        if complete {
+            self.depot.index.publish(self.owner, studies, root, UnixSeconds::now())?;
+        }
+        Ok(())
+    }
+}
+
+fn studies_of(page: &Page) -> Vec<StudyUid> {
+    let mut studies: Vec<_> = page.instances.iter().map(|instance| instance.study.clone()).collect();
+    studies.sort_unstable();
+    studies.dedup();
+    studies
+}
+
+/// Scans an instance and compares what it says of itself with what the manifest says of it.
+/// Returns its attributes, or `None` when the two disagree.
+pub(super) fn identify(reader: &dyn dicom::ReadAt, entry: &InstanceEntry) -> Option<Attributes> {
+    let scan = dicom::scan(reader).ok();
+    match scan.as_ref().and_then(|scan| scan.identity.as_ref()) {
+        Some(identity) if entry.name.is_empty() => {
+            let same = identity.study == entry.study
+                && identity.series == entry.series
+                && identity.sop_instance == entry.sop_instance;
+            same.then(|| scan.map(|scan| scan.attributes).unwrap_or_default())
+        }
+        // Carried as opaque bytes: under the UIDs made from its content, and no others.
+        _ => {
+            let made = opaque_uids(&entry.hash);
+            let entry_uids = (entry.study.clone(), entry.series.clone(), entry.sop_instance.clone());
+            (made == entry_uids).then(Attributes::default)
+        }
+    }
+}
+
+/// Gives stored studies to a sender.
+#[derive(Debug)]
+pub struct DepotSource {
+    depot: Depot,
+    scope: Scope,
+    studies: std::vec::IntoIter<StudyUid>,
+    /// The study being read, and the last instance of it that was read.
+    current: Option<(StudyUid, Option<StoredInstance>)>,
+    ready: std::vec::IntoIter<StoredInstance>,
+    totals: Totals,
+    cache: RecordCache,
+}
+
+impl Source for DepotSource {
+    fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    fn next_item(&mut self) -> io::Result<Option<SourceItem>> {
+        loop {
+            if let Some(instance) = self.ready.next() {
+                return self.item(instance).map(Some);
+            }
+            let (study, after) = match self.current.take() {
+                Some(current) => current,
+                None => match self.studies.next() {
+                    Some(study) => (study, None),
+                    None => return Ok(None),
+                },
+            };
+            let read = self.depot.index.instances(&self.scope, &study, after.as_ref(), INSTANCES_AT_ONCE);
+            let read = read.map_err(io::Error::other)?;
+            if let Some(last) = read.last() {
+                self.current = Some((study, Some(last.clone())));
+            }
+            self.ready = read.into_iter();
+        }
+    }
+}
+
+impl DepotSource {
+    fn item(&self, instance: StoredInstance) -> io::Result<SourceItem> {
+        let entry = instance.entry.clone();
+        let chunks = instance.chunks.clone();
+        let records = Arc::clone(&self.depot.records);
+        let reader = StoredReader::of(Arc::clone(&records), self.depot.registry.clone(), instance);
+        let reader = reader.map_err(io::Error::other)?.with_cache(self.cache.clone());
+        Ok(SourceItem::Instance(Box::new(SourceInstance {
+            label: format!("{:?}", entry.sop_instance),
+            entry,
+            shape: None,
+            content: Arc::new(StoredContent { reader, chunks, records }),
+        })))
+    }
+}
+
+#[derive(Debug)]
+struct StoredContent {
+    reader: StoredReader,
+    chunks: Vec<ChunkAt>,
+    records: Arc<dyn RecordStore>,
+}
+
+impl Content for StoredContent {
+    fn read_chunk(&self, index: usize, out: &mut Vec<u8>) -> io::Result<()> {
+        out.extend_from_slice(&self.reader.chunk(index).map_err(io::Error::other)?);
+        Ok(())
+    }
+
+    fn stored(&self, index: usize) -> Option<ChunkAt> {
+        self.chunks.get(index).copied()
+    }
+
+    fn read_record(&self, at: &ChunkAt) -> io::Result<Record> {
+        self.records.read(at.record).map_err(io::Error::other)
+    }
+}

@@ -1,0 +1,272 @@
+//! Sending files: walks folders, scans, cuts and hashes what it finds.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::source::{Content, Source, SourceInstance, SourceItem, Totals};
+use crate::chunk::{self, Cut};
+use crate::dicom::{self, NotDicom, ReadAt, Scan};
+use crate::ids::{ChunkId, InstanceHash, SeriesUid, SopInstanceUid, StudyUid};
+use crate::limits::NAME_BYTES_MAX;
+use crate::manifest::{ChunkEntry, InstanceEntry};
+use crate::store::FileBytes;
+use crate::units::{to_u64, to_usize};
+
+/// What [`FileSource`] does with files that are not DICOM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum OtherFiles {
+    /// Leave them out, and say so.
+    #[default]
+    Skip,
+    /// Send them as opaque bytes.
+    Send,
+}
+
+/// Files to send, found under the paths that a user named.
+#[derive(Debug)]
+pub struct FileSource {
+    files: std::vec::IntoIter<Found>,
+    totals: Totals,
+    other: OtherFiles,
+}
+
+#[derive(Debug)]
+enum Found {
+    File(PathBuf),
+    Failed { label: String, reason: String },
+}
+
+impl FileSource {
+    /// Walks `paths`: files as they are, folders with everything below, a DICOMDIR with what it refers to.
+    ///
+    /// The order is that of the paths, sorted by name below each. Symbolic links are followed; loops,
+    /// unreadable folders and paths that are not there become failed items. Reads no file contents but
+    /// a DICOMDIR's; blocks.
+    #[must_use]
+    pub fn new(paths: &[PathBuf], other: OtherFiles) -> Self {
+        let mut found = Vec::new();
+        let mut totals = Totals::default();
+        let mut seen = HashSet::new();
+        for path in paths {
+            let roots = match dicomdir_references(path) {
+                Some(references) => references,
+                None => vec![path.clone()],
+            };
+            for root in roots {
+                walk(&root, &mut |item| {
+                    if let Found::File(file) = &item {
+                        if !seen.insert(file.clone()) {
+                            return;
+                        }
+                        totals.instances += 1;
+                        totals.bytes += std::fs::metadata(file).map_or(0, |m| if m.is_file() { m.len() } else { 0 });
+                    }
+                    found.push(item);
+                });
+            }
+        }
+        Self { files: found.into_iter(), totals, other }
+    }
+
+    /// The files that were found, in order.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.files.as_slice().iter().filter_map(|found| match found {
+            Found::File(path) => Some(path.as_path()),
+            Found::Failed { .. } => None,
+        })
+    }
+}
+
+fn walk(root: &Path, found: &mut dyn FnMut(Found)) {
+    for entry in walkdir::WalkDir::new(root).follow_links(true).sort_by_file_name() {
+        match entry {
+            Ok(entry) if entry.file_type().is_dir() => {}
+            Ok(entry) => found(Found::File(entry.into_path())),
+            Err(error) => {
+                let label = printable(error.path().unwrap_or(root));
+                let reason = match (error.loop_ancestor(), error.io_error().map(io::Error::kind)) {
+                    (Some(_), _) => "a symbolic link that leads back to a folder above it".to_owned(),
+                    (None, Some(io::ErrorKind::NotFound)) => "there is no such file or folder".to_owned(),
+                    (None, Some(io::ErrorKind::PermissionDenied)) => {
+                        "no permission to read it: give this user the right, or run as one who has it".to_owned()
+                    }
+                    (None, _) => error.io_error().map_or_else(|| "it cannot be listed".to_owned(), ToString::to_string),
+                };
+                found(Found::Failed { label, reason });
+            }
+        }
+    }
+}
+
+/// A path as text that is safe on a terminal: control characters and bytes that are not UTF-8 escaped.
+#[must_use]
+pub fn printable(path: &Path) -> String {
+    let mut out = String::new();
+    for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+        }
+        for byte in chunk.invalid() {
+            out.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    out
+}
+
+/// Files that a DICOMDIR refers to (PS3.3 annex F), or `None` when `path` is no DICOMDIR.
+fn dicomdir_references(path: &Path) -> Option<Vec<PathBuf>> {
+    let file = FileBytes::open(path).ok()?;
+    let scan = dicom::scan(&file).ok()?;
+    if !scan.is_dicomdir() {
+        return None;
+    }
+    let object = dicom_object::open_file(path).ok()?;
+    let records = object.element_by_name("DirectoryRecordSequence").ok()?;
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
+    let mut files = Vec::new();
+    for record in records.items().unwrap_or_default() {
+        let Ok(id) = record.element_by_name("ReferencedFileID") else { continue };
+        let Ok(parts) = id.to_multi_str() else { continue };
+        // A component is a plain name (PS3.10 section 8.2); anything else would leave the medium.
+        let names: Vec<&str> = parts.iter().map(|part| part.trim_matches([' ', '\0'])).collect();
+        let plain = |name: &&str| !name.is_empty() && !name.contains(['/', '\\', '\0']) && *name != "." && *name != "..";
+        if !names.is_empty() && names.iter().all(plain) {
+            files.push(names.iter().fold(folder.to_path_buf(), |path, name| path.join(name)));
+        }
+    }
+    Some(files)
+}
+
+impl Source for FileSource {
+    fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    fn next_item(&mut self) -> io::Result<Option<SourceItem>> {
+        Ok(self.files.next().map(|found| match found {
+            Found::File(path) => read_file(&path, self.other),
+            Found::Failed { label, reason } => SourceItem::Failed { label, reason },
+        }))
+    }
+}
+
+fn read_file(path: &Path, other: OtherFiles) -> SourceItem {
+    let label = printable(path);
+    let failed = |reason: String| SourceItem::Failed { label: label.clone(), reason };
+    let file = match FileBytes::open(path) {
+        Ok(file) => file,
+        Err(error) => return failed(error.to_string()),
+    };
+    let scan = match dicom::scan(&file) {
+        Ok(scan) => Some(scan),
+        Err(NotDicom::Read(error)) => return failed(format!("it cannot be read: {error}")),
+        Err(error) if other == OtherFiles::Skip => {
+            return SourceItem::Skipped { label, reason: format!("not DICOM: {error}") };
+        }
+        Err(_) => None,
+    };
+    if other == OtherFiles::Skip {
+        if scan.as_ref().is_some_and(Scan::is_dicomdir) {
+            return SourceItem::Skipped { label, reason: "a DICOMDIR: an index of the medium, not an image".to_owned() };
+        }
+        if scan.as_ref().is_some_and(|scan| scan.identity.is_none()) {
+            let reason = "DICOM without a valid Study, Series or SOP Instance UID (send it with --all-files)".to_owned();
+            return SourceItem::Skipped { label, reason };
+        }
+    }
+    match read_instance(path, &file, scan.as_ref(), &label) {
+        Ok(instance) => SourceItem::Instance(Box::new(instance)),
+        Err(error) => failed(error.to_string()),
+    }
+}
+
+/// Cuts and hashes a file in one pass over its bytes.
+fn read_instance(path: &Path, file: &FileBytes, scan: Option<&Scan>, label: &str) -> io::Result<SourceInstance> {
+    // What has no identity of its own is carried as opaque bytes under one made from its content.
+    let scan = scan.filter(|scan| scan.identity.is_some());
+    let cuts = chunk::cut(file, scan)?;
+    let (chunks, hash) = hash_cuts(file, &cuts)?;
+    if !file.unchanged()? {
+        return Err(io::Error::other("the file changed while it was being read: send it again when it is complete"));
+    }
+    let entry = entry_of(path, file.len(), scan, chunks, hash);
+    let offsets = cuts.iter().map(|cut| cut.offset).collect();
+    let content = FileContent { path: path.to_owned(), offsets, lens: cuts.iter().map(|cut| cut.len).collect() };
+    Ok(SourceInstance {
+        entry,
+        label: label.to_owned(),
+        shape: scan.and_then(chunk::pixel_shape),
+        content: Arc::new(content),
+    })
+}
+
+fn hash_cuts(file: &dyn ReadAt, cuts: &[Cut]) -> io::Result<(Vec<ChunkEntry>, InstanceHash)> {
+    let mut whole = blake3::Hasher::new();
+    let mut chunks = Vec::with_capacity(cuts.len());
+    let mut buf = Vec::new();
+    for cut in cuts {
+        buf.resize(to_usize(u64::from(cut.len)), 0);
+        file.read_exact_at(cut.offset, &mut buf)?;
+        whole.update(&buf);
+        chunks.push(ChunkEntry { id: ChunkId::of(&buf), len: cut.len, class: cut.class });
+    }
+    Ok((chunks, InstanceHash::from_bytes(*whole.finalize().as_bytes())))
+}
+
+fn entry_of(path: &Path, len: u64, scan: Option<&Scan>, chunks: Vec<ChunkEntry>, hash: InstanceHash) -> InstanceEntry {
+    let identity = scan.and_then(|scan| scan.identity.clone());
+    let (study, series, sop_instance, name) = match identity {
+        Some(identity) => (identity.study, identity.series, identity.sop_instance, Vec::new()),
+        None => {
+            let name = path.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default();
+            let (study, series, sop_instance) = opaque_uids(&hash);
+            (study, series, sop_instance, name.into_iter().take(NAME_BYTES_MAX).collect())
+        }
+    };
+    InstanceEntry {
+        study,
+        series,
+        sop_instance,
+        sop_class: scan.and_then(|scan| scan.sop_class.clone()),
+        transfer_syntax: scan.and_then(|scan| scan.transfer_syntax.clone()),
+        name,
+        len,
+        hash,
+        chunks,
+    }
+}
+
+/// UIDs for a file that has none: made from its hash, so the same file always gets the same.
+#[must_use]
+pub fn opaque_uids(hash: &InstanceHash) -> (StudyUid, SeriesUid, SopInstanceUid) {
+    let derive = |level: &str| blake3::derive_key(&format!("imgxfer 2026 uid of an opaque file, {level}"), hash.as_bytes());
+    (
+        StudyUid::from_hash(&derive("study")),
+        SeriesUid::from_hash(&derive("series")),
+        SopInstanceUid::from_hash(&derive("instance")),
+    )
+}
+
+/// A file's bytes, read again when they are needed.
+#[derive(Debug)]
+struct FileContent {
+    path: PathBuf,
+    offsets: Vec<u64>,
+    lens: Vec<u32>,
+}
+
+impl Content for FileContent {
+    fn read_chunk(&self, index: usize, out: &mut Vec<u8>) -> io::Result<()> {
+        let (Some(offset), Some(len)) = (self.offsets.get(index), self.lens.get(index)) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        let file = FileBytes::open(&self.path).map_err(io::Error::other)?;
+        let start = out.len();
+        out.resize(start + to_usize(u64::from(*len)), 0);
+        debug_assert!(to_u64(out.len()) >= u64::from(*len), "room for the chunk");
+        file.read_exact_at(*offset, &mut out[start..])
+    }
+}

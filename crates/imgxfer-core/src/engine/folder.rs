@@ -1,0 +1,145 @@
+//! Receiving into a folder of plain files: what a clinician's pull does.
+//!
+//! Records go to a spool inside the folder first, so that an interrupted pull resumes where it stopped.
+//! An instance becomes a file, whole and hashed, when its last chunk is there. The spool goes when
+//! everything is settled.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use super::depot::identify;
+use super::intake::{Intake, Staged};
+use crate::codec::Registry;
+use crate::ids::{ChunkId, ManifestRoot, PageHash, PeerId, StudyUid};
+use crate::manifest::Page;
+use crate::proto::{Lookup, VerifyJob};
+use crate::store::{
+    ChunkAt, FolderSink, FsOptions, FsRecords, MemIndex, PackWriter, RecordAt, RecordCache, RecordStore, SpoolLimits,
+    StoreError, StoredInstance, StoredReader, spool_chunks,
+};
+use crate::wire::message::FailCode;
+use crate::wire::record::Record;
+
+/// Name of the spool inside the folder.
+const SPOOL: &str = ".imgxfer-spool";
+
+/// Takes one transfer into a folder of plain files, laid out `study/series/instance.dcm`.
+#[derive(Debug)]
+pub struct FolderIntake {
+    sink: FolderSink,
+    spool: PathBuf,
+    records: Arc<dyn RecordStore>,
+    registry: Registry,
+    owner: PeerId,
+    known: HashMap<ChunkId, ChunkAt>,
+    pack: Mutex<Pack>,
+    cache: RecordCache,
+    written: Mutex<Vec<PathBuf>>,
+}
+
+#[derive(Debug, Default)]
+struct Pack {
+    writer: Option<Box<dyn PackWriter>>,
+    unsynced_bytes: u64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl FolderIntake {
+    /// Opens the folder `out`, making it where needed, for a transfer from `owner`. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError`]; [`StoreError::Locked`] when another pull is writing to the folder.
+    pub fn open(out: &Path, owner: PeerId, registry: Registry) -> Result<Self, StoreError> {
+        let sink = FolderSink::open(out).map_err(|source| StoreError::Io { what: "open the folder", source })?;
+        let spool = out.join(SPOOL);
+        let records: Arc<dyn RecordStore> = Arc::new(FsRecords::open(&spool, FsOptions::default())?);
+        // Nothing in a spool is ever committed there: an empty index says so.
+        let found = spool_chunks(records.as_ref(), &MemIndex::default(), &owner, SpoolLimits::default())?;
+        Ok(Self {
+            sink,
+            spool,
+            records,
+            registry,
+            owner,
+            known: found.into_iter().map(|(id, (at, _))| (id, at)).collect(),
+            pack: Mutex::new(Pack::default()),
+            cache: RecordCache::new(RecordCache::BYTES_SHARED),
+            written: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// Files written so far.
+    #[must_use]
+    pub fn written(&self) -> Vec<PathBuf> {
+        lock(&self.written).clone()
+    }
+}
+
+impl Intake for FolderIntake {
+    fn find_page(&self, _: &PageHash) -> Result<Option<Bytes>, StoreError> {
+        Ok(None)
+    }
+
+    fn look_up(&self, page: &Page) -> Result<Lookup, StoreError> {
+        let existing = |entry| self.sink.existing(entry);
+        let committed: Result<Vec<bool>, _> = page.instances.iter().map(existing).collect();
+        let committed = committed.map_err(|source| StoreError::Io { what: "read the folder", source })?;
+        let chunks = page.instances.iter().flat_map(|i| &i.chunks).map(|c| self.known.get(&c.id).copied());
+        Ok(Lookup { committed, chunks: chunks.collect() })
+    }
+
+    fn keep(&self, record: &Record) -> Result<RecordAt, StoreError> {
+        let mut pack = lock(&self.pack);
+        let writer = match &mut pack.writer {
+            Some(writer) => writer,
+            none => none.insert(self.records.create_pack(self.owner)?),
+        };
+        let at = writer.append(record)?;
+        pack.unsynced_bytes += u64::from(at.len);
+        Ok(at)
+    }
+
+    fn check(&self, job: &VerifyJob) -> Result<Result<Staged, FailCode>, StoreError> {
+        let (records, registry) = (Arc::clone(&self.records), self.registry.clone());
+        let Ok(reader) = StoredReader::new(records, registry, job.entry.clone(), job.chunks.clone()) else {
+            return Ok(Err(FailCode::Integrity));
+        };
+        let reader = reader.with_cache(self.cache.clone());
+        let Some(attributes) = identify(&reader, &job.entry) else { return Ok(Err(FailCode::Identity)) };
+        match self.sink.write(&job.entry, &reader) {
+            Ok(path) => lock(&self.written).push(path),
+            Err(error) => return error.into_outcome(),
+        }
+        let instance =
+            StoredInstance { owner: self.owner, entry: job.entry.clone(), chunks: job.chunks.clone(), attributes };
+        Ok(Ok(Staged { at: job.at, instance }))
+    }
+
+    fn commit(&self, _: Vec<Staged>, _: Vec<(PageHash, Bytes)>) -> Result<(), StoreError> {
+        {
+            let mut pack = lock(&self.pack);
+            if let Some(writer) = &mut pack.writer {
+                writer.sync()?;
+            }
+            pack.unsynced_bytes = 0;
+        }
+        self.sink.sync().map_err(|source| StoreError::Io { what: "sync the folder", source })
+    }
+
+    fn uncommitted_bytes(&self) -> u64 {
+        lock(&self.pack).unsynced_bytes
+    }
+
+    fn settle(&self, _: &[StudyUid], _: ManifestRoot, complete: bool) -> Result<(), StoreError> {
+        if complete {
+            std::fs::remove_dir_all(&self.spool).map_err(|source| StoreError::Io { what: "remove the spool", source })?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,65 @@
+//! Where a receiver puts what arrives: a store, or a folder of plain files.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::ids::{ManifestRoot, PageHash, StudyUid};
+use crate::manifest::{InstanceAt, Page};
+use crate::proto::{Lookup, VerifyJob};
+use crate::store::{RecordAt, StoreError, StoredInstance};
+use crate::wire::message::FailCode;
+use crate::wire::record::Record;
+
+/// An instance that has been read back and found right, not yet committed.
+#[derive(Debug)]
+pub struct Staged {
+    /// Which instance of the transfer.
+    pub at: InstanceAt,
+    /// What is to be recorded.
+    pub instance: StoredInstance,
+}
+
+/// Takes in one transfer. Calls block, and may come from several threads at once.
+pub trait Intake: Send + Sync + fmt::Debug {
+    /// A committed page, where this sender may know of it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn find_page(&self, hash: &PageHash) -> Result<Option<Bytes>, StoreError>;
+
+    /// What is there already of a page, where this sender may know of it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn look_up(&self, page: &Page) -> Result<Lookup, StoreError>;
+
+    /// Keeps a verified record.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn keep(&self, record: &Record) -> Result<RecordAt, StoreError>;
+
+    /// Reads an instance back from what was kept, hashes the whole of it, and scans it: it must be the
+    /// file, and the instance, that the manifest says.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store fails; a [`FailCode`] inside when the instance is not what it should be.
+    fn check(&self, job: &VerifyJob) -> Result<Result<Staged, FailCode>, StoreError>;
+
+    /// Makes durable all that was kept, then records `staged` and the committed `pages`. When it
+    /// returns, they survive loss of power.
+    ///
+    /// # Errors
+    /// [`StoreError`]: none of `staged` may be taken as committed then.
+    fn commit(&self, staged: Vec<Staged>, pages: Vec<(PageHash, Bytes)>) -> Result<(), StoreError>;
+
+    /// Bytes kept since the last commit.
+    fn uncommitted_bytes(&self) -> u64;
+
+    /// Everything of the manifest `root` is settled; `complete` when whole studies are there.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn settle(&self, studies: &[StudyUid], root: ManifestRoot, complete: bool) -> Result<(), StoreError>;
+}

@@ -1,0 +1,25 @@
+//! Moves bytes: reads, cuts, hashes, encodes and sends at one end; verifies, keeps, reads back and
+//! commits at the other.
+//!
+//! The engine carries out what the state machines of [`crate::proto`] say. Work for the processor and the
+//! disk runs on blocking threads; the network's thread only routes. Every queue is bounded, and the sum of
+//! the bounds is the memory promise (`ARCHITECTURE.md`).
+
+mod depot;
+mod effort;
+mod encode;
+mod files;
+mod folder;
+mod intake;
+mod lanes;
+mod plan;
+pub(crate) mod receive;
+pub(crate) mod router;
+pub(crate) mod send;
+mod source;
+
+pub use depot::{Depot, DepotIntake, DepotSource};
+pub use files::{FileSource, OtherFiles, opaque_uids, printable};
+pub use folder::FolderIntake;
+pub use intake::{Intake, Staged};
+pub use source::{Content, Source, SourceInstance, SourceItem, Totals};

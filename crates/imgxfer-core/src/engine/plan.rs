@@ -1,0 +1,127 @@
+//! Which chunks share a record.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::source::SourceInstance;
+use crate::limits::{CHUNKS_PER_RECORD_MAX, RECORD_RAW_BYTES_MAX, SMALL_CHUNK_BYTES};
+use crate::manifest::{ChunkClass, ChunkEntry, InstanceAt, Page};
+use crate::proto::Bitmap;
+use crate::store::{ChunkAt, RecordAt};
+use crate::units::{to_u32, to_usize};
+
+/// Small chunks of pixels share a record up to this many original bytes: enough for a codec to learn
+/// from, and little to lose with a line.
+const SHARED_PIXEL_BYTES_MAX: u32 = 256 << 10;
+
+/// A page that has been offered, with what is needed to send it.
+#[derive(Debug)]
+pub(super) struct OfferedPage {
+    /// The page.
+    pub(super) page: Page,
+    /// Per instance: where its bytes come from.
+    pub(super) instances: Vec<SourceInstance>,
+}
+
+/// A chunk entry of a page: instance on the page, chunk of the instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Position {
+    pub(super) place: usize,
+    pub(super) chunk: usize,
+}
+
+/// One record to be made and sent.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    /// Number of the page.
+    pub(super) index: u32,
+    /// The page.
+    pub(super) page: Arc<OfferedPage>,
+    /// What goes into it; all of one class, at most 1 MiB together.
+    pub(super) chunks: Vec<Position>,
+    /// An encoded record that holds these chunks already.
+    pub(super) stored: Option<ChunkAt>,
+    /// Whether to leave compression out.
+    pub(super) plain: bool,
+}
+
+impl Plan {
+    pub(super) fn entry(&self, at: Position) -> &ChunkEntry {
+        &self.page.page.instances[at.place].chunks[at.chunk]
+    }
+
+    pub(super) fn instance_at(&self, at: Position) -> InstanceAt {
+        InstanceAt { page: self.index, place: to_u32(at.place) }
+    }
+
+    pub(super) fn raw_len(&self) -> u64 {
+        self.chunks.iter().map(|at| u64::from(self.entry(*at).len)).sum()
+    }
+}
+
+/// Cuts the needed chunks of a page into plans, in page order.
+///
+/// Chunks that stand in a stored record go together as that record. Others share a record while they
+/// are small and of one class, and belong to one study: a record is at rest what it is on the wire,
+/// and must not mix what different people may see.
+pub(super) fn plans(index: u32, page: &Arc<OfferedPage>, needed: &Bitmap, plain: bool) -> Vec<Plan> {
+    let mut plans = Vec::new();
+    let mut stored: HashMap<RecordAt, usize> = HashMap::new();
+    let mut shared: HashMap<ChunkClass, Vec<Position>> = HashMap::new();
+    let mut study = None;
+    let plan = |chunks, stored| Plan { index, page: Arc::clone(page), chunks, stored, plain };
+    let mut at = 0;
+    for (place, instance) in page.page.instances.iter().enumerate() {
+        if study.is_some_and(|study| *study != instance.study) {
+            plans.extend(shared.drain().map(|(_, chunks)| plan(chunks, None)));
+        }
+        study = Some(&instance.study);
+        for (chunk, entry) in instance.chunks.iter().enumerate() {
+            let position = Position { place, chunk };
+            at += 1;
+            if !needed.get(at - 1) {
+                continue;
+            }
+            let place_in_store = if plain { None } else { page.instances[place].content.stored(chunk) };
+            if let Some(place_in_store) = place_in_store {
+                let next = plans.len();
+                let known = *stored.entry(place_in_store.record).or_insert(next);
+                if known == next {
+                    plans.push(plan(Vec::new(), Some(place_in_store)));
+                }
+                plans[known].chunks.push(position);
+            } else if entry.len >= SMALL_CHUNK_BYTES {
+                plans.push(plan(vec![position], None));
+            } else {
+                let group = shared.entry(entry.class).or_default();
+                let raw: u32 = group.iter().map(|p| page.page.instances[p.place].chunks[p.chunk].len).sum();
+                let room = if entry.class == ChunkClass::Header { RECORD_RAW_BYTES_MAX } else { SHARED_PIXEL_BYTES_MAX };
+                if raw + entry.len > room || group.len() >= CHUNKS_PER_RECORD_MAX {
+                    plans.push(plan(std::mem::take(group), None));
+                }
+                group.push(position);
+            }
+        }
+    }
+    plans.extend(shared.into_values().filter(|group| !group.is_empty()).map(|chunks| plan(chunks, None)));
+    // Headers first within the page: an instance is of use only with its header.
+    plans.sort_by_key(|plan| plan.chunks.first().map(|at| plan.entry(*at).class));
+    debug_assert!(plans.iter().all(|p| p.raw_len() <= u64::from(RECORD_RAW_BYTES_MAX) || p.stored.is_some()));
+    plans
+}
+
+/// Original bytes of the chunk entries in `set`.
+pub(super) fn bytes_in(page: &Page, set: &Bitmap) -> u64 {
+    let lens = page.instances.iter().flat_map(|i| &i.chunks).map(|c| u64::from(c.len));
+    lens.enumerate().filter(|(at, _)| set.get(*at)).map(|(_, len)| len).sum()
+}
+
+/// Sum of the original bytes on a page that are not in `set`.
+pub(super) fn bytes_outside(page: &Page, set: &Bitmap) -> u64 {
+    page.bytes() - bytes_in(page, set).min(page.bytes())
+}
+
+/// Room that a record of these chunks takes at most while it is made.
+pub(super) fn room(plan: &Plan) -> usize {
+    to_usize(plan.raw_len())
+}

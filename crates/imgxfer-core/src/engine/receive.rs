@@ -1,0 +1,470 @@
+//! Drives a [`Receiver`]: records are verified on all cores, kept, read back, and committed in groups.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
+
+use super::intake::{Intake, Staged};
+use super::router::{Route, Router};
+use crate::clock::UnixSeconds;
+use crate::codec::Registry;
+use crate::error::TransferError;
+use crate::ids::{ChunkId, ManifestRoot, PageHash, StudyUid};
+use crate::limits::PROGRESS_DEADLINE;
+use crate::manifest::InstanceAt;
+use crate::progress::{Observer, Progress, TransferEvent};
+use crate::proto::{Lookup, ProtocolError, Receiver, ReceiverOutput, VerifyJob};
+use crate::receipt::{Receipt, SignedReceipt};
+use crate::store::{ChunkAt, RecordAt, StoreError};
+use crate::transport::{ControlReceiver, ControlSender, DataReceiver, Identity, Session, TransportError};
+use crate::units::{to_u64, to_usize};
+use crate::wire::message::{Body, FailCode, Refused, Start};
+use crate::wire::record::{RECORD_FIXED_BYTES, Record, RecordFixed, RecordHeader};
+
+/// A group of verified instances is committed at the latest after this time ...
+const COMMIT_INTERVAL: Duration = Duration::from_millis(250);
+/// ... or once this much has been kept since the last commit.
+const COMMIT_BYTES: u64 = 64 << 20;
+/// Records being verified at once, above the number of cores: each holds up to 2 MiB.
+const RECORDS_AHEAD: usize = 4;
+/// Instances being read back at once.
+const CHECKS_AT_ONCE: usize = 2;
+/// How often the sender is told of progress.
+const TICK: Duration = Duration::from_millis(50);
+/// How long an ending transfer waits for the other side to take notice.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// Records without a single wanted chunk that a transfer may send: a few cross with a withdrawal.
+const UNWANTED_RECORDS_MAX: u64 = 10_000;
+
+/// What a receiving transfer runs on.
+#[derive(Debug, Clone)]
+pub(crate) struct ReceiveSettings {
+    /// Codecs.
+    pub(crate) registry: Registry,
+    /// Signs the receipt.
+    pub(crate) identity: Identity,
+}
+
+/// How a receiving transfer ended.
+#[derive(Debug)]
+pub(crate) struct ReceiveOutcome {
+    /// The receipt that was signed and sent.
+    pub(crate) receipt: Receipt,
+    /// The studies that it was about.
+    pub(crate) studies: Vec<StudyUid>,
+    /// What was received.
+    pub(crate) progress: Progress,
+}
+
+/// What the tasks tell the driver.
+#[derive(Debug)]
+enum Work {
+    Kept { header: RecordHeader, at: RecordAt },
+    Damaged { header: RecordHeader },
+    Unwanted,
+    StoreFailed(StoreError),
+    StreamFailed(ProtocolError),
+    Found { index: u32, page: Option<Bytes> },
+    LookedUp { index: u32, lookup: Lookup },
+    Checked { at: InstanceAt, result: Result<Staged, FailCode> },
+}
+
+struct Shared {
+    receiver: Mutex<Receiver>,
+    intake: Arc<dyn Intake>,
+    registry: Registry,
+    records: Semaphore,
+    checks: Semaphore,
+    work: mpsc::Sender<Work>,
+}
+
+impl Shared {
+    fn receiver(&self) -> MutexGuard<'_, Receiver> {
+        self.receiver.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn tell(&self, work: Work) {
+        // Nobody listens any more only when the transfer has ended.
+        let _: Result<(), _> = self.work.send(work).await;
+    }
+}
+
+/// Reads one data stream to its end. A stream that ends within a record was cut: no more than that.
+async fn read_stream(shared: Arc<Shared>, mut stream: DataReceiver) {
+    loop {
+        let mut fixed = [0; RECORD_FIXED_BYTES];
+        if !matches!(stream.read_exact(&mut fixed).await, Ok(true)) {
+            return;
+        }
+        let Ok(fixed_part) = RecordFixed::decode(&fixed) else {
+            return shared.tell(Work::StreamFailed(ProtocolError::Invalid("a record"))).await;
+        };
+        let Ok(_room) = shared.records.acquire().await else { return };
+        let mut bytes = vec![0; RECORD_FIXED_BYTES + fixed_part.rest_len()];
+        bytes[..RECORD_FIXED_BYTES].copy_from_slice(&fixed);
+        if !matches!(stream.read_exact(&mut bytes[RECORD_FIXED_BYTES..]).await, Ok(true)) {
+            return;
+        }
+        let list = &bytes[RECORD_FIXED_BYTES..RECORD_FIXED_BYTES + fixed_part.list_len()];
+        let Ok(header) = fixed_part.with_list(list) else {
+            return shared.tell(Work::StreamFailed(ProtocolError::Invalid("a record"))).await;
+        };
+        let wanted = {
+            let receiver = shared.receiver();
+            header.chunks.iter().any(|chunk| receiver.wants(&chunk.id))
+        };
+        if !wanted {
+            shared.tell(Work::Unwanted).await;
+            continue;
+        }
+        let worker = Arc::clone(&shared);
+        let work = tokio::task::spawn_blocking(move || verify_record(&worker, header, bytes.into())).await;
+        if let Ok(work) = work {
+            shared.tell(work).await;
+        }
+    }
+}
+
+/// Decodes a record, hashes each chunk, and keeps the record if all are what they should be. Blocks.
+fn verify_record(shared: &Shared, header: RecordHeader, bytes: Bytes) -> Work {
+    let Ok(record) = Record::decode(bytes) else { return Work::Damaged { header } };
+    let mut raw = Vec::with_capacity(to_usize(u64::from(header.raw_len())));
+    let decoded =
+        shared.registry.get(header.codec).and_then(|codec| codec.decode(record.payload(), header.raw_len(), &mut raw));
+    if decoded.is_err() || to_u64(raw.len()) != u64::from(header.raw_len()) {
+        return Work::Damaged { header };
+    }
+    let mut rest = raw.as_slice();
+    for chunk in &header.chunks {
+        let (bytes, behind) = rest.split_at(to_usize(u64::from(chunk.len)));
+        if ChunkId::of(bytes) != chunk.id {
+            return Work::Damaged { header };
+        }
+        rest = behind;
+    }
+    match shared.intake.keep(&record) {
+        Ok(at) => Work::Kept { header, at },
+        Err(error) => Work::StoreFailed(error),
+    }
+}
+
+struct Driver<'a> {
+    shared: Arc<Shared>,
+    tasks: JoinSet<()>,
+    staged: Vec<Staged>,
+    pages: Vec<(PageHash, Bytes)>,
+    checking: usize,
+    commit_due: Option<Instant>,
+    committing: Option<JoinHandle<Result<Vec<InstanceAt>, StoreError>>>,
+    settled: Option<(ManifestRoot, bool)>,
+    over: bool,
+    outbox: Vec<Body>,
+    progress: Progress,
+    unwanted: u64,
+    observer: &'a dyn Observer,
+}
+
+impl Driver<'_> {
+    /// Runs a blocking look-up in a task; what it returns comes back as work.
+    fn look(&mut self, look: impl FnOnce(&dyn Intake) -> Result<Work, StoreError> + Send + 'static) {
+        let shared = Arc::clone(&self.shared);
+        self.tasks.spawn(async move {
+            let intake = Arc::clone(&shared.intake);
+            let work = tokio::task::spawn_blocking(move || look(intake.as_ref())).await;
+            if let Ok(work) = work {
+                shared.tell(work.unwrap_or_else(Work::StoreFailed)).await;
+            }
+        });
+    }
+
+    fn check(&mut self, job: VerifyJob) {
+        self.checking += 1;
+        let shared = Arc::clone(&self.shared);
+        self.tasks.spawn(async move {
+            let Ok(_turn) = shared.checks.acquire().await else { return };
+            let intake = Arc::clone(&shared.intake);
+            let at = job.at;
+            let result = tokio::task::spawn_blocking(move || intake.check(&job)).await;
+            match result {
+                Ok(Ok(result)) => shared.tell(Work::Checked { at, result }).await,
+                Ok(Err(error)) => shared.tell(Work::StoreFailed(error)).await,
+                Err(_) => {}
+            }
+        });
+    }
+
+    fn drain(&mut self) {
+        loop {
+            let output = self.shared.receiver().poll_output();
+            let Some(output) = output else { break };
+            match output {
+                ReceiverOutput::Send(body) => self.outbox.push(body),
+                ReceiverOutput::FindPage { index, hash } => {
+                    self.look(move |intake| Ok(Work::Found { index, page: intake.find_page(&hash)? }));
+                }
+                ReceiverOutput::Lookup { index, page } => {
+                    self.look(move |intake| Ok(Work::LookedUp { index, lookup: intake.look_up(&page)? }));
+                }
+                ReceiverOutput::Verify(job) => self.check(job),
+                ReceiverOutput::PageCommitted { hash, encoded } => self.pages.push((hash, encoded)),
+                ReceiverOutput::Settled { root, complete } => self.settled = Some((root, complete)),
+                ReceiverOutput::Over => self.over = true,
+            }
+        }
+        let (instances, bytes) = self.shared.receiver().committed();
+        (self.progress.instances_committed, self.progress.bytes_committed) = (instances, bytes);
+    }
+
+    fn handle_work(&mut self, work: Work) -> Result<(), TransferError> {
+        match work {
+            Work::Kept { header, at } => {
+                let mut receiver = self.shared.receiver();
+                for (slot, chunk) in (0u16..).zip(&header.chunks) {
+                    if receiver.wants(&chunk.id) {
+                        self.progress.bytes_arrived += u64::from(chunk.len);
+                    }
+                    receiver.handle_chunk(&chunk.id, chunk.len, ChunkAt { record: at, slot });
+                }
+                drop(receiver);
+                self.progress.payload_bytes += u64::from(header.record_len());
+                self.commit_due.get_or_insert_with(|| Instant::now() + COMMIT_INTERVAL);
+            }
+            Work::Damaged { header } => {
+                tracing::warn!("a record arrived damaged and is asked for again");
+                let mut receiver = self.shared.receiver();
+                header.chunks.iter().for_each(|chunk| receiver.handle_damaged(&chunk.id));
+            }
+            Work::Unwanted => {
+                self.unwanted += 1;
+                if self.unwanted > UNWANTED_RECORDS_MAX {
+                    return Err(ProtocolError::Invalid("records that nobody asked for").into());
+                }
+            }
+            Work::StoreFailed(error) => return Err(error.into()),
+            Work::StreamFailed(error) => return Err(error.into()),
+            Work::Found { index, page } => self.shared.receiver().handle_page_found(index, page)?,
+            Work::LookedUp { index, lookup } => self.shared.receiver().handle_lookup(index, &lookup),
+            Work::Checked { at, result } => {
+                self.checking -= 1;
+                let outcome = result.map(|staged| self.staged.push(staged));
+                if outcome.is_ok() {
+                    self.commit_due.get_or_insert_with(|| Instant::now() + COMMIT_INTERVAL);
+                } else {
+                    self.progress.instances_failed += 1;
+                }
+                self.shared.receiver().handle_verified(at, outcome);
+            }
+        }
+        self.drain();
+        Ok(())
+    }
+
+    /// Starts a commit when one is due: by time, by bytes, or because nothing else is on its way.
+    fn start_commit(&mut self) {
+        if self.committing.is_some() {
+            return;
+        }
+        let idle = self.checking == 0 && !self.shared.receiver().awaits_chunks();
+        let full = self.shared.intake.uncommitted_bytes() >= COMMIT_BYTES;
+        let late = self.commit_due.is_some_and(|due| Instant::now() >= due);
+        let something = !self.staged.is_empty() || (late && self.shared.intake.uncommitted_bytes() > 0);
+        let pages_left = idle && self.settled.is_some() && !self.pages.is_empty();
+        if !((something && (idle || full || late)) || pages_left) {
+            return;
+        }
+        self.commit_due = None;
+        let staged = std::mem::take(&mut self.staged);
+        let pages = std::mem::take(&mut self.pages);
+        let intake = Arc::clone(&self.shared.intake);
+        self.committing = Some(tokio::task::spawn_blocking(move || {
+            let instances = staged.iter().map(|staged| staged.at).collect();
+            intake.commit(staged, pages)?;
+            Ok(instances)
+        }));
+    }
+}
+
+/// Receives the transfer that `start` began, until its receipt is signed and sent.
+///
+/// Dropping the future stops it; what was kept stays, and a later transfer of the same needs only the rest.
+///
+/// # Errors
+/// [`TransferError`]; what was committed before stays so.
+pub(crate) async fn receive(
+    session: &Session,
+    router: &Router,
+    mut control: (ControlSender, ControlReceiver),
+    start: &Start,
+    intake: Arc<dyn Intake>,
+    settings: ReceiveSettings,
+    observer: &dyn Observer,
+) -> Result<ReceiveOutcome, TransferError> {
+    let result = run(session, router, &mut control, start, intake, settings, observer).await;
+    if let Err(error) = &result {
+        refuse(&mut control.0, error).await;
+    }
+    result
+}
+
+/// Tells the peer why a transfer ends, if the line still stands and the peer can do something about it.
+pub(crate) async fn refuse(control: &mut ControlSender, error: &TransferError) {
+    let Some((code, remedy)) = error.refusal() else { return };
+    let body = Body::Refused(Refused { code: code.number(), remedy });
+    if control.send(&body.into_bytes()).await.is_ok() && control.finish().is_ok() {
+        // Gone from here before the stream is dropped, or not at all.
+        let _: Result<_, _> = tokio::time::timeout(FAREWELL, control.received()).await;
+    }
+}
+
+async fn run(
+    session: &Session,
+    router: &Router,
+    control: &mut (ControlSender, ControlReceiver),
+    start: &Start,
+    intake: Arc<dyn Intake>,
+    settings: ReceiveSettings,
+    observer: &dyn Observer,
+) -> Result<ReceiveOutcome, TransferError> {
+    let (control_out, control_in) = (&mut control.0, &mut control.1);
+    let receiver = Receiver::accept(start, &settings.registry.ids())?;
+    let transfer = receiver.transfer();
+    let mut route: Route = router.take(transfer).ok_or(ProtocolError::Invalid("a transfer id that is in use"))?;
+    let (instances_expected, bytes_expected) = receiver.expected();
+    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let (work_in, mut work) = mpsc::channel(256);
+    let shared = Arc::new(Shared {
+        receiver: Mutex::new(receiver),
+        intake,
+        registry: settings.registry,
+        records: Semaphore::new(workers + RECORDS_AHEAD),
+        checks: Semaphore::new(CHECKS_AT_ONCE.max(workers)),
+        work: work_in,
+    });
+    let line_before = session.stats().line_bytes();
+    let mut driver = Driver {
+        shared: Arc::clone(&shared),
+        tasks: JoinSet::new(),
+        staged: Vec::new(),
+        pages: Vec::new(),
+        checking: 0,
+        commit_due: None,
+        committing: None,
+        settled: None,
+        over: false,
+        outbox: Vec::new(),
+        progress: Progress { instances_expected, bytes_expected, ..Progress::default() },
+        unwanted: 0,
+        observer,
+    };
+    driver.observer.on_event(&TransferEvent::Started { transfer });
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut alive = Instant::now();
+    driver.drain();
+    loop {
+        for body in std::mem::take(&mut driver.outbox) {
+            control_out.send(&body.into_bytes()).await?;
+        }
+        if driver.over {
+            break;
+        }
+        driver.start_commit();
+        if let (Some((root, complete)), None) = (driver.settled, &driver.committing)
+            && driver.pages.is_empty()
+        {
+            let receipt = settle(&driver, session, &settings.identity, root, complete).await?;
+            driver.settled = None;
+            finish(&mut driver, control_out, &settings.identity, &receipt).await?;
+            driver.progress.line_bytes = session.stats().line_bytes() - line_before;
+            driver.progress.bytes_arrived = driver.progress.bytes_arrived.max(driver.progress.bytes_committed);
+            observer.on_event(&TransferEvent::Progress(driver.progress));
+            observer.on_event(&TransferEvent::Settled { root, complete });
+            let studies = shared.receiver().studies().iter().cloned().collect();
+            // The sender closes its side when it has the receipt; until then the stream must live.
+            let _: Result<_, _> = tokio::time::timeout(FAREWELL, control_in.recv(0)).await;
+            return Ok(ReceiveOutcome { receipt, studies, progress: driver.progress });
+        }
+        tokio::select! {
+            message = control_in.recv(crate::limits::MESSAGE_BYTES_MAX) => {
+                let message = message?.ok_or(TransferError::Transport(TransportError::Truncated))?;
+                shared.receiver().handle_message(Body::from_bytes(message).map_err(ProtocolError::from)?)?;
+                driver.drain();
+                alive = Instant::now();
+            }
+            Some(stream) = route.next() => {
+                driver.tasks.spawn(read_stream(Arc::clone(&shared), stream));
+            }
+            Some(done) = work.recv() => {
+                driver.handle_work(done)?;
+                alive = Instant::now();
+            }
+            result = async { driver.committing.as_mut()?.await.ok() }, if driver.committing.is_some() => {
+                driver.committing = None;
+                let committed = result.ok_or(TransferError::Cancelled)??;
+                shared.receiver().handle_committed(&committed);
+                driver.drain();
+                alive = Instant::now();
+            }
+            _ = tick.tick() => {
+                while driver.tasks.try_join_next().is_some() {}
+                shared.receiver().report();
+                driver.drain();
+                driver.progress.line_bytes = session.stats().line_bytes() - line_before;
+                observer.on_event(&TransferEvent::Progress(driver.progress));
+                if driver.checking > 0 || driver.committing.is_some() {
+                    alive = Instant::now();
+                }
+                if alive.elapsed() > PROGRESS_DEADLINE {
+                    return Err(TransferError::Stalled);
+                }
+            }
+        }
+    }
+    Err(TransferError::Cancelled)
+}
+
+/// Publishes, and makes the receipt.
+async fn settle(
+    driver: &Driver<'_>,
+    session: &Session,
+    identity: &Identity,
+    root: ManifestRoot,
+    complete: bool,
+) -> Result<Receipt, TransferError> {
+    let studies: Vec<StudyUid> = driver.shared.receiver().studies().iter().cloned().collect();
+    let intake = Arc::clone(&driver.shared.intake);
+    let settled = tokio::task::spawn_blocking(move || intake.settle(&studies, root, complete)).await;
+    settled.map_err(|_| TransferError::Cancelled)??;
+    let receiver = driver.shared.receiver();
+    let (instances, bytes) = receiver.committed();
+    Ok(Receipt {
+        transfer: receiver.transfer(),
+        root,
+        sender: session.peer(),
+        receiver: identity.peer_id(),
+        instances,
+        bytes,
+        complete,
+        at: UnixSeconds::now(),
+    })
+}
+
+async fn finish(
+    driver: &mut Driver<'_>,
+    control: &mut ControlSender,
+    identity: &Identity,
+    receipt: &Receipt,
+) -> Result<(), TransferError> {
+    let body = SignedReceipt::sign(receipt, identity)?.to_wire();
+    driver.shared.receiver().handle_receipt(body);
+    driver.drain();
+    for body in std::mem::take(&mut driver.outbox) {
+        control.send(&body.into_bytes()).await?;
+    }
+    control.finish()?;
+    Ok(())
+}

@@ -1,0 +1,344 @@
+//! Drives a [`Sender`]: pages are built ahead, records encoded on all cores, sent on a few streams.
+//!
+//! Everything that is ahead of the line is bounded: one page, and records worth [`RECORDS_AHEAD`].
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::encode::{Coding, Encoded, encode};
+use super::effort::EffortControl;
+use super::lanes::Lanes;
+use super::plan::{OfferedPage, Plan, bytes_outside, plans};
+use super::receive::refuse;
+use super::source::{Source, SourceInstance, SourceItem};
+use crate::codec::{CodecId, Effort, Registry};
+use crate::error::TransferError;
+use crate::ids::TransferId;
+use crate::limits::PROGRESS_DEADLINE;
+use crate::manifest::{InstanceAt, PageBuilder};
+use crate::progress::{Observer, Progress, TransferEvent};
+use crate::proto::{InstanceFailure, ProtocolError, Sender, SenderOutput};
+use crate::transport::{ControlReceiver, ControlSender, Session, TransportError};
+use crate::units::{to_u64, to_usize};
+use crate::wire::message::{Body, ReceiptBody};
+
+/// Records being encoded or waiting for a stream, above the number of cores. Each is up to 1 MiB.
+const RECORDS_AHEAD: usize = 6;
+/// How often progress is told and the connection looked at.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Settings of a sending transfer.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SendSettings {
+    /// Priority on the wire: 0 routine, 1 STAT, 2 background.
+    pub(crate) priority: u32,
+    /// Fixed effort, or `None` to follow the line.
+    pub(crate) effort: Option<Effort>,
+    /// Codecs.
+    pub(crate) registry: Registry,
+}
+
+/// How a sending transfer ended.
+#[derive(Debug)]
+pub(crate) struct SendOutcome {
+    /// The receiver's signed word; not yet checked.
+    pub(crate) receipt: ReceiptBody,
+    /// What was sent.
+    pub(crate) progress: Progress,
+    /// Root of the manifest that was sent.
+    pub(crate) root: crate::ids::ManifestRoot,
+    /// The transfer.
+    pub(crate) transfer: TransferId,
+}
+
+/// What the page builder hands back.
+struct Built {
+    source: Box<dyn Source>,
+    builder: PageBuilder,
+    pending: VecDeque<SourceInstance>,
+    events: Vec<TransferEvent>,
+    page: Option<OfferedPage>,
+    end: bool,
+}
+
+/// Reads instances until a page is full. Blocks.
+fn build_page(mut built: Built) -> io::Result<Built> {
+    while built.page.is_none() && !built.end {
+        let complete = match built.source.next_item()? {
+            Some(SourceItem::Instance(instance)) => {
+                let page = built.builder.push(instance.entry.clone());
+                built.pending.push_back(*instance);
+                page
+            }
+            Some(SourceItem::Skipped { label, reason }) => {
+                built.events.push(TransferEvent::Skipped { label, reason });
+                None
+            }
+            Some(SourceItem::Failed { label, reason }) => {
+                built.events.push(TransferEvent::Failed { label, reason });
+                None
+            }
+            None => {
+                built.end = true;
+                built.builder.take()
+            }
+        };
+        built.page = complete.map(|page| {
+            let instances = built.pending.drain(..page.instances.len()).collect();
+            OfferedPage { page, instances }
+        });
+    }
+    Ok(built)
+}
+
+/// A record job's result: instances to withdraw, record bytes sent.
+type JobResult = Result<(Vec<(InstanceAt, InstanceFailure)>, u64), TransportError>;
+
+struct Driver<'a> {
+    sender: Sender,
+    pages: HashMap<u32, Arc<OfferedPage>>,
+    queue: VecDeque<Plan>,
+    jobs: JoinSet<JobResult>,
+    lanes: Arc<Lanes>,
+    coding: Coding,
+    effort: Arc<Mutex<EffortControl>>,
+    workers: u32,
+    observer: &'a dyn Observer,
+    progress: Progress,
+    source_failed: bool,
+    receipt: Option<ReceiptBody>,
+    outbox: VecDeque<Body>,
+}
+
+impl Driver<'_> {
+    fn drain(&mut self) {
+        while let Some(output) = self.sender.poll_output() {
+            match output {
+                SenderOutput::Send(body) => self.outbox.push_back(body),
+                SenderOutput::Accepted(codecs) => self.coding.accepted = codecs,
+                SenderOutput::Chunks { page, chunks, plain } => {
+                    let Some(offered) = self.pages.get(&page) else { continue };
+                    let plans = plans(page, offered, &chunks, plain);
+                    // What was damaged holds up its instance: it goes first.
+                    if plain {
+                        plans.into_iter().for_each(|plan| self.queue.push_front(plan));
+                    } else {
+                        let present = bytes_outside(&offered.page, &chunks);
+                        self.progress.bytes_present += present;
+                        self.progress.bytes_arrived += present;
+                        self.queue.extend(plans);
+                    }
+                }
+                SenderOutput::Received { bytes, .. } => {
+                    let arrived = self.progress.bytes_present.saturating_add(bytes);
+                    self.progress.bytes_arrived = self.progress.bytes_arrived.max(arrived);
+                }
+                SenderOutput::Committed { page, places } => {
+                    let Some(offered) = self.pages.get(&page) else { continue };
+                    for place in places {
+                        let len = offered.page.instances.get(to_usize(u64::from(place))).map_or(0, |i| i.len);
+                        self.progress.instances_committed += 1;
+                        self.progress.bytes_committed += len;
+                    }
+                }
+                SenderOutput::Failed { at, why } => self.instance_failed(at, &why),
+                SenderOutput::Forget(page) => {
+                    // Never asked for: the receiver had all of it.
+                    let _: Option<Arc<OfferedPage>> = self.pages.remove(&page);
+                }
+                SenderOutput::Receipt(receipt) => self.receipt = Some(receipt),
+            }
+        }
+        let committed = self.progress.bytes_committed;
+        self.progress.bytes_arrived = self.progress.bytes_arrived.max(committed);
+    }
+
+    fn instance_failed(&mut self, at: InstanceAt, why: &InstanceFailure) {
+        self.progress.instances_failed += 1;
+        let place = to_usize(u64::from(at.place));
+        let label = self.pages.get(&at.page).and_then(|p| p.instances.get(place)).map(|i| i.label.clone());
+        let label = label.unwrap_or_else(|| format!("instance {} of page {}", at.place, at.page));
+        self.observer.on_event(&TransferEvent::Failed { label, reason: why.to_string() });
+    }
+
+    fn offer(&mut self, page: OfferedPage) {
+        let index = self.sender.offer(&page.page);
+        self.pages.insert(index, Arc::new(page));
+        self.drain();
+    }
+
+    /// Starts jobs while there is room ahead of the line.
+    fn start_jobs(&mut self) {
+        while self.jobs.len() < to_usize(u64::from(self.workers)) + RECORDS_AHEAD {
+            let Some(plan) = self.queue.pop_front() else { return };
+            let lanes = Arc::clone(&self.lanes);
+            let effort = Arc::clone(&self.effort);
+            let mut coding = self.coding.clone();
+            coding.effort = effort.lock().unwrap_or_else(PoisonError::into_inner).effort();
+            let workers = self.workers;
+            self.jobs.spawn(async move {
+                let begun = Instant::now();
+                let encoded = tokio::task::spawn_blocking(move || encode(&plan, &coding)).await;
+                let Ok(Encoded { records, withdrawn }) = encoded else { return Ok((Vec::new(), 0)) };
+                let made = Instant::now();
+                let mut sent = 0;
+                for record in &records {
+                    lanes.send(record).await?;
+                    sent += to_u64(record.bytes().len());
+                }
+                let (encoding, waiting) = (made - begun, made.elapsed());
+                effort.lock().unwrap_or_else(PoisonError::into_inner).record_sent(encoding, waiting, workers);
+                Ok((withdrawn, sent))
+            });
+        }
+    }
+
+    fn job_done(&mut self, result: JobResult) -> Result<(), TransferError> {
+        let (withdrawn, sent) = result?;
+        self.progress.payload_bytes += sent;
+        for (at, why) in withdrawn {
+            self.sender.withdraw(at, why)?;
+        }
+        self.drain();
+        Ok(())
+    }
+
+    fn events(&mut self, events: Vec<TransferEvent>) {
+        for event in events {
+            if matches!(event, TransferEvent::Failed { .. }) {
+                self.source_failed = true;
+                self.progress.instances_failed += 1;
+            }
+            self.observer.on_event(&event);
+        }
+    }
+}
+
+/// Sends everything that `source` gives over a control stream that is open, or has just been opened.
+///
+/// Cancel-safe in the sense that matters: dropping the future stops all work and resets its streams, and a
+/// new transfer of the same source sends only what the receiver lacks.
+///
+/// # Errors
+/// [`TransferError`]; what was committed before stays so.
+pub(crate) async fn send(
+    session: &Session,
+    mut control: (ControlSender, ControlReceiver),
+    source: Box<dyn Source>,
+    settings: SendSettings,
+    observer: &dyn Observer,
+) -> Result<SendOutcome, TransferError> {
+    let result = run(session, &mut control, source, settings, observer).await;
+    if let Err(error) = &result {
+        refuse(&mut control.0, error).await;
+    }
+    result
+}
+
+async fn run(
+    session: &Session,
+    control: &mut (ControlSender, ControlReceiver),
+    source: Box<dyn Source>,
+    settings: SendSettings,
+    observer: &dyn Observer,
+) -> Result<SendOutcome, TransferError> {
+    let (control_out, control_in) = (&mut control.0, &mut control.1);
+    let transfer = TransferId::from_bytes(crate::transport::random_bytes()?);
+    let totals = source.totals();
+    let stream_priority = [10, 50, 0][to_usize(u64::from(settings.priority)).min(2)];
+    let workers = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
+    let mut driver = Driver {
+        sender: Sender::new(transfer, settings.priority, totals.instances, totals.bytes),
+        pages: HashMap::new(),
+        queue: VecDeque::new(),
+        jobs: JoinSet::new(),
+        lanes: Lanes::new(session.clone(), transfer, stream_priority),
+        coding: Coding { registry: settings.registry, accepted: vec![CodecId::STORE], effort: None },
+        effort: Arc::new(Mutex::new(EffortControl::new(settings.effort))),
+        workers,
+        observer,
+        progress: Progress { instances_expected: totals.instances, bytes_expected: totals.bytes, ..Progress::default() },
+        source_failed: false,
+        receipt: None,
+        outbox: VecDeque::new(),
+    };
+    observer.on_event(&TransferEvent::Started { transfer });
+    let line_before = session.stats().line_bytes();
+    let empty = Built {
+        source,
+        builder: PageBuilder::default(),
+        pending: VecDeque::new(),
+        events: Vec::new(),
+        page: None,
+        end: false,
+    };
+    let mut building = Some(tokio::task::spawn_blocking(move || build_page(empty)));
+    let mut built: Option<Built> = None;
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut alive = Instant::now();
+    driver.drain();
+    loop {
+        while let Some(body) = driver.outbox.pop_front() {
+            control_out.send(&body.into_bytes()).await?;
+        }
+        if let Some(receipt) = driver.receipt.take() {
+            driver.progress.line_bytes = session.stats().line_bytes() - line_before;
+            observer.on_event(&TransferEvent::Progress(driver.progress));
+            control_out.finish()?;
+            return Ok(SendOutcome { receipt, progress: driver.progress, root: driver.sender.root(), transfer });
+        }
+        if let Some(mut done) = built.take() {
+            driver.events(std::mem::take(&mut done.events));
+            if done.page.is_some() && !driver.sender.wants_page() {
+                built = Some(done);
+            } else {
+                if let Some(page) = done.page.take() {
+                    driver.offer(page);
+                }
+                if done.end {
+                    driver.sender.finish(!driver.source_failed);
+                    driver.drain();
+                } else {
+                    building = Some(tokio::task::spawn_blocking(move || build_page(done)));
+                }
+                continue;
+            }
+        }
+        driver.start_jobs();
+        tokio::select! {
+            message = control_in.recv(crate::limits::MESSAGE_BYTES_MAX) => {
+                let message = message?.ok_or(TransferError::Transport(TransportError::Truncated))?;
+                driver.sender.handle_message(Body::from_bytes(message).map_err(ProtocolError::from)?)?;
+                driver.drain();
+                alive = Instant::now();
+            }
+            result = async { building.as_mut()?.await.ok() }, if building.is_some() => {
+                building = None;
+                let result = result.ok_or(TransferError::Cancelled)?;
+                built = Some(result.map_err(TransferError::Source)?);
+            }
+            Some(job) = driver.jobs.join_next(), if !driver.jobs.is_empty() => {
+                driver.job_done(job.map_err(|_| TransferError::Cancelled)?)?;
+                alive = Instant::now();
+            }
+            _ = tick.tick() => {
+                session.adapt_windows();
+                driver.progress.line_bytes = session.stats().line_bytes() - line_before;
+                observer.on_event(&TransferEvent::Progress(driver.progress));
+                // Reading and hashing a huge instance is work, not silence.
+                if building.is_some() {
+                    alive = Instant::now();
+                }
+                if alive.elapsed() > PROGRESS_DEADLINE {
+                    return Err(TransferError::Stalled);
+                }
+            }
+        }
+    }
+}

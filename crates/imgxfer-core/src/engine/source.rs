@@ -1,0 +1,94 @@
+//! What a sender sends: instances from files or from a store, one after the other.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use crate::codec::PixelShape;
+use crate::manifest::InstanceEntry;
+use crate::store::ChunkAt;
+use crate::wire::record::Record;
+
+/// How much there is, as far as known beforehand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Instances.
+    pub instances: u64,
+    /// Original bytes.
+    pub bytes: u64,
+}
+
+/// The bytes of one instance.
+///
+/// Calls may come from several threads, and block.
+pub trait Content: Send + Sync + fmt::Debug {
+    /// Appends the original bytes of the chunk at `index` of the entry to `out`. They may have changed
+    /// since the entry was made; the caller hashes them.
+    ///
+    /// # Errors
+    /// Any error of reading; `InvalidData` when they are known to have changed.
+    fn read_chunk(&self, index: usize, out: &mut Vec<u8>) -> io::Result<()>;
+
+    /// Where the chunk stands in an encoded form that could be sent as it is.
+    fn stored(&self, index: usize) -> Option<ChunkAt> {
+        let _ = index;
+        None
+    }
+
+    /// Reads such an encoded form.
+    ///
+    /// # Errors
+    /// Any error of reading.
+    fn read_record(&self, at: &ChunkAt) -> io::Result<Record> {
+        let _ = at;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// An instance to send.
+#[derive(Debug, Clone)]
+pub struct SourceInstance {
+    /// Its manifest entry.
+    pub entry: InstanceEntry,
+    /// What to call it when something goes wrong with it: the path as the user named it.
+    pub label: String,
+    /// Shape of its pixels, for the codec.
+    pub shape: Option<PixelShape>,
+    /// Its bytes.
+    pub content: Arc<dyn Content>,
+}
+
+/// What a source gives.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SourceItem {
+    /// An instance.
+    Instance(Box<SourceInstance>),
+    /// Something that is not sent on purpose.
+    Skipped {
+        /// The file.
+        label: String,
+        /// Why.
+        reason: String,
+    },
+    /// Something that should have been sent but cannot be.
+    Failed {
+        /// The file.
+        label: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+}
+
+/// Gives instances, in an order that is the same each time: manifest pages of an unchanged study are
+/// then the same, and need not be sent twice.
+pub trait Source: Send {
+    /// How much there is.
+    fn totals(&self) -> Totals;
+
+    /// The next item, or `None` at the end. Blocks: it reads and hashes a whole instance.
+    ///
+    /// # Errors
+    /// Only what ends everything, such as a store that fails; a file that fails is an item.
+    fn next_item(&mut self) -> io::Result<Option<SourceItem>>;
+}

@@ -1,0 +1,129 @@
+//! What ends a transfer, whose fault it is, and whether trying again can help.
+
+use std::io;
+
+use crate::proto::ProtocolError;
+use crate::store::StoreError;
+use crate::transport::{IdentityError, TransportError};
+use crate::wire::message::RefuseCode;
+
+/// Where to look first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The other site.
+    Peer,
+    /// This site: its disk, its keys, its configuration.
+    Local,
+    /// Whoever called: a wrong name, a wrong order of calls.
+    Caller,
+    /// The line between the two.
+    Network,
+}
+
+/// Whether trying again can help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Retry {
+    /// At once: what was lost is only what was in flight.
+    Now,
+    /// After a while, when something outside has changed.
+    Later,
+    /// Not without somebody doing something first.
+    Never,
+}
+
+/// Why a transfer or a question ended without its aim.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransferError {
+    /// The connection.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The peer broke the protocol or refused.
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
+    /// The store at this end.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What was to be sent cannot be read at all.
+    #[error("what was to be sent cannot be read")]
+    Source(#[source] io::Error),
+    /// Signing failed.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The receipt is not the receiver's word for what was sent.
+    #[error("the other site's receipt cannot be trusted: {0}. Keep the originals, and check the other site")]
+    Receipt(&'static str),
+    /// The other side is alive, but nothing moved.
+    #[error("nothing moved for {} s although the line is alive: look at the other site's log and disk", crate::limits::PROGRESS_DEADLINE.as_secs())]
+    Stalled,
+    /// This side ended it.
+    #[error("the transfer was ended on this side; the same command resumes it")]
+    Cancelled,
+}
+
+impl TransferError {
+    /// Where to look first.
+    #[must_use]
+    pub const fn fault(&self) -> Fault {
+        match self {
+            Self::Transport(error) => match error {
+                TransportError::Bind { .. }
+                | TransportError::Local { .. }
+                | TransportError::Identity(_)
+                | TransportError::Peer(_) => Fault::Local,
+                TransportError::UnknownHost { .. } | TransportError::Fingerprint(_) => Fault::Caller,
+                TransportError::RefusedByPeer | TransportError::Protocol { .. } | TransportError::Busy => Fault::Peer,
+                _ => Fault::Network,
+            },
+            Self::Protocol(_) | Self::Receipt(_) | Self::Stalled => Fault::Peer,
+            Self::Store(_) | Self::Source(_) | Self::Identity(_) => Fault::Local,
+            Self::Cancelled => Fault::Caller,
+        }
+    }
+
+    /// Whether trying again can help.
+    #[must_use]
+    pub const fn retry(&self) -> Retry {
+        match self {
+            Self::Transport(error) => match error {
+                TransportError::TimedOut
+                | TransportError::PeerRestarted
+                | TransportError::Reset { .. }
+                | TransportError::Truncated
+                | TransportError::PeerClosed { .. } => Retry::Now,
+                TransportError::Unreachable { .. } | TransportError::UnknownHost { .. } | TransportError::Busy => {
+                    Retry::Later
+                }
+                _ => Retry::Never,
+            },
+            Self::Protocol(ProtocolError::Refused { code, .. }) => match code {
+                RefuseCode::Busy | RefuseCode::ShuttingDown | RefuseCode::NoSpace => Retry::Later,
+                _ => Retry::Never,
+            },
+            Self::Stalled => Retry::Later,
+            Self::Store(StoreError::Full { .. }) => Retry::Later,
+            _ => Retry::Never,
+        }
+    }
+
+    /// What to tell the peer when this ends a transfer, if it has to be told: code and remedy.
+    #[must_use]
+    pub fn refusal(&self) -> Option<(RefuseCode, String)> {
+        match self {
+            Self::Store(StoreError::Full { .. }) => Some((
+                RefuseCode::NoSpace,
+                "the receiving site has no disk space left; what arrived is safe, the rest goes on when there is room"
+                    .to_owned(),
+            )),
+            Self::Store(_) | Self::Identity(_) => {
+                Some((RefuseCode::Internal, "the receiving site's store failed: ask its operator".to_owned()))
+            }
+            Self::Source(_) => Some((RefuseCode::Internal, "the sending site cannot read what was asked for".to_owned())),
+            Self::Protocol(ProtocolError::Refused { .. }) => None,
+            Self::Protocol(error) => Some((RefuseCode::Protocol, error.to_string())),
+            Self::Stalled | Self::Cancelled | Self::Receipt(_) | Self::Transport(_) => None,
+        }
+    }
+}

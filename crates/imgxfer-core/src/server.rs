@@ -1,0 +1,363 @@
+//! The answering side, paved: takes in pushes, serves pulls and answers questions, each by the peer's rights.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::client::next_message;
+use crate::engine::Depot;
+use crate::engine::receive::{ReceiveSettings, receive, refuse};
+use crate::engine::router::Router;
+use crate::engine::send::{SendSettings, send};
+use crate::error::TransferError;
+use crate::ids::{ManifestRoot, PeerId, StudyUid};
+use crate::limits::{HANDSHAKE_DEADLINE, QUERY_ROWS_MAX};
+use crate::priority::Priority;
+use crate::progress::{Progress, TransferEvent};
+use crate::receipt::SignedReceipt;
+use crate::store::{Scope, StoreError, StudyQuery};
+use crate::transport::{CloseCode, ControlSender, ControlStream, Endpoint, Session};
+use crate::wire::convert::{query_from_wire, study_to_wire};
+use crate::wire::message::{Body, Pull, Query, QueryEnd, RefuseCode, Refused, Start};
+
+/// What a peer may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rights {
+    /// Send studies to this site.
+    pub send: bool,
+    /// Ask which studies are here.
+    pub query: bool,
+    /// Fetch studies from here.
+    pub pull: bool,
+    /// Whose studies `query` and `pull` are about.
+    pub scope: Scope,
+}
+
+impl Rights {
+    /// No rights at all.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self { send: false, query: false, pull: false, scope: Scope::Owners(Vec::new()) }
+    }
+
+    /// All rights, over everything in the store.
+    #[must_use]
+    pub const fn all() -> Self {
+        Self { send: true, query: true, pull: true, scope: Scope::All }
+    }
+
+    /// Sets the right to send.
+    #[must_use]
+    pub const fn with_send(mut self, send: bool) -> Self {
+        self.send = send;
+        self
+    }
+
+    /// Sets the right to query.
+    #[must_use]
+    pub const fn with_query(mut self, query: bool) -> Self {
+        self.query = query;
+        self
+    }
+
+    /// Sets the right to pull.
+    #[must_use]
+    pub const fn with_pull(mut self, pull: bool) -> Self {
+        self.pull = pull;
+        self
+    }
+
+    /// Sets whose studies the peer may see.
+    #[must_use]
+    pub fn with_scope(mut self, scope: Scope) -> Self {
+        self.scope = scope;
+        self
+    }
+}
+
+/// Which way a transfer goes, seen from this site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Direction {
+    /// A peer sends to this site.
+    In,
+    /// This site sends to a peer.
+    Out,
+}
+
+/// What an embedding program is asked, and told. Calls must not block for long.
+pub trait Host: Send + Sync + 'static {
+    /// What the peer of this session may do. Asked anew for each request, so that changes take effect at once.
+    fn rights(&self, session: &Session) -> Rights;
+
+    /// Something happened in a transfer.
+    fn on_event(&self, peer: PeerId, direction: Direction, event: &TransferEvent) {
+        let (_, _, _) = (peer, direction, event);
+    }
+
+    /// A transfer ended. `Ok` holds what was moved.
+    fn on_end(&self, peer: PeerId, direction: Direction, result: Result<&Progress, &TransferError>) {
+        let (_, _, _) = (peer, direction, result);
+    }
+
+    /// Everything of a manifest is committed, and a receipt has been given.
+    fn on_committed(&self, peer: PeerId, studies: &[StudyUid], root: ManifestRoot) {
+        let (_, _, _) = (peer, studies, root);
+    }
+
+    /// A peer that pulled has given its signed receipt.
+    fn on_receipt(&self, peer: PeerId, receipt: &SignedReceipt) {
+        let (_, _) = (peer, receipt);
+    }
+}
+
+/// How much a server does at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServerLimits {
+    /// Transfers in and out at once, over all peers. Each may take up to about 60 MB of memory. Default 16.
+    pub transfers_max: usize,
+    /// Transfers at once of one session. Default 4.
+    pub transfers_per_session_max: usize,
+    /// How long a drain waits for running transfers. Default 60 s.
+    pub drain_deadline: Duration,
+}
+
+impl Default for ServerLimits {
+    fn default() -> Self {
+        Self { transfers_max: 16, transfers_per_session_max: 4, drain_deadline: Duration::from_secs(60) }
+    }
+}
+
+/// Serves a depot on an endpoint.
+#[derive(Clone)]
+pub struct Server {
+    endpoint: Endpoint,
+    depot: Depot,
+    host: Arc<dyn Host>,
+    limits: ServerLimits,
+    transfers: Arc<Semaphore>,
+    draining: tokio::sync::watch::Sender<bool>,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Joins the parts; nothing runs before [`Server::serve`].
+    #[must_use]
+    pub fn new(endpoint: Endpoint, depot: Depot, host: Arc<dyn Host>, limits: ServerLimits) -> Self {
+        let transfers = Arc::new(Semaphore::new(limits.transfers_max));
+        let (draining, _) = tokio::sync::watch::channel(false);
+        Self { endpoint, depot, host, limits, transfers, draining }
+    }
+
+    /// Serves until `shutdown` resolves, then drains: new requests are refused, running transfers are given
+    /// [`ServerLimits::drain_deadline`], and the endpoint is closed.
+    pub async fn serve(&self, shutdown: impl Future<Output = ()> + Send) {
+        let mut sessions = JoinSet::new();
+        tokio::pin!(shutdown);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                session = self.endpoint.accept() => {
+                    let Some(session) = session else { break };
+                    while sessions.try_join_next().is_some() {}
+                    sessions.spawn(self.clone().serve_session(session));
+                }
+            }
+        }
+        self.draining.send_replace(true);
+        let all = u32::try_from(self.limits.transfers_max).unwrap_or(u32::MAX);
+        let drained = tokio::time::timeout(self.limits.drain_deadline, self.transfers.acquire_many(all)).await;
+        if drained.is_err() {
+            tracing::warn!("transfers were still running at the end of the drain; they resume when this site is back");
+        }
+        self.endpoint.close(CloseCode::ShuttingDown, "");
+        let _: Result<(), _> = tokio::time::timeout(Duration::from_secs(2), self.endpoint.wait_idle()).await;
+    }
+
+    async fn serve_session(self, session: Session) {
+        let router = Router::start(session.clone());
+        let mut requests = JoinSet::new();
+        while let Ok(control) = session.accept_control().await {
+            while requests.try_join_next().is_some() {}
+            if requests.len() >= self.limits.transfers_per_session_max {
+                let busy = (RefuseCode::Busy, "too many requests at once on one connection");
+                requests.spawn(async move { say_refused(control.into_split().0, busy.0, busy.1).await });
+                continue;
+            }
+            requests.spawn(self.clone().serve_request(session.clone(), router.clone(), control));
+        }
+        // The connection is gone: what still runs on it ends by itself, with its own error.
+        while requests.join_next().await.is_some() {}
+    }
+
+    async fn serve_request(self, session: Session, router: Router, control: ControlStream) {
+        let (control_out, mut control_in) = control.into_split();
+        let first = tokio::time::timeout(HANDSHAKE_DEADLINE, next_message(&mut control_in)).await;
+        let Ok(Ok(first)) = first else {
+            return say_refused(control_out, RefuseCode::Protocol, "a request that this version does not know").await;
+        };
+        if *self.draining.borrow() {
+            let remedy = "the site is shutting down; try again in a few minutes";
+            return say_refused(control_out, RefuseCode::ShuttingDown, remedy).await;
+        }
+        let rights = self.host.rights(&session);
+        let control = (control_out, control_in);
+        match first {
+            Body::Start(start) if rights.send => {
+                Box::pin(self.take_in(&session, &router, control, &start, rights)).await;
+            }
+            Body::Pull(pull) if rights.pull => Box::pin(self.send_out(&session, control, pull, rights)).await,
+            Body::Query(query) if rights.query => self.answer(control.0, query, rights).await,
+            Body::Start(_) => say_refused(control.0, RefuseCode::NotAllowed, not_allowed("send")).await,
+            Body::Pull(_) => say_refused(control.0, RefuseCode::NotAllowed, not_allowed("pull")).await,
+            Body::Query(_) => say_refused(control.0, RefuseCode::NotAllowed, not_allowed("query")).await,
+            _ => say_refused(control.0, RefuseCode::Protocol, "a request that makes no sense").await,
+        }
+    }
+
+    async fn take_in(
+        &self,
+        session: &Session,
+        router: &Router,
+        control: crate::client::Control,
+        start: &Start,
+        rights: Rights,
+    ) {
+        let Ok(_permit) = self.transfers.try_acquire() else {
+            return say_refused(control.0, RefuseCode::Busy, BUSY).await;
+        };
+        let peer = session.peer();
+        let depot = self.depot.clone();
+        // Dedupe looks at what the peer may see, and at what it sent itself.
+        let scope = if rights.pull { rights.scope } else { Scope::Owners(vec![peer]) };
+        let intake = tokio::task::spawn_blocking(move || depot.intake(peer, scope)).await;
+        let mut control = control;
+        let result = match intake {
+            Ok(Ok(intake)) => {
+                let settings = ReceiveSettings {
+                    registry: self.depot.registry.clone(),
+                    identity: self.endpoint.identity().clone(),
+                };
+                let observer = |event: &TransferEvent| self.host.on_event(peer, Direction::In, event);
+                receive(session, router, control, start, Arc::new(intake), settings, &observer).await
+            }
+            Ok(Err(error)) => {
+                let error = TransferError::from(error);
+                refuse(&mut control.0, &error).await;
+                Err(error)
+            }
+            Err(_) => Err(TransferError::Cancelled),
+        };
+        if let Ok(outcome) = &result {
+            self.host.on_committed(peer, &outcome.studies, outcome.receipt.root);
+        }
+        self.host.on_end(peer, Direction::In, result.as_ref().map(|outcome| &outcome.progress));
+    }
+
+    async fn send_out(&self, session: &Session, control: crate::client::Control, pull: Pull, rights: Rights) {
+        let Ok(_permit) = self.transfers.try_acquire() else {
+            return say_refused(control.0, RefuseCode::Busy, BUSY).await;
+        };
+        let peer = session.peer();
+        let priority = Priority::from_number(pull.priority);
+        let depot = self.depot.clone();
+        let source = tokio::task::spawn_blocking(move || {
+            let studies = matching(&depot, &rights.scope, pull)?;
+            if studies.is_empty() { Ok(None) } else { depot.source(rights.scope, studies).map(Some) }
+        });
+        let source = match source.await {
+            Ok(Ok(Some(source))) => source,
+            // The same words whether there is none or none that the peer may see.
+            Ok(Ok(None)) => {
+                let remedy = "no such study here, or none that this site may see: check the identifier, and its rights there";
+                return say_refused(control.0, RefuseCode::NotFound, remedy).await;
+            }
+            Ok(Err(_)) | Err(_) => {
+                return say_refused(control.0, RefuseCode::Internal, "the site's index failed: ask its operator").await;
+            }
+        };
+        let settings =
+            SendSettings { priority: priority.number(), effort: None, registry: self.depot.registry.clone() };
+        let observer = |event: &TransferEvent| self.host.on_event(peer, Direction::Out, event);
+        let result = send(session, control, Box::new(source), settings, &observer).await;
+        let result = result.and_then(|outcome| {
+            let (_, signed) = crate::client::check_receipt(&outcome, session, self.endpoint.identity().peer_id())?;
+            self.host.on_receipt(peer, &signed);
+            Ok(outcome.progress)
+        });
+        self.host.on_end(peer, Direction::Out, result.as_ref());
+    }
+
+    async fn answer(&self, mut control: ControlSender, query: Query, rights: Rights) {
+        let Some(mut query) = query_from_wire(query) else {
+            return say_refused(control, RefuseCode::Protocol, "the Study UID in the query is malformed").await;
+        };
+        let limit = query.limit.unwrap_or(QUERY_ROWS_MAX).min(QUERY_ROWS_MAX);
+        query.limit = Some(limit.saturating_add(1));
+        let index = Arc::clone(&self.depot.index);
+        let rows = tokio::task::spawn_blocking(move || index.studies(&rights.scope, &query)).await;
+        let Ok(Ok(mut rows)) = rows else {
+            return say_refused(control, RefuseCode::Internal, "the site's index failed: ask its operator").await;
+        };
+        let limit = crate::units::to_usize(u64::from(limit));
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        for row in &rows {
+            if control.send(&Body::Study(study_to_wire(row)).into_bytes()).await.is_err() {
+                return;
+            }
+        }
+        if control.send(&Body::QueryEnd(QueryEnd { more }).into_bytes()).await.is_ok() && control.finish().is_ok() {
+            let _: Result<_, _> = tokio::time::timeout(HANDSHAKE_DEADLINE, control.received()).await;
+        }
+    }
+}
+
+const BUSY: &str = "too many transfers at once at this site: try again later";
+
+const fn not_allowed(right: &str) -> &str {
+    match right.as_bytes() {
+        b"send" => "this site has no right to send there: ask the other site's operator for the right `send`",
+        b"pull" => "this site has no right to pull from there: ask the other site's operator for the right `pull`",
+        _ => "this site has no right to query there: ask the other site's operator for the right `query`",
+    }
+}
+
+async fn say_refused(mut control: ControlSender, code: RefuseCode, remedy: &str) {
+    let body = Body::Refused(Refused { code: code.number(), remedy: remedy.to_owned() });
+    if control.send(&body.into_bytes()).await.is_ok() && control.finish().is_ok() {
+        let _: Result<_, _> = tokio::time::timeout(Duration::from_secs(5), control.received()).await;
+    }
+}
+
+/// The studies that a pull asks for, within what the peer may see.
+fn matching(depot: &Depot, scope: &Scope, pull: Pull) -> Result<Vec<StudyUid>, StoreError> {
+    let text = |value: String| (!value.is_empty()).then_some(value);
+    let query = match StudyUid::new(&pull.study) {
+        Ok(study) => StudyQuery { study: Some(study), ..StudyQuery::default() },
+        Err(_) if !pull.study.is_empty() => return Ok(Vec::new()),
+        Err(_) => StudyQuery {
+            accession_number: text(pull.accession_number),
+            patient_id: text(pull.patient_id),
+            ..StudyQuery::default()
+        },
+    };
+    // A pull names what it wants: an empty one would be everything.
+    if query == StudyQuery::default() {
+        return Ok(Vec::new());
+    }
+    let mut studies: Vec<_> = depot.index.studies(scope, &query)?.into_iter().map(|row| row.study).collect();
+    studies.sort_unstable();
+    studies.dedup();
+    Ok(studies)
+}
