@@ -6,6 +6,10 @@ pub mod dicom;
 pub mod ids;
 pub mod limits;
 pub mod manifest;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod store;
+#[cfg(feature = "quic")]
+pub mod transport;
 pub mod units;
 pub mod wire;
