@@ -1,0 +1,222 @@
+//! Control streams: whole messages, both ways, in order.
+//!
+//! On the wire a message is its length, `u32` little-endian, and its bytes.
+
+use crate::transport::error::{TransportError, reset};
+use crate::transport::{CloseCode, data};
+use crate::units::{to_u64, to_usize};
+use bytes::{Buf as _, Bytes, BytesMut};
+use std::fmt;
+
+/// Bytes of the length before each message.
+const LENGTH_BYTES: usize = 4;
+/// A receiver takes in at most this at once.
+const READ_BYTES_MAX: usize = 64 << 10;
+
+/// A stream of messages in both directions.
+#[derive(Debug)]
+pub struct ControlStream {
+    sender: ControlSender,
+    receiver: ControlReceiver,
+}
+
+/// The half of a control stream that sends. Dropping it finishes the stream after the last whole message.
+pub struct ControlSender {
+    stream: quinn::SendStream,
+    /// What a cancelled [`ControlSender::send`] left over: goes first next time.
+    unsent: Bytes,
+}
+
+/// The half of a control stream that receives. Dropping it tells the peer to send no more.
+pub struct ControlReceiver {
+    stream: quinn::RecvStream,
+    /// What arrived of messages not yet handed out.
+    arrived: BytesMut,
+}
+
+impl ControlStream {
+    pub(super) fn new(send: quinn::SendStream, receive: quinn::RecvStream) -> Self {
+        Self {
+            sender: ControlSender { stream: send, unsent: Bytes::new() },
+            receiver: ControlReceiver { stream: receive, arrived: BytesMut::new() },
+        }
+    }
+
+    /// Sends one message. See [`ControlSender::send`].
+    ///
+    /// # Errors
+    /// As [`ControlSender::send`].
+    pub async fn send(&mut self, message: &[u8]) -> Result<(), TransportError> {
+        self.sender.send(message).await
+    }
+
+    /// Receives one message. See [`ControlReceiver::recv`].
+    ///
+    /// # Errors
+    /// As [`ControlReceiver::recv`].
+    pub async fn recv(&mut self, limit: usize) -> Result<Option<Bytes>, TransportError> {
+        self.receiver.recv(limit).await
+    }
+
+    /// Makes two halves that can be used at the same time.
+    #[must_use]
+    pub fn into_split(self) -> (ControlSender, ControlReceiver) {
+        (self.sender, self.receiver)
+    }
+
+    /// Says that no further message follows. See [`ControlSender::finish`].
+    ///
+    /// # Errors
+    /// As [`ControlSender::finish`].
+    pub fn finish(&mut self) -> Result<(), TransportError> {
+        self.sender.finish()
+    }
+
+    /// Gives up both directions with a reason.
+    pub fn reset(&mut self, code: CloseCode) {
+        self.sender.reset(code);
+        self.receiver.stop(code);
+    }
+}
+
+impl ControlSender {
+    /// Sends one message, waiting while the peer takes no more.
+    ///
+    /// Cancel-safe in this sense: once polled, the message goes out whole, by itself or ahead of the
+    /// next one sent; but it may stay behind until then.
+    ///
+    /// # Errors
+    /// [`TransportError::MessageTooLong`] beyond 4 GiB, or why the stream or the session ended.
+    pub async fn send(&mut self, message: &[u8]) -> Result<(), TransportError> {
+        self.flush().await?;
+        let length = u32::try_from(message.len()).map_err(|_| TransportError::MessageTooLong {
+            bytes: to_u64(message.len()),
+            limit: u32::MAX.into(),
+        })?;
+        let mut framed = BytesMut::with_capacity(LENGTH_BYTES + message.len());
+        framed.extend_from_slice(&length.to_le_bytes());
+        framed.extend_from_slice(message);
+        self.unsent = framed.freeze();
+        self.flush().await
+    }
+
+    /// Sends what a cancelled [`ControlSender::send`] left. Cancel-safe.
+    ///
+    /// # Errors
+    /// Why the stream or the session ended.
+    pub async fn flush(&mut self) -> Result<(), TransportError> {
+        while !self.unsent.is_empty() {
+            // Takes from `unsent` exactly what it has accepted.
+            self.stream.write_chunks(std::slice::from_mut(&mut self.unsent)).await?;
+        }
+        Ok(())
+    }
+
+    /// Says that no further message follows.
+    ///
+    /// # Errors
+    /// [`TransportError::StreamClosed`] if that was said before, or a message is only half sent.
+    pub fn finish(&mut self) -> Result<(), TransportError> {
+        if !self.unsent.is_empty() {
+            return Err(TransportError::StreamClosed);
+        }
+        self.stream.finish().map_err(|_| TransportError::StreamClosed)
+    }
+
+    /// After [`ControlSender::finish`]: waits until the peer's system has received all. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`TransportError::Reset`] when the peer stopped reading, or why the session ended.
+    pub async fn received(&mut self) -> Result<(), TransportError> {
+        data::all_received(&self.stream).await
+    }
+
+    /// Gives up the stream with a reason; what the peer has not got is lost.
+    pub fn reset(&mut self, code: CloseCode) {
+        self.unsent = Bytes::new();
+        // Finished or reset before: nothing left to give up.
+        let _ = self.stream.reset(code.into());
+    }
+
+    /// How urgent this stream is beside the others of its session: higher goes first; 0 at the start.
+    pub fn set_priority(&mut self, priority: i32) {
+        let _ = self.stream.set_priority(priority);
+    }
+}
+
+impl Drop for ControlSender {
+    fn drop(&mut self) {
+        // quinn would finish the stream; half a message must not look like an orderly end.
+        if !self.unsent.is_empty() {
+            self.reset(CloseCode::Cancelled);
+        }
+    }
+}
+
+impl ControlReceiver {
+    /// Receives the next message, or `None` when the peer has finished.
+    ///
+    /// The memory used is bounded by what has arrived (twice that, and 64 KiB), never by what a peer
+    /// announces. Cancel-safe: a message that has arrived in part is kept for the next call.
+    ///
+    /// # Errors
+    /// [`TransportError::MessageTooLong`] when more than `limit` bytes are announced,
+    /// [`TransportError::Truncated`] when the stream ends within a message, or why it ended.
+    pub async fn recv(&mut self, limit: usize) -> Result<Option<Bytes>, TransportError> {
+        loop {
+            if let Some(message) = self.take_message(limit)? {
+                return Ok(Some(message));
+            }
+            match self.stream.read_chunk(READ_BYTES_MAX, true).await? {
+                Some(chunk) => self.arrived.extend_from_slice(&chunk.bytes),
+                None if self.arrived.is_empty() => return Ok(None),
+                None => return Err(TransportError::Truncated),
+            }
+        }
+    }
+
+    /// The first message, if it has arrived whole.
+    fn take_message(&mut self, limit: usize) -> Result<Option<Bytes>, TransportError> {
+        let Some(length) = self.arrived.first_chunk::<LENGTH_BYTES>() else {
+            return Ok(None);
+        };
+        let length = u32::from_le_bytes(*length);
+        let bytes = to_usize(length.into());
+        if bytes > limit {
+            return Err(TransportError::MessageTooLong { bytes: length.into(), limit: to_u64(limit) });
+        }
+        if self.arrived.len() - LENGTH_BYTES < bytes {
+            return Ok(None);
+        }
+        self.arrived.advance(LENGTH_BYTES);
+        Ok(Some(self.arrived.split_to(bytes).freeze()))
+    }
+
+    /// Tells the peer to send no more on this stream, and why.
+    pub fn stop(&mut self, code: CloseCode) {
+        // Ended before: nothing left to stop.
+        let _ = self.stream.stop(code.into());
+    }
+
+    /// Waits for the peer to give up the stream; resolves with the error then, or `None` if it finished.
+    pub async fn reset_by_peer(&mut self) -> Option<TransportError> {
+        match self.stream.received_reset().await {
+            Ok(Some(code)) => Some(reset(code)),
+            Ok(None) => None,
+            Err(quinn::ResetError::ConnectionLost(e)) => Some(e.into()),
+            Err(quinn::ResetError::ZeroRttRejected) => Some(TransportError::StreamClosed),
+        }
+    }
+}
+
+impl fmt::Debug for ControlSender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ControlSender({})", self.stream.id())
+    }
+}
+
+impl fmt::Debug for ControlReceiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ControlReceiver({})", self.stream.id())
+    }
+}

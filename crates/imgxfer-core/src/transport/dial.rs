@@ -1,0 +1,163 @@
+//! Connects to a peer: finds its addresses, tries them, and checks who answers.
+
+use crate::ids::PeerId;
+use crate::limits::HANDSHAKE_DEADLINE;
+use crate::transport::accept::explain;
+use crate::transport::endpoint::Local;
+use crate::transport::verifier::{Admission, Expectation, PeerVerifier};
+use crate::transport::{Endpoint, PeerRefusal, Protocol, Session, TransportError};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+/// The next address is tried when the one before has been silent for this long (RFC 8305, 8).
+const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
+/// Addresses of one name that are tried; a name server may list any number.
+const ADDRESSES_MAX: usize = 8;
+
+/// Whom to connect to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dial {
+    address: String,
+    peer: Option<PeerId>,
+    name: Option<String>,
+}
+
+impl Dial {
+    /// Connects to `address`, a host name or IP address with a port, and takes any trusted peer there.
+    ///
+    /// With a hospital's authorities configured that is any site they vouch for as a server: say which
+    /// one is meant by [`Dial::with_peer`] or [`Dial::with_name`].
+    #[must_use]
+    pub fn new(address: impl ToString) -> Self {
+        Self { address: address.to_string(), peer: None, name: None }
+    }
+
+    /// Takes only the holder of this key, and takes it even if it is not pinned.
+    #[must_use]
+    pub fn with_peer(mut self, peer: PeerId) -> Self {
+        self.peer = Some(peer);
+        self
+    }
+
+    /// A certificate that an authority vouches for must be for this host name or IP address.
+    /// A pinned key needs no name.
+    #[must_use]
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+}
+
+/// One attempt's share of what all attempts need.
+#[derive(Clone)]
+struct Attempt {
+    endpoint: quinn::Endpoint,
+    local: Arc<Local>,
+    expected: Expectation,
+    admission: Admission,
+    protocol: Protocol,
+    address: String,
+}
+
+impl Attempt {
+    async fn connect(self, to: SocketAddr) -> Result<Session, TransportError> {
+        let verifier = Arc::new(PeerVerifier::new(self.local.trust.clone(), self.admission, self.expected)?);
+        let verdict = verifier.verdict();
+        let config = self.local.client_config(verifier, self.protocol)?;
+        let unreachable = || TransportError::Unreachable { address: self.address.clone() };
+        // The name goes nowhere: the verifier knows whom it wants, and TLS sends none.
+        let connecting = self.endpoint.connect_with(config, to, "imgxfer").map_err(|e| match e {
+            quinn::ConnectError::InvalidRemoteAddress(_) => unreachable(),
+            quinn::ConnectError::EndpointStopping => TransportError::LocallyClosed,
+            other => TransportError::Local { reason: other.to_string() },
+        })?;
+        let connection = match timeout(HANDSHAKE_DEADLINE, connecting).await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(quinn::ConnectionError::TimedOut)) | Err(_) => return Err(unreachable()),
+            Ok(Err(error)) => return Err(explain(&verdict, error)),
+        };
+        let finding = verdict.get().ok_or(PeerRefusal::Malformed)??;
+        let protocol = self.local.protocol_of(&connection)?;
+        Ok(Session::new(connection, finding, protocol, None))
+    }
+}
+
+/// How much an error tells about a failed dial; the most telling one of all addresses is reported.
+fn weight(error: &TransportError) -> u8 {
+    match error {
+        TransportError::Unreachable { .. } => 0,
+        TransportError::Peer(_) => 2,
+        _ => 1,
+    }
+}
+
+impl Endpoint {
+    /// Connects to a trusted peer. All addresses of a name are tried; the first to succeed is taken.
+    ///
+    /// The peer judges this side only after this side's handshake is done, so that its refusal
+    /// ([`TransportError::RefusedByPeer`]) shows at the first use of the session. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`TransportError`]: `UnknownHost`, `Unreachable`, `Peer` when this side refuses whoever answered,
+    /// `Version`, `Busy`.
+    pub async fn connect(&self, dial: &Dial) -> Result<Session, TransportError> {
+        self.dial(dial, Admission::TrustedOnly, Protocol::Transfer).await
+    }
+
+    /// Connects in order to pair: takes any key at the other end, unless `dial` names one.
+    ///
+    /// Hand the result to [`crate::transport::pairing::join`]. Cancel-safe.
+    ///
+    /// # Errors
+    /// As [`Endpoint::connect`]; [`TransportError::Version`] when the other side is not open for pairing.
+    pub async fn connect_to_pair(&self, dial: &Dial) -> Result<Session, TransportError> {
+        self.dial(dial, Admission::AnyKey, Protocol::Pairing).await
+    }
+
+    async fn dial(&self, dial: &Dial, admission: Admission, protocol: Protocol) -> Result<Session, TransportError> {
+        let attempt = Attempt {
+            endpoint: self.endpoint.clone(),
+            local: Arc::clone(&self.local),
+            expected: Expectation { peer: dial.peer, name: dial.name.clone() },
+            admission,
+            protocol,
+            address: dial.address.clone(),
+        };
+        let addresses = lookup(&dial.address).await?;
+        let mut waiting = addresses.into_iter();
+        let mut attempts = JoinSet::new();
+        let mut worst = TransportError::Unreachable { address: dial.address.clone() };
+        loop {
+            // A failed attempt makes room for the next at once; a silent one after a while.
+            if let Some(address) = waiting.next() {
+                attempts.spawn(attempt.clone().connect(address));
+            }
+            let more = waiting.len() > 0;
+            tokio::select! {
+                done = attempts.join_next() => match done {
+                    Some(Ok(Ok(session))) => return Ok(session),
+                    Some(Ok(Err(error))) => {
+                        if weight(&error) >= weight(&worst) {
+                            worst = error;
+                        }
+                    }
+                    // An attempt never panics and is never aborted while this waits for it.
+                    Some(Err(_)) => {}
+                    None => return Err(worst),
+                },
+                () = sleep(NEXT_ADDRESS_AFTER), if more => {}
+            }
+        }
+    }
+}
+
+async fn lookup(address: &str) -> Result<Vec<SocketAddr>, TransportError> {
+    let unknown = |kind| TransportError::UnknownHost { host: address.to_owned(), kind };
+    let found = timeout(HANDSHAKE_DEADLINE, tokio::net::lookup_host(address)).await;
+    let found = found.map_err(|_| unknown(std::io::ErrorKind::TimedOut))?.map_err(|e| unknown(e.kind()))?;
+    let addresses: Vec<_> = found.take(ADDRESSES_MAX).collect();
+    if addresses.is_empty() { Err(unknown(std::io::ErrorKind::NotFound)) } else { Ok(addresses) }
+}

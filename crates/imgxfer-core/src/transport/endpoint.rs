@@ -1,0 +1,300 @@
+//! One UDP socket and all connections over it.
+
+use crate::transport::accept::{AcceptCounters, AcceptLimits, Acceptor, Audit, Door, PairingWindow, Refused};
+use crate::transport::pairing::PAIRING_ALPN;
+use crate::transport::profile::{MTU_UPPER_DEFAULT, Profile};
+use crate::transport::socket::{self, CappedSocket, Warning};
+use crate::transport::verifier::{Admission, PeerVerifier};
+use crate::transport::{CloseCode, Identity, Protocol, Session, TransportError, Trust, tls};
+use quinn::congestion::ControllerFactory;
+use quinn::crypto::rustls::HandshakeData;
+use quinn::{AsyncUdpSocket, Runtime as _, TokioRuntime};
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinHandle;
+
+/// Largest payload of UDP that is always taken in, as QUIC's default.
+const UDP_PAYLOAD_MAX_DEFAULT: u16 = 1472;
+/// Newcomers whose first packet waits for the accepting task, and what is kept of them. A first flight
+/// with a post-quantum key is two packets.
+const INCOMING_MAX: usize = 1024;
+const INCOMING_BYTES_MAX: u64 = 16 << 10;
+const INCOMING_BYTES_TOTAL: u64 = 4 << 20;
+/// Sessions that may wait for [`Endpoint::accept`].
+const SESSIONS_WAITING_MAX: usize = 16;
+
+/// How an [`Endpoint`] is set up.
+#[derive(Clone)]
+pub struct EndpointConfig {
+    pub(super) bind: SocketAddr,
+    identity: Identity,
+    trust: Trust,
+    alpn: Vec<u8>,
+    profile: Profile,
+    mtu_upper: u16,
+    congestion: Option<Arc<dyn ControllerFactory + Send + Sync>>,
+    limits: AcceptLimits,
+    audit: Option<Audit>,
+}
+
+impl EndpointConfig {
+    /// An endpoint on `bind` (port 0: any) that shows `identity`, talks to whom `trust` names, and speaks
+    /// the protocol `alpn`, such as `imgxfer/1`.
+    #[must_use]
+    pub fn new(bind: SocketAddr, identity: Identity, trust: Trust, alpn: &[u8]) -> Self {
+        Self {
+            bind,
+            identity,
+            trust,
+            alpn: alpn.to_vec(),
+            profile: Profile::default(),
+            mtu_upper: MTU_UPPER_DEFAULT,
+            congestion: None,
+            limits: AcceptLimits::default(),
+            audit: None,
+        }
+    }
+
+    /// The kind of line. Default [`Profile::Auto`].
+    #[must_use]
+    pub fn with_profile(mut self, profile: Profile) -> Self {
+        self.profile = profile;
+        self
+    }
+
+    /// Largest UDP payload to try, bytes. Default 1,452, which suits every wide-area line. 8,952 triples
+    /// the speed on a network of jumbo frames, when both ends set it.
+    #[must_use]
+    pub fn with_mtu_upper(mut self, bytes: u16) -> Self {
+        self.mtu_upper = bytes.max(MTU_UPPER_DEFAULT);
+        self
+    }
+
+    /// Another congestion controller than Cubic.
+    #[must_use]
+    pub fn with_congestion(mut self, congestion: Arc<dyn ControllerFactory + Send + Sync>) -> Self {
+        self.congestion = Some(congestion);
+        self
+    }
+
+    /// What strangers and peers may take up.
+    #[must_use]
+    pub fn with_limits(mut self, limits: AcceptLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Called for every connection turned away after its handshake began. Must not block.
+    #[must_use]
+    pub fn with_audit(mut self, audit: impl Fn(&Refused) + Send + Sync + 'static) -> Self {
+        self.audit = Some(Arc::new(audit));
+        self
+    }
+}
+
+impl fmt::Debug for EndpointConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EndpointConfig")
+            .field("bind", &self.bind)
+            .field("identity", &self.identity)
+            .field("trust", &self.trust)
+            .field("alpn", &String::from_utf8_lossy(&self.alpn))
+            .field("profile", &self.profile)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What every connection of an endpoint is made from.
+pub(super) struct Local {
+    identity: Identity,
+    pub(super) trust: Trust,
+    alpn: Vec<u8>,
+    transport: Arc<quinn::TransportConfig>,
+    pub(super) limits: AcceptLimits,
+    pub(super) audit: Option<Audit>,
+}
+
+impl Local {
+    /// QUIC settings for one connection that is accepted.
+    pub(super) fn server_config(
+        &self,
+        verifier: Arc<PeerVerifier>,
+        admission: Admission,
+    ) -> Result<quinn::ServerConfig, TransportError> {
+        let mut protocols = vec![self.alpn.clone()];
+        if admission == Admission::AnyKey {
+            protocols.push(PAIRING_ALPN.to_vec());
+        }
+        let crypto = tls::quic_server(tls::server(&self.identity, verifier, protocols)?)?;
+        let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+        config
+            .transport_config(Arc::clone(&self.transport))
+            .max_incoming(INCOMING_MAX)
+            .incoming_buffer_size(INCOMING_BYTES_MAX)
+            .incoming_buffer_size_total(INCOMING_BYTES_TOTAL);
+        Ok(config)
+    }
+
+    /// QUIC settings for one connection that is dialled.
+    pub(super) fn client_config(
+        &self,
+        verifier: Arc<PeerVerifier>,
+        protocol: Protocol,
+    ) -> Result<quinn::ClientConfig, TransportError> {
+        let alpn = match protocol {
+            Protocol::Transfer => self.alpn.clone(),
+            Protocol::Pairing => PAIRING_ALPN.to_vec(),
+        };
+        let crypto = tls::quic_client(tls::client(&self.identity, verifier, alpn)?)?;
+        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+        config.transport_config(Arc::clone(&self.transport));
+        Ok(config)
+    }
+
+    /// What the handshake has agreed on.
+    pub(super) fn protocol_of(&self, connection: &quinn::Connection) -> Result<Protocol, TransportError> {
+        let data = connection.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
+        match data.and_then(|data| data.protocol) {
+            Some(alpn) if alpn == self.alpn => Ok(Protocol::Transfer),
+            Some(alpn) if alpn == PAIRING_ALPN => Ok(Protocol::Pairing),
+            Some(_) | None => Err(TransportError::Version),
+        }
+    }
+}
+
+/// A UDP socket that dials peers and accepts them. Dropping it ends its accepting; sessions live on
+/// until they are dropped themselves.
+pub struct Endpoint {
+    pub(super) endpoint: quinn::Endpoint,
+    pub(super) local: Arc<Local>,
+    door: Arc<Door>,
+    sessions: Mutex<mpsc::Receiver<Session>>,
+    accepting: JoinHandle<()>,
+    warnings: Vec<Warning>,
+}
+
+impl Endpoint {
+    /// Opens the socket and starts to accept. Must be called within a tokio runtime, which then drives
+    /// the endpoint and its sessions.
+    ///
+    /// # Errors
+    /// [`TransportError::Bind`] when the socket cannot be opened.
+    pub fn bind(config: EndpointConfig) -> Result<Self, TransportError> {
+        let (socket, warnings) = socket::bind(config.bind, config.profile.settings().buffers)?;
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
+        let bound = |e: std::io::Error| TransportError::Bind { address: config.bind, kind: e.kind() };
+        let socket = TokioRuntime.wrap_udp_socket(socket).map_err(bound)?;
+        let mut endpoint = Self::with_socket(config, socket)?;
+        endpoint.warnings = warnings;
+        Ok(endpoint)
+    }
+
+    /// The same on a socket of the caller's: a simulated line, or one made by another program.
+    ///
+    /// # Errors
+    /// [`TransportError`] when the socket has no address or TLS cannot be set up.
+    pub fn with_socket(config: EndpointConfig, socket: Arc<dyn AsyncUdpSocket>) -> Result<Self, TransportError> {
+        let settings = config.profile.settings();
+        let congestion = config.congestion.unwrap_or_else(|| settings.congestion());
+        let local = Arc::new(Local {
+            identity: config.identity,
+            trust: config.trust.clone(),
+            alpn: config.alpn,
+            transport: Arc::new(settings.transport(config.mtu_upper, congestion)),
+            limits: config.limits,
+            audit: config.audit,
+        });
+        let mut quic = quinn::EndpointConfig::default();
+        quic.max_udp_payload_size(config.mtu_upper.max(UDP_PAYLOAD_MAX_DEFAULT))
+            .map_err(|e| TransportError::Local { reason: e.to_string() })?;
+        // Newcomers get a verifier of their own; this one sets the limits until then.
+        let verifier = PeerVerifier::new(config.trust, Admission::TrustedOnly, super::verifier::Expectation::default())?;
+        let server = local.server_config(Arc::new(verifier), Admission::TrustedOnly)?;
+        let socket = Arc::new(CappedSocket::new(socket, settings.segments_max(config.mtu_upper)));
+        let endpoint = quinn::Endpoint::new_with_abstract_socket(quic, Some(server), socket, Arc::new(TokioRuntime))
+            .map_err(|e| TransportError::Bind { address: config.bind, kind: e.kind() })?;
+        let door = Arc::new(Door::default());
+        let (to_accept, sessions) = mpsc::channel(SESSIONS_WAITING_MAX);
+        let acceptor = Acceptor {
+            endpoint: endpoint.clone(),
+            local: Arc::clone(&local),
+            door: Arc::clone(&door),
+            sessions: to_accept,
+        };
+        let accepting = tokio::spawn(acceptor.run());
+        Ok(Self { endpoint, local, door, sessions: Mutex::new(sessions), accepting, warnings: Vec::new() })
+    }
+
+    /// Waits for the next session of a trusted peer; `None` when the endpoint is closed. Cancel-safe.
+    pub async fn accept(&self) -> Option<Session> {
+        self.sessions.lock().await.recv().await
+    }
+
+    /// Lets strangers connect in order to pair, until the result is dropped.
+    #[must_use = "the window closes when this is dropped"]
+    pub fn open_pairing(&self) -> PairingWindow {
+        self.door.open_pairing()
+    }
+
+    /// Whom this endpoint talks to. Changes hold for every handshake after them.
+    #[must_use]
+    pub fn trust(&self) -> &Trust {
+        &self.local.trust
+    }
+
+    /// Who this endpoint is.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.local.identity
+    }
+
+    /// Where the socket listens.
+    ///
+    /// # Errors
+    /// [`TransportError::Local`] when the system does not say.
+    pub fn local_address(&self) -> Result<SocketAddr, TransportError> {
+        self.endpoint.local_addr().map_err(|e| TransportError::Local { reason: e.to_string() })
+    }
+
+    /// What works less well than it should here, with remedies.
+    #[must_use]
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
+    /// What happened at the door so far.
+    #[must_use]
+    pub fn accept_counters(&self) -> AcceptCounters {
+        self.door.counters()
+    }
+
+    /// Closes all sessions at once and accepts no more.
+    pub fn close(&self, code: CloseCode, reason: &str) {
+        self.endpoint.close(code.into(), reason.as_bytes());
+    }
+
+    /// After [`Endpoint::close`]: waits until the peers have been told, a few round trips at most.
+    pub async fn wait_idle(&self) {
+        self.endpoint.wait_idle().await;
+    }
+}
+
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("identity", self.identity())
+            .field("local_address", &self.local_address().ok())
+            .finish_non_exhaustive()
+    }
+}

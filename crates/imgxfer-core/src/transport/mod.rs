@@ -1,0 +1,46 @@
+//! Authenticated connections between sites: who we are, whom we trust, and how bytes get across.
+//!
+//! An [`Endpoint`] owns one UDP socket. It dials peers and accepts them; either way the result is a
+//! [`Session`]: mutually authenticated (TLS 1.3 over QUIC, RFC 9000 and 9001), with the peer's
+//! [`PeerId`](crate::ids::PeerId) known. A session carries control streams (messages both ways) and
+//! data streams (bytes one way). What the messages mean is not known here.
+//!
+//! Two sites that have never met become peers through [`pairing`], or because a hospital's own
+//! certificate authority vouches for both ([`Trust`]).
+//!
+//! The types hide the QUIC library, so that another carrier can stand behind the same names.
+//!
+//! This module refuses to talk to anybody it cannot name: there is no anonymous mode, no early data
+//! (0-RTT) and no session ticket, and every reason for a refusal looks the same from outside.
+
+mod accept;
+mod close;
+mod control;
+mod data;
+mod dial;
+mod endpoint;
+mod error;
+mod identity;
+pub mod pairing;
+mod profile;
+mod session;
+mod socket;
+mod tls;
+mod trust;
+mod verifier;
+
+pub use accept::{AcceptCounters, AcceptLimits, PairingWindow, Refused};
+pub use close::CloseCode;
+pub use control::{ControlReceiver, ControlSender, ControlStream};
+pub use data::{DataReceiver, DataSender};
+pub use dial::Dial;
+pub use endpoint::{Endpoint, EndpointConfig};
+pub use error::TransportError;
+pub use identity::{Identity, IdentityError, Signature, SignatureError, verify};
+pub use profile::Profile;
+pub use quinn::AsyncUdpSocket;
+pub use quinn::congestion::ControllerFactory;
+pub use rustls::RootCertStore;
+pub use session::{LineStats, Protocol, Session};
+pub use socket::{BufferKind, Warning};
+pub use trust::{PeerRefusal, Trust, TrustError};

@@ -1,0 +1,156 @@
+//! Settings of QUIC for kinds of line, as measured in the project's transport study.
+
+use crate::limits::{IDLE_TIMEOUT, KEEP_ALIVE};
+use crate::transport::socket::BufferSizes;
+use quinn::congestion::{ControllerFactory, CubicConfig};
+use quinn::{MtuDiscoveryConfig, TransportConfig, VarInt};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What kind of line an endpoint stands on. Sets windows, buffers and bursts; never what is allowed.
+///
+/// | | `Copper` | `Auto` | `Fibre` |
+/// |---|---|---|---|
+/// | a peer may have on the way to us | 4 MiB | 32 MiB | 64 MiB |
+/// | of which on one stream | 1 MiB | 4 MiB | 4 MiB |
+/// | we hold for a peer, unacknowledged | 2 MiB | 32 MiB | 64 MiB |
+/// | data streams at once | 32 | 64 | 64 |
+/// | socket buffers, receive and send | 1 MiB, 256 KiB | 4 MiB, 4 MiB | 4 MiB, 4 MiB |
+///
+/// The first and third row are the worst-case memory of one session in this layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Profile {
+    /// ADSL, VDSL, LTE: below about 80 Mbit/s. Small windows keep queues, and so delays, short.
+    Copper,
+    /// 1 Gbit/s and more over distance: windows for 10 Gbit/s at 50 ms.
+    Fibre,
+    /// Good for 1 Gbit/s at 250 ms and harmless below; the default.
+    #[default]
+    Auto,
+}
+
+/// Size of a UDP payload that any path must carry (RFC 9000, 14) and the search starts from.
+const MTU_FIRST: u16 = 1200;
+/// What fits an Ethernet frame with IPv6 and PPPoE to spare: the search ends here unless told otherwise.
+pub(super) const MTU_UPPER_DEFAULT: u16 = 1452;
+/// Before the first measurement. QUIC's 333 ms makes the first loss on any line cost a second.
+const RTT_FIRST: Duration = Duration::from_millis(100);
+/// Control streams that a peer may have open at once.
+const CONTROL_STREAMS_MAX: u32 = 16;
+/// Segments of one burst on copper: more fills the modem's queue at once.
+const BURST_SEGMENTS_COPPER: usize = 4;
+/// No datagram over 64 KiB can be sent, so this bounds segments x size of one burst.
+const BURST_BYTES_MAX: usize = 65_507;
+
+const KIB: u32 = 1 << 10;
+const MIB: u32 = 1 << 20;
+
+/// The numbers behind a [`Profile`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settings {
+    stream_window: u32,
+    receive_window: u32,
+    send_window: u32,
+    data_streams: u32,
+    initial_window: u32,
+    segments_max: usize,
+    pub(super) buffers: BufferSizes,
+}
+
+impl Profile {
+    /// The numbers of this profile.
+    pub(super) const fn settings(self) -> Settings {
+        let fibre_buffers = BufferSizes { receive: 4 << 20, send: 4 << 20 };
+        match self {
+            Self::Copper => Settings {
+                stream_window: MIB,
+                receive_window: 4 * MIB,
+                send_window: 2 * MIB,
+                data_streams: 32,
+                initial_window: 14_720,
+                segments_max: BURST_SEGMENTS_COPPER,
+                buffers: BufferSizes { receive: 1 << 20, send: 256 << 10 },
+            },
+            // A stream window above 4 MiB can trip quinn's limit of 1,024 gaps, which ends the connection.
+            Self::Fibre => Settings {
+                stream_window: 4 * MIB,
+                receive_window: 64 * MIB,
+                send_window: 64 * MIB,
+                data_streams: 64,
+                initial_window: 128 * KIB,
+                segments_max: usize::MAX,
+                buffers: fibre_buffers,
+            },
+            Self::Auto => Settings {
+                stream_window: 4 * MIB,
+                receive_window: 32 * MIB,
+                send_window: 32 * MIB,
+                data_streams: 64,
+                initial_window: 64 * KIB,
+                segments_max: usize::MAX,
+                buffers: fibre_buffers,
+            },
+        }
+    }
+}
+
+impl Settings {
+    /// Datagrams that one call into the system may carry. Beyond 64 KiB the kernel refuses all of them,
+    /// and quinn 0.11 takes that for a path that lost its packet size.
+    pub(super) fn segments_max(&self, mtu_upper: u16) -> usize {
+        self.segments_max.min(BURST_BYTES_MAX / usize::from(mtu_upper.max(MTU_FIRST)))
+    }
+
+    /// The congestion controller that is used when the caller brings none.
+    pub(super) fn congestion(&self) -> Arc<dyn ControllerFactory + Send + Sync> {
+        let mut cubic = CubicConfig::default();
+        cubic.initial_window(self.initial_window.into());
+        Arc::new(cubic)
+    }
+
+    /// QUIC's settings.
+    pub(super) fn transport(
+        &self,
+        mtu_upper: u16,
+        congestion: Arc<dyn ControllerFactory + Send + Sync>,
+    ) -> TransportConfig {
+        let mut mtu = MtuDiscoveryConfig::default();
+        mtu.upper_bound(mtu_upper);
+        let mut config = TransportConfig::default();
+        config
+            .stream_receive_window(VarInt::from_u32(self.stream_window))
+            .receive_window(VarInt::from_u32(self.receive_window))
+            .send_window(self.send_window.into())
+            .max_concurrent_uni_streams(VarInt::from_u32(self.data_streams))
+            .max_concurrent_bidi_streams(VarInt::from_u32(CONTROL_STREAMS_MAX))
+            .send_fairness(false)
+            .initial_mtu(MTU_FIRST)
+            .mtu_discovery_config(Some(mtu))
+            .initial_rtt(RTT_FIRST)
+            .max_idle_timeout(IDLE_TIMEOUT.try_into().ok())
+            .keep_alive_interval(Some(KEEP_ALIVE))
+            .datagram_receive_buffer_size(None)
+            .congestion_controller_factory(congestion);
+        config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_always_fits_one_datagram_of_64_kib() {
+        for (mtu, segments) in [(1452, 45), (8952, 7), (1200, 54), (0, 54)] {
+            assert_eq!(Profile::Auto.settings().segments_max(mtu), segments);
+        }
+        assert_eq!(Profile::Copper.settings().segments_max(1452), 4);
+    }
+
+    #[test]
+    fn the_idle_timeout_is_taken() {
+        let timeout: Result<quinn::IdleTimeout, _> = IDLE_TIMEOUT.try_into();
+        assert!(timeout.is_ok());
+    }
+}

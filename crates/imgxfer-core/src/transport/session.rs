@@ -1,0 +1,175 @@
+//! A connection to a peer whose name is proven.
+
+use crate::clock::UnixSeconds;
+use crate::ids::PeerId;
+use crate::transport::accept::Slot;
+use crate::transport::verifier::Finding;
+use crate::transport::{CloseCode, ControlStream, DataReceiver, DataSender, TransportError};
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a session is for. Settled in the handshake (ALPN, RFC 7301).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// The endpoint's own protocol, between trusted peers.
+    Transfer,
+    /// Pairing, with a peer that may be a stranger.
+    Pairing,
+}
+
+/// State of a session's line, from this end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LineStats {
+    /// Round trip, smoothed.
+    pub rtt: Duration,
+    /// Packets sent and given up for lost.
+    pub lost_packets: u64,
+    /// Bytes of UDP payload sent, everything included.
+    pub sent_bytes: u64,
+    /// Bytes of UDP payload received, everything included.
+    pub received_bytes: u64,
+    /// Bytes that may be on the way at once (congestion window).
+    pub cwnd_bytes: u64,
+    /// Largest UDP payload that the path takes, as far as found out.
+    pub mtu_bytes: u16,
+}
+
+/// An authenticated connection. Clones are the same connection; it ends with [`Session::close`], or
+/// when the last clone and the last stream are dropped.
+#[derive(Clone)]
+pub struct Session(Arc<Inner>);
+
+struct Inner {
+    connection: quinn::Connection,
+    finding: Finding,
+    protocol: Protocol,
+    /// Given back when the session is dropped; sessions that were dialled have none.
+    _slot: Option<Slot>,
+}
+
+impl Session {
+    pub(super) fn new(
+        connection: quinn::Connection,
+        finding: Finding,
+        protocol: Protocol,
+        slot: Option<Slot>,
+    ) -> Self {
+        Self(Arc::new(Inner { connection, finding, protocol, _slot: slot }))
+    }
+
+    /// Who is at the other end: proven in the handshake.
+    #[must_use]
+    pub fn peer(&self) -> PeerId {
+        self.0.finding.info.peer
+    }
+
+    /// Subject of the peer's certificate: printable and bounded. A name that somebody chose, for
+    /// display; only an authority's word stands behind it, and none if the peer's key is pinned.
+    #[must_use]
+    pub fn peer_subject(&self) -> &str {
+        &self.0.finding.info.subject
+    }
+
+    /// Last second at which the peer's certificate is accepted.
+    #[must_use]
+    pub fn peer_expires(&self) -> UnixSeconds {
+        self.0.finding.info.not_after
+    }
+
+    /// Where the peer's packets come from now; it may move.
+    #[must_use]
+    pub fn peer_address(&self) -> SocketAddr {
+        self.0.connection.remote_address()
+    }
+
+    /// What the session is for.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        self.0.protocol
+    }
+
+    /// Opens a control stream. The peer learns of it with the first message.
+    ///
+    /// Waits while the peer has 16 of ours open. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`TransportError`] when the session has ended.
+    pub async fn open_control(&self) -> Result<ControlStream, TransportError> {
+        let (send, receive) = self.0.connection.open_bi().await?;
+        Ok(ControlStream::new(send, receive))
+    }
+
+    /// Takes the next control stream that the peer opened. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`TransportError`] when the session has ended. A refusal by the peer of a session that was
+    /// dialled shows here or at the first message: the peer decides after this side's handshake is done.
+    pub async fn accept_control(&self) -> Result<ControlStream, TransportError> {
+        let (send, receive) = self.0.connection.accept_bi().await?;
+        Ok(ControlStream::new(send, receive))
+    }
+
+    /// Opens a data stream to the peer, which learns of it with the first bytes.
+    ///
+    /// Waits while as many are open as the peer's profile allows. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`TransportError`] when the session has ended.
+    pub async fn open_data(&self) -> Result<DataSender, TransportError> {
+        Ok(DataSender::new(self.0.connection.open_uni().await?))
+    }
+
+    /// Takes the next data stream that the peer opened. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`TransportError`] when the session has ended.
+    pub async fn accept_data(&self) -> Result<DataReceiver, TransportError> {
+        Ok(DataReceiver::new(self.0.connection.accept_uni().await?))
+    }
+
+    /// State of the line.
+    #[must_use]
+    pub fn stats(&self) -> LineStats {
+        let stats = self.0.connection.stats();
+        LineStats {
+            rtt: stats.path.rtt,
+            lost_packets: stats.path.lost_packets,
+            sent_bytes: stats.udp_tx.bytes,
+            received_bytes: stats.udp_rx.bytes,
+            cwnd_bytes: stats.path.cwnd,
+            mtu_bytes: stats.path.current_mtu,
+        }
+    }
+
+    /// Ends the session at once; what was not acknowledged is lost. Later calls do nothing.
+    ///
+    /// `reason` is for people, and must name no patient.
+    pub fn close(&self, code: CloseCode, reason: &str) {
+        self.0.connection.close(code.into(), reason.as_bytes());
+    }
+
+    /// Waits until the session has ended and says why. Cancel-safe.
+    pub async fn closed(&self) -> TransportError {
+        self.0.connection.closed().await.into()
+    }
+
+    /// A secret that both ends of this TLS connection know and nobody else (RFC 8446, 7.5).
+    pub(super) fn export_secret(&self, label: &[u8]) -> Result<[u8; 32], TransportError> {
+        let mut secret = [0; 32];
+        self.0
+            .connection
+            .export_keying_material(&mut secret, label, b"")
+            .map_err(|_| TransportError::Local { reason: "TLS exports no keying material".to_owned() })?;
+        Ok(secret)
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("peer", &self.peer()).field("protocol", &self.protocol()).finish()
+    }
+}

@@ -1,0 +1,170 @@
+//! The UDP socket: buffers large enough for a burst, and bursts small enough for the kernel.
+
+use crate::transport::TransportError;
+use quinn::udp::{RecvMeta, Transmit};
+use quinn::{AsyncUdpSocket, UdpPoller};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::fmt;
+use std::io::{self, IoSliceMut};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+/// Buffers of a socket in the kernel, bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct BufferSizes {
+    pub(super) receive: usize,
+    pub(super) send: usize,
+}
+
+/// Which of a socket's two buffers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BufferKind {
+    /// What arrived and was not read yet.
+    Receive,
+    /// What was sent and did not leave yet.
+    Send,
+}
+
+/// Something that works less well than it should, with what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Warning {
+    /// The kernel gave a smaller socket buffer: packets will be lost in bursts at high rates.
+    BufferClamped {
+        /// Which buffer.
+        buffer: BufferKind,
+        /// Bytes asked for.
+        wanted: usize,
+        /// Bytes given.
+        given: usize,
+    },
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BufferClamped { buffer, wanted, given } => {
+                let (name, sysctl) = match buffer {
+                    BufferKind::Receive => ("receive", "net.core.rmem_max"),
+                    BufferKind::Send => ("send", "net.core.wmem_max"),
+                };
+                write!(
+                    f,
+                    "the UDP {name} buffer is {given} bytes, not {wanted}; for full speed run: sysctl -w {sysctl}={wanted}"
+                )
+            }
+        }
+    }
+}
+
+/// What Linux reports for a buffer is twice what was asked for: half is its own bookkeeping (socket(7)).
+fn usable(reported: usize) -> usize {
+    if cfg!(target_os = "linux") { reported / 2 } else { reported }
+}
+
+/// Opens a UDP socket on `address`. An IPv6 address takes IPv4 as well where the system can.
+pub(super) fn bind(
+    address: SocketAddr,
+    buffers: BufferSizes,
+) -> Result<(std::net::UdpSocket, Vec<Warning>), TransportError> {
+    let open = || -> io::Result<(Socket, Vec<Warning>)> {
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        if address.is_ipv6()
+            && let Err(error) = socket.set_only_v6(false)
+        {
+            tracing::debug!(%error, "the IPv6 socket does not take IPv4");
+        }
+        socket.set_nonblocking(true)?;
+        let warnings = size_buffers(&socket, buffers)?;
+        socket.bind(&address.into())?;
+        Ok((socket, warnings))
+    };
+    let (socket, warnings) = open().map_err(|e| TransportError::Bind { address, kind: e.kind() })?;
+    Ok((socket.into(), warnings))
+}
+
+fn size_buffers(socket: &Socket, buffers: BufferSizes) -> io::Result<Vec<Warning>> {
+    socket.set_recv_buffer_size(buffers.receive)?;
+    socket.set_send_buffer_size(buffers.send)?;
+    let given = [
+        (BufferKind::Receive, buffers.receive, usable(socket.recv_buffer_size()?)),
+        (BufferKind::Send, buffers.send, usable(socket.send_buffer_size()?)),
+    ];
+    let short = given.into_iter().filter(|(_, wanted, given)| given < wanted);
+    Ok(short.map(|(buffer, wanted, given)| Warning::BufferClamped { buffer, wanted, given }).collect())
+}
+
+/// A socket that takes no more datagrams at once than `segments_max`.
+#[derive(Debug)]
+pub(super) struct CappedSocket {
+    inner: Arc<dyn AsyncUdpSocket>,
+    segments_max: usize,
+}
+
+impl CappedSocket {
+    pub(super) fn new(inner: Arc<dyn AsyncUdpSocket>, segments_max: usize) -> Self {
+        Self { inner, segments_max }
+    }
+}
+
+impl AsyncUdpSocket for CappedSocket {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        Arc::clone(&self.inner).create_io_poller()
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        self.inner.try_send(transmit)
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        self.inner.poll_recv(cx, bufs, meta)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        self.inner.max_transmit_segments().min(self.segments_max).max(1)
+    }
+
+    fn max_receive_segments(&self) -> usize {
+        self.inner.max_receive_segments()
+    }
+
+    fn may_fragment(&self) -> bool {
+        self.inner.may_fragment()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clamped_buffers_are_reported_with_the_remedy() {
+        let huge = BufferSizes { receive: 1 << 30, send: 64 << 10 };
+        let (_socket, warnings) = bind(([127, 0, 0, 1], 0).into(), huge).unwrap();
+        // A machine that really grants 1 GiB has nothing to warn of.
+        for warning in warnings {
+            assert!(warning.to_string().contains("net.core.rmem_max=1073741824"), "{warning}");
+        }
+    }
+
+    #[test]
+    fn a_taken_port_is_a_typed_error() {
+        let small = BufferSizes { receive: 64 << 10, send: 64 << 10 };
+        let (first, _) = bind(([127, 0, 0, 1], 0).into(), small).unwrap();
+        let address = first.local_addr().unwrap();
+        let error = bind(address, small).unwrap_err();
+        assert_eq!(error, TransportError::Bind { address, kind: io::ErrorKind::AddrInUse });
+    }
+}
