@@ -108,47 +108,47 @@ fn upper(table: &str, byte: u8) -> char {
 const ESCAPE: u8 = 0x1b;
 const UNKNOWN: char = char::REPLACEMENT_CHARACTER;
 
-/// Bytes A0 to FF of ISO_IR 101.
+/// Bytes A0 to FF of `ISO_IR 101`.
 const LATIN_2: &str = "\
     \u{a0}Ą˘Ł¤ĽŚ§¨ŠŞŤŹ\u{ad}ŽŻ°ą˛ł´ľśˇ¸šşťź˝žżŔÁÂĂÄĹĆÇČÉĘËĚÍÎĎĐŃŇÓÔŐÖ×ŘŮÚŰÜÝŢßŕáâăäĺćçčéęëěíîďđńňóôőö÷řů\
     úűüýţ˙";
-/// Bytes A0 to FF of ISO_IR 109.
+/// Bytes A0 to FF of `ISO_IR 109`.
 const LATIN_3: &str = "\
     \u{a0}Ħ˘£¤�Ĥ§¨İŞĞĴ\u{ad}�Ż°ħ²³´µĥ·¸ışğĵ½�żÀÁÂ�ÄĊĈÇÈÉÊËÌÍÎÏ�ÑÒÓÔĠÖ×ĜÙÚÛÜŬŜßàáâ�äċĉçèéêëìíîï�ñòóôġö÷ĝù\
     úûüŭŝ˙";
-/// Bytes A0 to FF of ISO_IR 110.
+/// Bytes A0 to FF of `ISO_IR 110`.
 const LATIN_4: &str = "\
     \u{a0}ĄĸŖ¤ĨĻ§¨ŠĒĢŦ\u{ad}Ž¯°ą˛ŗ´ĩļˇ¸šēģŧŊžŋĀÁÂÃÄÅÆĮČÉĘËĖÍÎĪĐŅŌĶÔÕÖ×ØŲÚÛÜŨŪßāáâãäåæįčéęëėíîīđņōķôõö÷øų\
     úûüũū˙";
-/// Bytes A0 to FF of ISO_IR 144.
+/// Bytes A0 to FF of `ISO_IR 144`.
 const CYRILLIC: &str = "\
     \u{a0}ЁЂЃЄЅІЇЈЉЊЋЌ\u{ad}ЎЏАБВГДЕЖЗИЙКЛМНОПРСТУФХЦЧШЩЪЫЬЭЮЯабвгдежзийклмнопрстуфхцчшщъыьэюя№ёђѓєѕіїјљ\
     њћќ§ўџ";
-/// Bytes A0 to FF of ISO_IR 127.
+/// Bytes A0 to FF of `ISO_IR 127`.
 const ARABIC: &str = "\
     \u{a0}���¤�������\u{60c}\u{ad}�������������\u{61b}���\u{61f}�\u{621}\u{622}\u{623}\u{624}\u{625}\
     \u{626}\u{627}\u{628}\u{629}\u{62a}\u{62b}\u{62c}\u{62d}\u{62e}\u{62f}\u{630}\u{631}\u{632}\u{633}\
     \u{634}\u{635}\u{636}\u{637}\u{638}\u{639}\u{63a}�����\u{640}\u{641}\u{642}\u{643}\u{644}\u{645}\
     \u{646}\u{647}\u{648}\u{649}\u{64a}\u{64b}\u{64c}\u{64d}\u{64e}\u{64f}\u{650}\u{651}\u{652}���������\
     ����";
-/// Bytes A0 to FF of ISO_IR 126.
+/// Bytes A0 to FF of `ISO_IR 126`.
 const GREEK: &str = "\
     \u{a0}‘’£€₯¦§¨©\u{37a}«¬\u{ad}�―°±²³΄΅Ά·ΈΉΊ»Ό½ΎΏΐΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡ�ΣΤΥΦΧΨΩΪΫάέήίΰαβγδεζηθικλμνξοπρςσ\
     τυφχψωϊϋόύώ�";
-/// Bytes A0 to FF of ISO_IR 138.
+/// Bytes A0 to FF of `ISO_IR 138`.
 const HEBREW: &str = "\
     \u{a0}�¢£¤¥¦§¨©×«¬\u{ad}®¯°±²³´µ¶·¸¹÷»¼½¾��������������������������������\u{2017}\u{5d0}\u{5d1}\
     \u{5d2}\u{5d3}\u{5d4}\u{5d5}\u{5d6}\u{5d7}\u{5d8}\u{5d9}\u{5da}\u{5db}\u{5dc}\u{5dd}\u{5de}\u{5df}\
     \u{5e0}\u{5e1}\u{5e2}\u{5e3}\u{5e4}\u{5e5}\u{5e6}\u{5e7}\u{5e8}\u{5e9}\u{5ea}��\u{200e}\u{200f}�";
-/// Bytes A0 to FF of ISO_IR 148.
+/// Bytes A0 to FF of `ISO_IR 148`.
 const LATIN_5: &str = "\
     \u{a0}¡¢£¤¥¦§¨©ª«¬\u{ad}®¯°±²³´µ¶·¸¹º»¼½¾¿ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏĞÑÒÓÔÕÖ×ØÙÚÛÜİŞßàáâãäåæçèéêëìíîïğñòóôõö÷øù\
     úûüışÿ";
-/// Bytes A0 to FF of ISO_IR 203.
+/// Bytes A0 to FF of `ISO_IR 203`.
 const LATIN_9: &str = "\
     \u{a0}¡¢£€¥Š§š©ª«¬\u{ad}®¯°±²³Žµ¶·ž¹º»ŒœŸ¿ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÐÑÒÓÔÕÖ×ØÙÚÛÜÝÞßàáâãäåæçèéêëìíîïðñòóôõö÷øù\
     úûüýþÿ";
-/// Bytes A0 to FF of ISO_IR 166.
+/// Bytes A0 to FF of `ISO_IR 166`.
 const THAI: &str = "\
     \u{a0}กขฃคฅฆงจฉชซฌญฎฏฐฑฒณดตถทธนบปผฝพฟภมยรฤลฦวศษสหฬอฮฯะ\u{e31}\u{e32}\u{e33}\u{e34}\u{e35}\u{e36}\
     \u{e37}\u{e38}\u{e39}\u{e3a}����\u{e3f}\u{e40}\u{e41}\u{e42}\u{e43}\u{e44}\u{e45}\u{e46}\u{e47}\

@@ -15,6 +15,7 @@ pub(super) const PREAMBLE_BYTES: usize = 128;
 const MARKER: &[u8; 4] = b"DICM";
 
 /// What stands before the data set.
+#[expect(clippy::struct_excessive_bools, reason = "independent observations, no states")]
 #[derive(Debug)]
 pub(super) struct Start {
     /// Offset of the data set.

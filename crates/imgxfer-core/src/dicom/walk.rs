@@ -189,7 +189,7 @@ impl<I: Input> Walk<'_, I> {
         let fragments = fragments::walk(self.input, self.position, limit, encoding, is_image)?;
         self.position = fragments.end;
         let delimited = fragments.delimited;
-        let at_end = fragments.end >= self.input.end();
+        let at_end = self.input.end().saturating_sub(fragments.end) < 8;
         if is_image {
             self.found.pixels = Some(RawPixels::Encapsulated(fragments));
         }
@@ -216,11 +216,11 @@ impl<I: Input> Walk<'_, I> {
     /// Keeps what is wanted of a top-level element.
     fn keep(&mut self, element: Element, len: u64, declared_len: u64) -> Result<(), NotDicom> {
         match element.tag {
-            tags::PIXEL_DATA | tags::FLOAT_PIXEL_DATA | tags::DOUBLE_FLOAT_PIXEL_DATA => {
-                if self.found.pixels.is_none() && declared_len > 0 {
-                    let offset = self.position;
-                    self.found.pixels = Some(RawPixels::Native { offset, len, declared_len, element: element.tag });
-                }
+            tags::PIXEL_DATA | tags::FLOAT_PIXEL_DATA | tags::DOUBLE_FLOAT_PIXEL_DATA
+                if self.found.pixels.is_none() && declared_len > 0 =>
+            {
+                let offset = self.position;
+                self.found.pixels = Some(RawPixels::Native { offset, len, declared_len, element: element.tag });
             }
             tags::EXTENDED_OFFSET_TABLE if len == declared_len => {
                 self.found.extended_offset_table = Some((self.position, len));

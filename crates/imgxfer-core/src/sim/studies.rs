@@ -40,11 +40,13 @@ pub enum Syntax {
     EncapsulatedBasicTable,
     /// The same with an extended offset table.
     EncapsulatedExtendedTable,
+    /// Encapsulated uncompressed (1.2.840.10008.1.2.1.98): pictures as they are, one fragment each.
+    EncapsulatedUncompressed,
 }
 
 impl Syntax {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Implicit,
         Self::Explicit,
         Self::BigEndian,
@@ -52,6 +54,7 @@ impl Syntax {
         Self::Encapsulated,
         Self::EncapsulatedBasicTable,
         Self::EncapsulatedExtendedTable,
+        Self::EncapsulatedUncompressed,
     ];
 
     /// Its Transfer Syntax UID.
@@ -62,6 +65,7 @@ impl Syntax {
             Self::Explicit => "1.2.840.10008.1.2.1",
             Self::BigEndian => "1.2.840.10008.1.2.2",
             Self::Deflated => "1.2.840.10008.1.2.1.99",
+            Self::EncapsulatedUncompressed => "1.2.840.10008.1.2.1.98",
             Self::Encapsulated | Self::EncapsulatedBasicTable | Self::EncapsulatedExtendedTable => {
                 "1.2.840.10008.1.2.4.70"
             }
@@ -71,7 +75,7 @@ impl Syntax {
     /// Whether pixel data consists of fragments.
     #[must_use]
     pub const fn is_encapsulated(self) -> bool {
-        matches!(self, Self::Encapsulated | Self::EncapsulatedBasicTable | Self::EncapsulatedExtendedTable)
+        !matches!(self, Self::Implicit | Self::Explicit | Self::BigEndian | Self::Deflated)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Numbers that look random and are always the same (SplitMix64, Steele et al. 2014).
+//! Numbers that look random and are always the same (`SplitMix64`, Steele et al. 2014).
 
 /// The generator.
 #[derive(Debug, Clone)]

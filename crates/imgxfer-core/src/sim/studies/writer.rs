@@ -236,7 +236,7 @@ fn pixel_data(spec: &StudySpec, seed: u64, w: &mut Writer) {
     w.bytes((0x7fe0, 0x0010), if spec.bits_allocated == 8 { "OB" } else { "OW" }, &pixels);
 }
 
-/// Fragments of noise, about a third of what a frame takes, begun and ended as JPEG is.
+/// Fragments: pictures as they are, or noise of about a third of their length, begun and ended as JPEG is.
 fn fragments(spec: &StudySpec, picture: &Picture, seed: u64, w: &mut Writer) {
     let mut random = Random(seed);
     let per_frame = if spec.syntax == Syntax::EncapsulatedBasicTable { 2 } else { 1 };
@@ -246,10 +246,16 @@ fn fragments(spec: &StudySpec, picture: &Picture, seed: u64, w: &mut Writer) {
     for _ in 0..spec.frames {
         offsets.push(at);
         for _ in 0..per_frame {
-            let len = (picture.frame_bytes() / (3 * per_frame) + random.below(64)).next_multiple_of(2);
-            let mut item = vec![0xff, 0xd8];
-            random.fill(&mut item, usize::try_from(len).unwrap_or(0));
-            item.extend_from_slice(&[0xff, 0xd9]);
+            let mut item = Vec::new();
+            if spec.syntax == Syntax::EncapsulatedUncompressed {
+                picture.draw(seed.wrapping_add(at), &mut item);
+                item.resize(item.len().next_multiple_of(2), 0);
+            } else {
+                let len = (picture.frame_bytes() / (3 * per_frame) + random.below(64)).next_multiple_of(2);
+                item.extend_from_slice(&[0xff, 0xd8]);
+                random.fill(&mut item, usize::try_from(len).unwrap_or(0));
+                item.extend_from_slice(&[0xff, 0xd9]);
+            }
             at += to_u64(item.len()) + 8;
             items.push(item);
         }
