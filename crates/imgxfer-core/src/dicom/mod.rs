@@ -5,11 +5,24 @@
 //! that it cannot read is still carried, as opaque bytes.
 
 mod attributes;
+mod charset;
+mod element;
+mod fragments;
+mod inflate;
+pub(crate) mod layout;
+mod part10;
 mod scan;
+mod tags;
+#[cfg(test)]
+mod tests;
+mod values;
+mod walk;
+mod window;
 
 use std::io;
 
 pub use attributes::Attributes;
+pub use part10::preamble_is_suspicious;
 pub use scan::{Identity, NotDicom, PixelData, Scan, scan};
 
 /// Random access to the bytes of an instance: a file, a buffer, or what a store holds of it.
@@ -35,5 +48,25 @@ impl ReadAt for [u8] {
         let from = start.checked_add(buf.len()).and_then(|end| self.get(start..end));
         buf.copy_from_slice(from.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
+    }
+}
+
+impl<T: ReadAt + ?Sized> ReadAt for &T {
+    fn len(&self) -> u64 {
+        T::len(self)
+    }
+
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        T::read_exact_at(self, offset, buf)
+    }
+}
+
+impl ReadAt for Vec<u8> {
+    fn len(&self) -> u64 {
+        crate::units::to_u64(Self::len(self))
+    }
+
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.as_slice().read_exact_at(offset, buf)
     }
 }

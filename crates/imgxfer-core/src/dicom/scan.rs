@@ -1,9 +1,15 @@
-//! The scanner (being written).
+//! The scanner's result, and the order of its steps: beginning of the file, walk, pixel data.
 
-use super::{Attributes, ReadAt};
+use std::io;
+
+use super::inflate::Inflated;
+use super::part10::{self, Start, Syntax};
+use super::values::Values;
+use super::walk::{Found, RawPixels, walk};
+use super::window::Window;
+use super::{Attributes, ReadAt, fragments, layout, tags};
 use crate::codec::PixelShape;
 use crate::ids::{SeriesUid, SopInstanceUid, StandardUid, StudyUid};
-use std::io;
 
 /// Who an instance is, by its data set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +30,7 @@ pub enum PixelData {
     Native {
         /// Offset of the first byte of the value.
         offset: u64,
-        /// Length of the value in bytes.
+        /// Length of the value in bytes, as far as the file holds it.
         len: u64,
         /// Shape of the frames, where the attributes that give it are there and make sense.
         shape: Option<PixelShape>,
@@ -37,24 +43,47 @@ pub enum PixelData {
         fragments: Vec<u64>,
         /// Index into `fragments` of the first fragment of each frame, where it is known.
         frames: Vec<u32>,
-        /// Offset behind the sequence delimiter.
+        /// Offset behind the last fragment, where the sequence delimiter stands.
+        fragments_end: u64,
+        /// Offset behind the sequence delimiter; `fragments_end` where a damaged file has none.
         end: u64,
     },
 }
 
 /// What the scanner found.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Scan {
     /// Study, series and SOP Instance UID; `None` when one is missing or malformed.
     pub identity: Option<Identity>,
-    /// SOP Class UID (0008,0016).
+    /// SOP Class UID (0008,0016), or where the data set has none, (0002,0002).
     pub sop_class: Option<StandardUid>,
     /// Transfer Syntax UID (0002,0010).
     pub transfer_syntax: Option<StandardUid>,
     /// Attributes for queries.
     pub attributes: Attributes,
-    /// Pixel data, when there is some at the top level.
+    /// Pixel data, when there is some at the top level. `None` in a deflated data set, where it has no
+    /// place of its own in the file.
     pub pixels: Option<PixelData>,
+    /// Number of Frames (0028,0008), where it is given.
+    pub number_of_frames: Option<u32>,
+    /// The file ends before its data set does: a value runs past the end, or a delimiter is missing.
+    /// What stands here was found before that.
+    pub truncated: bool,
+    /// The preamble looks like a program or another kind of file (see [`super::preamble_is_suspicious`]).
+    pub suspicious_preamble: bool,
+    /// Every element was walked over, all lengths agree and no nesting is deep. Only such a file is
+    /// fit for parsers that trust what they read. A file that is not is carried all the same.
+    pub vetted: bool,
+}
+
+impl Scan {
+    /// Whether this is a DICOMDIR, the directory of a medium: it describes other files and belongs to
+    /// no study (PS3.3 annex F).
+    #[must_use]
+    pub fn is_dicomdir(&self) -> bool {
+        self.sop_class.as_ref().is_some_and(|uid| uid.as_str() == "1.2.840.10008.1.3.10")
+    }
 }
 
 /// Why a file is not DICOM that can be scanned.
@@ -67,13 +96,98 @@ pub enum NotDicom {
     /// Empty.
     #[error("the file is empty")]
     Empty,
+    /// Neither the marker `DICM` nor a data set with its UIDs at the beginning.
+    #[error("the file has no DICOM marker and does not begin with a data set")]
+    NoMarker,
+    /// Sequences nest deeper than any real file's: an attack on whoever reads it.
+    #[error("sequences nest too deep at offset {offset}")]
+    TooDeep {
+        /// Where the first sequence too many begins; in a deflated data set, counted after inflating.
+        offset: u64,
+    },
+    /// More fragments than the scanner lists.
+    #[error("too many fragments of pixel data at offset {offset}")]
+    TooManyFragments {
+        /// Where the first one too many begins.
+        offset: u64,
+    },
 }
 
 /// Scans a file.
 ///
+/// Reads the headers of its elements and the few values it needs through a window of at most 64 KiB;
+/// pixel data is passed over. Memory is bounded by that and 12 bytes per fragment, time by the number of
+/// elements. Of a deflated data set at most 64 MiB are inflated. Damage does not make it fail: see
+/// [`Scan::truncated`] and [`Scan::vetted`].
+///
 /// # Errors
-/// [`NotDicom`].
+/// [`NotDicom`] when the file is something else, is hostile, or cannot be read.
 pub fn scan(source: &dyn ReadAt) -> Result<Scan, NotDicom> {
-    let _ = source;
-    Err(NotDicom::Empty)
+    let mut window = Window::new(source);
+    let start = part10::start(&mut window)?;
+    let mut syntax = Syntax::of(start.transfer_syntax.as_ref());
+    if syntax.deflated {
+        let mut inflated = Inflated::new(&mut window, start.data_set)?;
+        let mut found = walk(&mut inflated, 0, syntax.encoding)?;
+        found.truncated |= !inflated.complete;
+        found.pixels = None;
+        return summarise(&mut window, start, syntax, found);
+    }
+    let detected = part10::detect(&mut window, start.data_set, syntax.encoding)?;
+    if detected.is_none() && !start.has_marker {
+        return Err(NotDicom::NoMarker);
+    }
+    let encoding = detected.unwrap_or(syntax.encoding);
+    let other_than_declared = encoding != syntax.encoding;
+    syntax.encoding = encoding;
+    syntax.big_endian_pixels |= encoding.big_endian;
+    let mut found = walk(&mut window, start.data_set, encoding)?;
+    found.irregular |= other_than_declared;
+    summarise(&mut window, start, syntax, found)
+}
+
+fn summarise(window: &mut Window<'_>, start: Start, syntax: Syntax, found: Found) -> Result<Scan, NotDicom> {
+    let Found { values, pixels, extended_offset_table, truncated, irregular } = found;
+    let identity = identity(&values);
+    if identity.is_none() && !start.has_marker {
+        return Err(NotDicom::NoMarker);
+    }
+    let truncated = truncated || start.truncated;
+    let number_of_frames = values.integer_text(tags::NUMBER_OF_FRAMES);
+    let pixels = match pixels {
+        Some(RawPixels::Native { offset, len, declared_len, element }) => {
+            let shape = layout::shape(&values, element, declared_len, syntax.big_endian_pixels);
+            Some(PixelData::Native { offset, len, shape })
+        }
+        Some(RawPixels::Encapsulated(found)) => {
+            let frames = fragments::frames(window, &found, extended_offset_table, number_of_frames, syntax.encoding)?;
+            Some(PixelData::Encapsulated {
+                offset: found.base,
+                fragments: found.offsets,
+                frames,
+                fragments_end: found.fragments_end,
+                end: found.end,
+            })
+        }
+        None => None,
+    };
+    Ok(Scan {
+        identity,
+        sop_class: values.sop_class().or(start.media_storage_sop_class),
+        transfer_syntax: start.transfer_syntax,
+        attributes: values.attributes(),
+        pixels,
+        number_of_frames,
+        truncated,
+        suspicious_preamble: start.suspicious_preamble,
+        vetted: !truncated && !irregular && !start.irregular,
+    })
+}
+
+fn identity(values: &Values) -> Option<Identity> {
+    Some(Identity {
+        study: StudyUid::new(values.uid(tags::STUDY_INSTANCE_UID)?).ok()?,
+        series: SeriesUid::new(values.uid(tags::SERIES_INSTANCE_UID)?).ok()?,
+        sop_instance: SopInstanceUid::new(values.uid(tags::SOP_INSTANCE_UID)?).ok()?,
+    })
 }

@@ -1,4 +1,7 @@
-//! Things to try the product on: simulated lines. Never in the path of real patients' data.
+//! Synthetic studies and simulated lines, for demonstrations, tests and benches. Never in the path of
+//! real patients' data.
 
+pub mod data;
 #[cfg(feature = "quic")]
 pub mod line;
+pub mod studies;

@@ -1,0 +1,293 @@
+//! The scanner on synthetic files of every transfer syntax, and on damaged and hostile ones.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::chunk;
+use crate::sim::studies::{self, StudySpec, Syntax};
+
+fn small() -> StudySpec {
+    StudySpec::new(3).with_instances(1, 1).with_size(8, 6).with_modality("MR").with_patient_name("Müller^Jörg")
+}
+
+fn scan_ok(bytes: &[u8]) -> Scan {
+    scan(&bytes).unwrap()
+}
+
+#[test]
+fn every_transfer_syntax_is_scanned_exactly() {
+    for syntax in Syntax::ALL {
+        for frames in [1, 5] {
+            let study = small().with_syntax(syntax).with_frames(frames);
+            let instance = study.instance(1, 1);
+            let scan = scan_ok(&instance.bytes);
+            assert_eq!(scan.identity.as_ref(), Some(&instance.identity), "{syntax:?}");
+            assert_eq!(scan.transfer_syntax.as_ref().unwrap().as_str(), syntax.uid());
+            assert_eq!(scan.attributes.patient_name, "Müller^Jörg", "{syntax:?}");
+            assert_eq!(scan.attributes.modality, "MR");
+            assert_eq!(scan.attributes.instance_number, "1");
+            assert!(scan.vetted && !scan.truncated && !scan.suspicious_preamble, "{syntax:?} {scan:?}");
+            assert_eq!(scan.number_of_frames.unwrap_or(1), frames);
+            check_pixels(&scan, syntax, frames, &instance.bytes);
+        }
+    }
+}
+
+fn check_pixels(scan: &Scan, syntax: Syntax, frames: u32, bytes: &[u8]) {
+    match scan.pixels.as_ref() {
+        None => assert_eq!(syntax, Syntax::Deflated),
+        Some(PixelData::Native { offset, len, shape }) => {
+            assert_eq!(*len, u64::from(frames) * 96);
+            assert_eq!(offset + len, bytes.len() as u64);
+            let shape = shape.unwrap();
+            assert_eq!((shape.rows, shape.columns, shape.bits_allocated, shape.bits_stored), (8, 6, 16, 12));
+            assert_eq!((shape.high_bit, shape.samples, shape.signed, shape.planar), (11, 1, false, false));
+            assert_eq!(shape.big_endian, syntax == Syntax::BigEndian);
+        }
+        Some(PixelData::Encapsulated { offset, fragments, frames: starts, fragments_end, end }) => {
+            let step = if syntax == Syntax::EncapsulatedBasicTable { 2 } else { 1 };
+            assert_eq!(fragments.len(), (frames * step) as usize);
+            assert_eq!(*starts, (0..frames).map(|f| f * step).collect::<Vec<_>>(), "{syntax:?}");
+            assert_eq!(fragments[0], *offset);
+            assert_eq!((*end, *fragments_end), (bytes.len() as u64, bytes.len() as u64 - 8));
+            for &at in fragments {
+                assert_eq!(bytes[at as usize..][..4], [0xfe, 0xff, 0x00, 0xe0]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_data_set_without_meta_is_found() {
+    for syntax in [Syntax::Implicit, Syntax::Explicit] {
+        let study = small().with_syntax(syntax);
+        let scan = scan_ok(&studies::without_meta(&study));
+        assert_eq!(scan.identity, Some(study.instance(1, 1).identity));
+        assert_eq!(scan.transfer_syntax, None);
+        assert!(matches!(scan.pixels, Some(PixelData::Native { shape: Some(_), .. })));
+        assert!(!scan.vetted);
+    }
+}
+
+#[test]
+fn what_is_no_dicom_is_refused() {
+    assert!(matches!(scan(&[0u8; 0].as_slice()), Err(NotDicom::Empty)));
+    for bytes in [&b"\x08\x00 hello, this is text that begins by chance"[..], &[0; 4096], b"%PDF-1.7", b"D"] {
+        assert!(matches!(scan(&bytes), Err(NotDicom::NoMarker)));
+    }
+    for seed in 0..64 {
+        assert!(scan(&studies::not_dicom(seed, 5000)).is_err());
+    }
+}
+
+#[test]
+fn a_transfer_syntax_that_lies_is_seen_through() {
+    for (written, said) in
+        [("1.2.840.10008.1.2.1\0", "1.2.840.10008.1.2\0\0\0"), ("1.2.840.10008.1.2\0", "1.2.840.10008.1.9\0")]
+    {
+        let syntax = if written.contains(".2.1") { Syntax::Explicit } else { Syntax::Implicit };
+        let instance = small().with_syntax(syntax).instance(1, 1);
+        let mut bytes = instance.bytes;
+        let at = bytes.windows(written.len()).position(|w| w == written.as_bytes()).unwrap();
+        bytes[at..at + said.len()].copy_from_slice(said.as_bytes());
+        let scan = scan_ok(&bytes);
+        assert_eq!(scan.identity, Some(instance.identity));
+        assert!(!scan.vetted);
+    }
+}
+
+#[test]
+fn deep_nesting_is_refused_whether_lengths_are_defined_or_not() {
+    for make in [studies::deep_sequences, studies::deep_defined_sequences] {
+        assert!(scan(&make(walk::DEPTH_MAX as u32)).is_ok());
+        for depth in [walk::DEPTH_MAX as u32 + 1, 5_000] {
+            assert!(matches!(scan(&make(depth)), Err(NotDicom::TooDeep { .. })), "{depth}");
+        }
+    }
+    assert!(scan_ok(&studies::deep_defined_sequences(60)).vetted);
+}
+
+#[test]
+fn a_lying_length_is_a_truncated_file() {
+    for len in [1, 4_000, u32::MAX - 1, u32::MAX] {
+        let scan = scan_ok(&studies::lying_length(len));
+        assert!(scan.truncated && !scan.vetted, "{len}");
+        assert_eq!(scan.sop_class.unwrap().as_str(), "1.2.840.10008.5.1.4.1.1.2");
+    }
+}
+
+#[test]
+fn a_lying_offset_table_is_ignored() {
+    let instance = small().with_syntax(Syntax::EncapsulatedBasicTable).with_frames(3).instance(1, 1);
+    let Some(PixelData::Encapsulated { offset, .. }) = scan_ok(&instance.bytes).pixels else { panic!() };
+    for entry in 0..3 {
+        let mut bytes = instance.bytes.clone();
+        bytes[offset as usize - 12 + entry * 4] ^= 2;
+        let Some(PixelData::Encapsulated { frames, fragments, .. }) = scan_ok(&bytes).pixels else { panic!() };
+        assert_eq!((frames.len(), fragments.len()), (0, 6));
+    }
+}
+
+#[test]
+fn preambles_and_directories_are_told() {
+    let file = small().instance(1, 1).bytes;
+    for signature in [&b"MZ\x90"[..], b"\x7fELF", b"#!/bin/sh", b"PK\x03\x04", b"%PDF-1.4", b"\xcf\xfa\xed\xfe"] {
+        let scan = scan_ok(&studies::with_preamble(file.clone(), signature));
+        assert!(scan.suspicious_preamble && scan.vetted);
+    }
+    assert!(!scan_ok(&studies::with_preamble(file.clone(), b"II*\0")).suspicious_preamble);
+    let mut directory = file;
+    let class = b"1.2.840.10008.5.1.4.1.1.4\0";
+    let wanted = b"1.2.840.10008.1.3.10\0\0\0\0\0\0";
+    while let Some(at) = directory.windows(class.len()).position(|w| w == class) {
+        directory[at..at + class.len()].copy_from_slice(wanted);
+    }
+    assert!(scan_ok(&directory).is_dicomdir());
+}
+
+/// Whatever the bytes: no panic, and cuts that cover them.
+fn survives(bytes: &[u8]) -> Option<Scan> {
+    let scan = scan(&bytes).ok();
+    let cuts = chunk::cut(&bytes, scan.as_ref()).unwrap();
+    let mut at = 0;
+    for cut in cuts {
+        assert_eq!(cut.offset, at);
+        assert!((1..=crate::limits::CHUNK_BYTES_MAX).contains(&cut.len));
+        at += u64::from(cut.len);
+    }
+    assert_eq!(at, bytes.len() as u64);
+    scan
+}
+
+#[test]
+fn every_truncation_is_survived_and_keeps_what_was_found() {
+    for syntax in Syntax::ALL {
+        let study = small().with_syntax(syntax).with_frames(2);
+        let instance = study.instance(1, 1);
+        let whole = scan_ok(&instance.bytes);
+        let pixels_at = match whole.pixels {
+            Some(PixelData::Native { offset, .. } | PixelData::Encapsulated { offset, .. }) => offset as usize,
+            None => usize::MAX,
+        };
+        for cut_off in studies::truncations(&instance.bytes) {
+            let scan = survives(cut_off);
+            assert_eq!(scan.is_some(), cut_off.len() >= 132);
+            if cut_off.len() > pixels_at {
+                let scan = scan.unwrap();
+                assert!(scan.truncated && scan.pixels.is_some(), "{syntax:?} {}", cut_off.len());
+                assert_eq!(scan.identity, Some(instance.identity.clone()));
+            }
+        }
+    }
+}
+
+#[test]
+fn every_flipped_byte_is_survived() {
+    for syntax in Syntax::ALL {
+        let mut bytes = small().with_syntax(syntax).with_frames(2).instance(1, 1).bytes;
+        for at in 0..bytes.len() {
+            for flip in [0xff, 0x01, 0x80] {
+                bytes[at] ^= flip;
+                survives(&bytes);
+                bytes[at] ^= flip;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_bomb_is_inflated_no_further_than_the_limit() {
+    let mut file = small().with_syntax(Syntax::Deflated).instance(1, 1).bytes;
+    let meta = studies::without_meta(&small().with_syntax(Syntax::Deflated)).len();
+    file.truncate(file.len() - meta);
+    // An element of 512 MiB of zeros.
+    let mut compressor = flate2::Compress::new(flate2::Compression::best(), false);
+    let head = b"\x09\x00\x01\x10OB\0\0\0\0\0\x20";
+    let zeros = vec![0u8; 1 << 20];
+    compressor
+        .compress_vec(
+            head,
+            {
+                file.reserve(100);
+                &mut file
+            },
+            flate2::FlushCompress::None,
+        )
+        .unwrap();
+    for _ in 0..512 {
+        file.reserve(1 << 16);
+        compressor.compress_vec(&zeros, &mut file, flate2::FlushCompress::None).unwrap();
+    }
+    let scan = scan_ok(&file);
+    assert!(scan.truncated && !scan.vetted);
+}
+
+/// A source of 5 GB that holds next to nothing, and counts what is read of it.
+struct Sparse {
+    head: Vec<u8>,
+    len: u64,
+    read: std::sync::atomic::AtomicU64,
+}
+
+impl ReadAt for Sparse {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.read.fetch_add(buf.len() as u64, std::sync::atomic::Ordering::Relaxed);
+        buf.fill(0);
+        let from = self.head.get(offset as usize..).unwrap_or(&[]);
+        let n = from.len().min(buf.len());
+        buf[..n].copy_from_slice(&from[..n]);
+        Ok(())
+    }
+}
+
+#[test]
+fn pixels_are_not_read() {
+    let instance = studies::multiframe(8_000, 512, 512, 1);
+    let mut head = Vec::new();
+    studies::multiframe(1, 512, 512, 1).write(&mut head).unwrap();
+    let at = head.windows(8).position(|w| w == b"\xe0\x7f\x10\x00OW\0\0").unwrap();
+    head[at + 8..at + 12].copy_from_slice(&(8_000u32 * 524_288 - 2).to_le_bytes());
+    head.truncate(at + 12);
+    let len = head.len() as u64 + 8_000 * 524_288 - 2;
+    assert!(instance.file_bytes() >= len);
+    let source = Sparse { head, len, read: 0.into() };
+    let scan = scan(&source).unwrap();
+    let cuts = chunk::cut(&source, Some(&scan)).unwrap();
+    // The header, and frames of 512 KiB of which the last lacks two bytes.
+    assert_eq!(cuts.len(), 8_001);
+    assert!(scan.vetted);
+    assert!(source.read.into_inner() < 100_000);
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
+        survives(&bytes);
+        let mut file = vec![0; 128];
+        file.extend_from_slice(b"DICM");
+        file.extend_from_slice(&bytes);
+        survives(&file);
+    }
+
+    #[test]
+    fn mutated_files_are_survived(
+        which in 0..Syntax::ALL.len(),
+        edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<[u8; 4]>(), 0..4usize), 1..12),
+    ) {
+        let mut bytes = small().with_syntax(Syntax::ALL[which]).with_frames(3).instance(1, 1).bytes;
+        for (at, new, kind) in edits {
+            let at = at.index(bytes.len() - 4);
+            match kind {
+                0 => bytes[at..at + 4].copy_from_slice(&new),
+                1 => bytes[at..at + 4].copy_from_slice(&[0xff; 4]),
+                2 => { bytes.drain(at..at + 2); }
+                _ => { bytes.splice(at..at, new); }
+            }
+        }
+        survives(&bytes);
+    }
+}

@@ -1,0 +1,99 @@
+//! The values of top-level elements that the scanner keeps, as they stand in the file.
+
+use super::element::{Encoding, Tag};
+use super::tags::{self, KEPT};
+use super::{Attributes, charset};
+use crate::ids::StandardUid;
+
+/// Longest value that is kept, and longest attribute that comes of it, in bytes.
+pub(super) const VALUE_BYTES_MAX: usize = 256;
+
+/// Values by tag; the first of each.
+#[derive(Debug, Default)]
+pub(super) struct Values {
+    raw: [Option<Vec<u8>>; KEPT.len()],
+    big_endian: bool,
+}
+
+impl Values {
+    pub(super) fn new(encoding: Encoding) -> Self {
+        Self { raw: Default::default(), big_endian: encoding.big_endian }
+    }
+
+    /// Whether values of this tag are kept.
+    pub(super) fn keeps(tag: Tag) -> bool {
+        KEPT.binary_search(&tag).is_ok()
+    }
+
+    /// Keeps a value. Returns `false` when there was another one of this tag, which stays.
+    pub(super) fn keep(&mut self, tag: Tag, value: &[u8]) -> bool {
+        let slot = KEPT.binary_search(&tag).ok().and_then(|i| self.raw.get_mut(i));
+        match slot {
+            Some(slot @ None) => {
+                *slot = Some(value.to_vec());
+                true
+            }
+            Some(Some(_)) => false,
+            None => true,
+        }
+    }
+
+    fn raw(&self, tag: Tag) -> &[u8] {
+        let value = KEPT.binary_search(&tag).ok().and_then(|i| self.raw.get(i)?.as_deref());
+        value.unwrap_or(&[])
+    }
+
+    /// A UID as text, unchecked; `None` where there is none or it is not text.
+    pub(super) fn uid(&self, tag: Tag) -> Option<&str> {
+        std::str::from_utf8(self.raw(tag)).ok()
+    }
+
+    /// SOP Class UID (0008,0016).
+    pub(super) fn sop_class(&self) -> Option<StandardUid> {
+        StandardUid::new(self.uid(tags::SOP_CLASS_UID)?).ok()
+    }
+
+    /// The first number of a US value; of a UL value where a writer chose that.
+    pub(super) fn number(&self, tag: Tag) -> Option<u32> {
+        let encoding = Encoding { implicit: false, big_endian: self.big_endian };
+        match *self.raw(tag) {
+            [a, b, c, d] => {
+                let long = encoding.u32([a, b, c, d]);
+                // Two US values, or one UL.
+                Some(if long > u32::from(u16::MAX) { u32::from(encoding.u16([a, b])) } else { long })
+            }
+            [a, b, ..] => Some(u32::from(encoding.u16([a, b]))),
+            _ => None,
+        }
+    }
+
+    /// The first number of an IS value.
+    pub(super) fn integer_text(&self, tag: Tag) -> Option<u32> {
+        let text = std::str::from_utf8(self.raw(tag)).ok()?;
+        text.split('\\').next()?.trim_matches(['\0', ' ']).parse().ok()
+    }
+
+    /// A code string, as it stands.
+    pub(super) fn code(&self, tag: Tag) -> &str {
+        self.uid(tag).unwrap_or("").trim_matches(['\0', ' '])
+    }
+
+    /// Everything that an index keeps, decoded by the file's character set.
+    pub(super) fn attributes(&self) -> Attributes {
+        let charset = charset::Charset::of(self.raw(tags::SPECIFIC_CHARACTER_SET));
+        let text = |tag| charset::first_value(&charset.decode(self.raw(tag)), VALUE_BYTES_MAX);
+        let name = |tag| charset::alphabetic(text(tag));
+        Attributes {
+            patient_id: text(tags::PATIENT_ID),
+            patient_name: name(tags::PATIENT_NAME),
+            accession_number: text(tags::ACCESSION_NUMBER),
+            study_date: text(tags::STUDY_DATE),
+            study_time: text(tags::STUDY_TIME),
+            study_description: text(tags::STUDY_DESCRIPTION),
+            modality: text(tags::MODALITY),
+            series_description: text(tags::SERIES_DESCRIPTION),
+            series_number: text(tags::SERIES_NUMBER),
+            instance_number: text(tags::INSTANCE_NUMBER),
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! The walk over the elements of a data set: iterative, with a bounded stack, lenient where files are.
+//!
+//! Sequences are entered for one reason only: to know that they nest no deeper than [`DEPTH_MAX`] and
+//! that their lengths agree, so that parsers which trust a file can be given it. Nothing inside them
+//! is kept. Where a container of defined length does not hold what it should, the walk goes on behind it.
+
+use super::NotDicom;
+use super::element::{Element, Encoding, HEADER_BYTES_MAX, ITEM, ITEM_END, SEQUENCE_END};
+use super::fragments::{self, Fragments};
+use super::tags;
+use super::values::{VALUE_BYTES_MAX, Values};
+use super::window::Input;
+use crate::units::{to_u64, to_usize};
+
+/// Deepest nesting of sequences. Real files stay below ten.
+pub(super) const DEPTH_MAX: usize = 64;
+
+/// Pixel data as the walk meets it.
+#[derive(Debug)]
+pub(super) enum RawPixels {
+    /// Of defined length.
+    Native { offset: u64, len: u64, declared_len: u64, element: u32 },
+    /// Of undefined length.
+    Encapsulated(Fragments),
+}
+
+/// What the walk found.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) values: Values,
+    pub(super) pixels: Option<RawPixels>,
+    /// Offset and length of the value of (7FE0,0001).
+    pub(super) extended_offset_table: Option<(u64, u64)>,
+    /// A value, item or sequence runs past the end of the file.
+    pub(super) truncated: bool,
+    /// Something did not agree and was passed over.
+    pub(super) irregular: bool,
+}
+
+/// A sequence or item that the walk is inside of.
+#[derive(Debug, Clone, Copy)]
+struct Container {
+    is_sequence: bool,
+    /// Its length is given: it ends at `limit`.
+    is_defined: bool,
+    /// Nothing in it reaches past here.
+    limit: u64,
+    encoding: Encoding,
+}
+
+enum Step {
+    Next,
+    Stop,
+}
+
+pub(super) struct Walk<'i, I> {
+    input: &'i mut I,
+    position: u64,
+    root: Encoding,
+    stack: Vec<Container>,
+    depth: usize,
+    found: Found,
+}
+
+/// Walks a data set that begins at `offset`.
+pub(super) fn walk<I: Input>(input: &mut I, offset: u64, encoding: Encoding) -> Result<Found, NotDicom> {
+    let found = Found {
+        values: Values::new(encoding),
+        pixels: None,
+        extended_offset_table: None,
+        truncated: false,
+        irregular: false,
+    };
+    let mut walk = Walk { input, position: offset, root: encoding, stack: Vec::new(), depth: 0, found };
+    while let Step::Next = walk.step()? {}
+    Ok(walk.found)
+}
+
+impl<I: Input> Walk<'_, I> {
+    /// One element, item or delimiter. Every step moves on by 8 bytes or leaves a container.
+    fn step(&mut self) -> Result<Step, NotDicom> {
+        while self.stack.last().is_some_and(|top| top.is_defined && self.position >= top.limit) {
+            self.pop();
+        }
+        let encoding = self.stack.last().map_or(self.root, |top| top.encoding);
+        let in_sequence = self.stack.last().is_some_and(|top| top.is_sequence);
+        let bytes = self.input.peek(self.position, HEADER_BYTES_MAX)?;
+        let available = to_u64(bytes.len());
+        let all_zero = bytes.iter().all(|&b| b == 0);
+        let element = Element::parse(bytes, encoding);
+        let inside = self.limit().saturating_sub(self.position);
+        if all_zero && available >= 8 && self.stack.is_empty() {
+            // Padding to the block of some medium. No element has the tag (0000,0000).
+            self.found.irregular = true;
+            return Ok(Step::Stop);
+        }
+        let Some(element) = element.filter(|e| e.header_len <= inside) else {
+            return Ok(self.short_of_header(available, all_zero));
+        };
+        match element.tag {
+            _ if in_sequence => self.in_sequence(element),
+            ITEM_END | SEQUENCE_END => Ok(self.delimiter_in_data_set(element.tag)),
+            ITEM => Ok(self.abandon()),
+            _ => self.element(element, encoding),
+        }
+    }
+
+    fn limit(&self) -> u64 {
+        self.stack.last().map_or_else(|| self.input.end(), |top| top.limit.min(self.input.end()))
+    }
+
+    /// Fewer bytes left than the header of an element has.
+    fn short_of_header(&mut self, available: u64, all_zero: bool) -> Step {
+        if self.limit() < self.input.end() {
+            return self.abandon();
+        }
+        if available == 0 && self.stack.is_empty() {
+            self.found.truncated |= self.position > self.input.end();
+        } else if !self.stack.is_empty() || !all_zero {
+            self.found.truncated = true;
+        }
+        Step::Stop
+    }
+
+    fn in_sequence(&mut self, element: Element) -> Result<Step, NotDicom> {
+        match element.tag {
+            ITEM => {
+                self.position += element.header_len;
+                self.push(false, element.len, self.stack.last().map_or(self.root, |top| top.encoding))
+            }
+            SEQUENCE_END => {
+                self.position += element.header_len;
+                // Some writers put one behind a sequence of defined length too.
+                match self.stack.last() {
+                    Some(top) if top.is_defined => self.found.irregular = true,
+                    _ => self.pop(),
+                }
+                Ok(Step::Next)
+            }
+            _ => Ok(self.abandon()),
+        }
+    }
+
+    fn delimiter_in_data_set(&mut self, tag: u32) -> Step {
+        self.position += 8;
+        let expected = tag == ITEM_END && self.stack.last().is_some_and(|top| !top.is_defined);
+        if expected {
+            self.pop();
+            return Step::Next;
+        }
+        self.found.irregular = true;
+        // The end of the sequence ends an item that was left open.
+        let is_open = |c: &Container| !c.is_defined;
+        if tag == SEQUENCE_END && self.stack.iter().rev().take(2).filter(|c| is_open(c)).count() == 2 {
+            self.pop();
+            self.pop();
+        }
+        Step::Next
+    }
+
+    fn element(&mut self, element: Element, encoding: Encoding) -> Result<Step, NotDicom> {
+        self.found.irregular |= element.guessed;
+        self.position += element.header_len;
+        let Some(len) = element.len else { return self.undefined_length(element, encoding) };
+        let room = self.limit().saturating_sub(self.position);
+        if self.stack.is_empty() {
+            self.keep(element, len.min(room), len)?;
+        }
+        if element.may_be_sequence() && len >= 8 && self.begins_with_item(element, encoding)? {
+            let inner = if element.vr == Some(*b"UN") { Encoding::IMPLICIT } else { encoding };
+            return self.push(true, Some(len), inner);
+        }
+        if len > room {
+            return Ok(self.overrun());
+        }
+        self.position += len;
+        Ok(Step::Next)
+    }
+
+    fn undefined_length(&mut self, element: Element, encoding: Encoding) -> Result<Step, NotDicom> {
+        if !element.holds_fragments() {
+            // PS3.5 section 6.2.2: what is unknown and of undefined length is implicit inside.
+            let inner = if element.vr == Some(*b"UN") { Encoding::IMPLICIT } else { encoding };
+            self.found.irregular |= !element.may_be_sequence();
+            return self.push(true, None, inner);
+        }
+        let is_image = self.stack.is_empty() && element.tag == tags::PIXEL_DATA && self.found.pixels.is_none();
+        let limit = self.limit();
+        let fragments = fragments::walk(self.input, self.position, limit, encoding, is_image)?;
+        self.position = fragments.end;
+        let delimited = fragments.delimited;
+        let at_end = self.input.end().saturating_sub(fragments.end) < 8;
+        if is_image {
+            self.found.pixels = Some(RawPixels::Encapsulated(fragments));
+        }
+        if delimited {
+            return Ok(Step::Next);
+        }
+        if at_end {
+            self.found.truncated = true;
+            return Ok(Step::Stop);
+        }
+        Ok(self.abandon())
+    }
+
+    /// Whether a value begins with an item. One of VR `SQ` must, whatever its length says.
+    fn begins_with_item(&mut self, element: Element, encoding: Encoding) -> Result<bool, NotDicom> {
+        if element.vr == Some(*b"SQ") {
+            return Ok(true);
+        }
+        let inner = if element.vr == Some(*b"UN") { Encoding::IMPLICIT } else { encoding };
+        let bytes = self.input.peek(self.position, 4)?;
+        Ok(bytes.first_chunk::<4>().is_some_and(|first| inner.tag(*first) == ITEM))
+    }
+
+    /// Keeps what is wanted of a top-level element.
+    fn keep(&mut self, element: Element, len: u64, declared_len: u64) -> Result<(), NotDicom> {
+        match element.tag {
+            tags::PIXEL_DATA | tags::FLOAT_PIXEL_DATA | tags::DOUBLE_FLOAT_PIXEL_DATA
+                if self.found.pixels.is_none() && declared_len > 0 =>
+            {
+                let offset = self.position;
+                self.found.pixels = Some(RawPixels::Native { offset, len, declared_len, element: element.tag });
+            }
+            tags::EXTENDED_OFFSET_TABLE if len == declared_len => {
+                self.found.extended_offset_table = Some((self.position, len));
+            }
+            tag if Values::keeps(tag) && len == declared_len => {
+                let value = self.input.peek(self.position, to_usize(len).min(VALUE_BYTES_MAX))?;
+                let first = self.found.values.keep(tag, value);
+                self.found.irregular |= !first;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, is_sequence: bool, len: Option<u64>, encoding: Encoding) -> Result<Step, NotDicom> {
+        if is_sequence {
+            if self.depth == DEPTH_MAX {
+                return Err(NotDicom::TooDeep { offset: self.position });
+            }
+            self.depth += 1;
+        }
+        let outer = self.limit();
+        let end = len.map_or(outer, |len| self.position.saturating_add(len));
+        if end > outer {
+            if outer == self.input.end() {
+                self.found.truncated = true;
+            } else {
+                self.found.irregular = true;
+            }
+        }
+        self.stack.push(Container { is_sequence, is_defined: len.is_some(), limit: end.min(outer), encoding });
+        Ok(Step::Next)
+    }
+
+    fn pop(&mut self) {
+        if self.stack.pop().is_some_and(|c| c.is_sequence) {
+            self.depth -= 1;
+        }
+    }
+
+    /// A value is longer than what holds it.
+    fn overrun(&mut self) -> Step {
+        if self.limit() == self.input.end() {
+            self.found.truncated = true;
+            return Step::Stop;
+        }
+        self.abandon()
+    }
+
+    /// Gives up the innermost container whose end is known; without one, the rest of the file.
+    fn abandon(&mut self) -> Step {
+        self.found.irregular = true;
+        while let Some(top) = self.stack.last().copied() {
+            self.pop();
+            if top.is_defined {
+                self.position = top.limit;
+                return Step::Next;
+            }
+        }
+        Step::Stop
+    }
+}
