@@ -7,5 +7,7 @@ pub mod ids;
 pub mod limits;
 pub mod manifest;
 pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod units;
 pub mod wire;
