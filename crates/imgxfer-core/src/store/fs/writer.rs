@@ -1,0 +1,161 @@
+//! Appending to a pack file.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::rand::GetRandomFlags;
+
+use super::header::{PACK_HEADER_BYTES, PackHeader};
+use super::{Known, Shared, dirs, io_error, lock};
+use crate::clock::UnixSeconds;
+use crate::ids::{PackId, PeerId};
+use crate::store::{PackWriter, RecordAt, StoreError};
+use crate::units::{to_u32, to_u64};
+use crate::wire::record::Record;
+
+/// Free space is asked for anew after this many bytes.
+const SPACE_STEP_BYTES: u64 = 16 << 20;
+
+/// One pack that grows.
+#[derive(Debug)]
+pub(super) struct FsWriter {
+    shared: Arc<Shared>,
+    file: File,
+    folder: PathBuf,
+    id: PackId,
+    len: u64,
+    /// The length as the store lists it.
+    listed: Arc<AtomicU64>,
+    /// Bytes that may be written before the free space is asked for again.
+    granted: u64,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// The pack's name is not durable yet.
+    Unnamed,
+    Good,
+    /// An append failed: nothing more is appended; what was appended whole can still be synced.
+    Closed { named: bool },
+    /// A sync failed: the kernel may have dropped what it could not write and forget that it did.
+    Poisoned,
+}
+
+impl FsWriter {
+    pub(super) fn create(shared: &Arc<Shared>, owner: PeerId) -> Result<Self, StoreError> {
+        shared.refuse_if_read_only()?;
+        shared.space.require(SPACE_STEP_BYTES)?;
+        let id = random_id().map_err(|e| io_error("draw a random name", e))?;
+        let header = PackHeader { owner, id, created: UnixSeconds::now() };
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o640)
+            .open(shared.folder.pack_path(id))
+            .map_err(|e| io_error("create a pack", e))?;
+        file.write_all_at(&header.encode(), 0).map_err(|e| io_error("write to a pack", e))?;
+        let len = to_u64(PACK_HEADER_BYTES);
+        let listed = Arc::new(AtomicU64::new(len));
+        let known = Known { owner, created: header.created, len: Arc::clone(&listed) };
+        drop(lock(&shared.packs).insert(id, known));
+        Ok(Self {
+            shared: Arc::clone(shared),
+            file,
+            folder: shared.folder.pack_folder(id),
+            id,
+            len,
+            listed,
+            granted: SPACE_STEP_BYTES,
+            state: State::Unnamed,
+        })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        let len = to_u64(bytes.len());
+        if self.granted < len {
+            self.shared.space.require(SPACE_STEP_BYTES.max(len))?;
+            self.granted = SPACE_STEP_BYTES.max(len);
+        }
+        self.file.write_all_at(bytes, self.len).map_err(|e| io_error("write to a pack", e))?;
+        self.granted -= len;
+        Ok(())
+    }
+
+    fn sync_all(&self, named: bool) -> io::Result<()> {
+        self.file.sync_data()?;
+        if named { Ok(()) } else { dirs::sync(&self.folder) }
+    }
+}
+
+impl PackWriter for FsWriter {
+    fn id(&self) -> PackId {
+        self.id
+    }
+
+    fn append(&mut self, record: &Record) -> Result<RecordAt, StoreError> {
+        let named = match self.state {
+            State::Unnamed => false,
+            State::Good => true,
+            State::Closed { .. } | State::Poisoned => return Err(closed()),
+        };
+        let bytes = record.bytes();
+        if let Err(e) = self.write(bytes) {
+            self.state = State::Closed { named };
+            return Err(e);
+        }
+        let at = RecordAt { pack: self.id, offset: self.len, len: to_u32(bytes.len()) };
+        self.len += u64::from(at.len);
+        self.listed.store(self.len, Ordering::Release);
+        Ok(at)
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        let (named, next) = match self.state {
+            State::Unnamed => (false, State::Good),
+            State::Good => (true, State::Good),
+            State::Closed { named } => (named, State::Closed { named: true }),
+            State::Poisoned => return Err(closed()),
+        };
+        match self.sync_all(named) {
+            Ok(()) => {
+                self.state = next;
+                Ok(())
+            }
+            Err(e) => {
+                self.state = State::Poisoned;
+                Err(io_error("sync a pack", e))
+            }
+        }
+    }
+
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len == to_u64(PACK_HEADER_BYTES)
+    }
+}
+
+/// The answer of a pack that failed before.
+fn closed() -> StoreError {
+    StoreError::Io { what: "go on with a pack that failed before", source: io::ErrorKind::BrokenPipe.into() }
+}
+
+fn random_id() -> io::Result<PackId> {
+    let mut bytes = [0u8; PackId::LEN];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match rustix::rand::getrandom(&mut bytes[filled..], GetRandomFlags::empty()) {
+            Ok(n) => filled += n,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(PackId::from_bytes(bytes))
+}
