@@ -87,19 +87,19 @@ impl Channel {
     pub(super) async fn send_last(&mut self, tag: Tag) {
         if self.send(tag, b"").await.is_ok() && self.sender.finish().is_ok() {
             // A peer that does not acknowledge is gone; it has this side's word or it has not.
-            let _ = timeout(HANDSHAKE_DEADLINE, self.sender.received()).await;
+            drop(timeout(HANDSHAKE_DEADLINE, self.sender.received()).await);
         }
     }
 
     /// Says that no more follows, without waiting.
     pub(super) fn finish(&mut self) {
         // Fails only if said before.
-        let _ = self.sender.finish();
+        drop(self.sender.finish());
     }
 
     /// Waits until what was finished has arrived.
     pub(super) async fn delivered(&mut self) {
-        let _ = timeout(HANDSHAKE_DEADLINE, self.sender.received()).await;
+        drop(timeout(HANDSHAKE_DEADLINE, self.sender.received()).await);
     }
 }
 
