@@ -42,8 +42,6 @@ pub mod progress;
 pub mod proto;
 pub mod receipt;
 pub mod store;
-#[cfg(feature = "testing")]
-pub mod testing;
 pub mod units;
 pub mod wire;
 

@@ -1,6 +1,3 @@
-<<<<<<< HEAD
-
-=======
 //! Simulated lines: rate, delay, loss, queues and outages between two endpoints.
 //!
 //! A [`Line`] is the model of one direction: given a packet and the time, it says when the packet
@@ -23,4 +20,3 @@ pub use pipe::{LineControl, LineCounters};
 pub use profile::{LineProfile, UnknownProfile};
 pub use shaped::ShapedSocket;
 pub use virtual_net::VirtualNet;
->>>>>>> net

@@ -139,7 +139,8 @@ impl Pair {
 
     /// The hospital dials the cloud: both ends of the session.
     pub(crate) async fn session(&self) -> (Session, Session) {
-        let (dialled, accepted) = tokio::join!(self.hospital.endpoint.connect(&Self::dial()), self.cloud.endpoint.accept());
+        let (dialled, accepted) =
+            tokio::join!(self.hospital.endpoint.connect(&Self::dial()), self.cloud.endpoint.accept());
         (dialled.unwrap(), accepted.unwrap())
     }
 

@@ -41,7 +41,9 @@ enum State {
     Unnamed,
     Good,
     /// An append failed: nothing more is appended; what was appended whole can still be synced.
-    Closed { named: bool },
+    Closed {
+        named: bool,
+    },
     /// A sync failed: the kernel may have dropped what it could not write and forget that it did.
     Poisoned,
 }
