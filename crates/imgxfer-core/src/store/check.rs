@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Index, InstanceError, RecordAt, RecordCache, RecordStore, Scope, StoreError, StoredInstance, StoredReader};
+use super::{
+    Index, InstanceError, RecordAt, RecordCache, RecordStore, Scope, StoreError, StoredInstance, StoredReader,
+};
 use crate::codec::Registry;
 use crate::ids::{InstanceHash, PackId, PeerId, SopInstanceUid, StudyUid};
 use crate::units::to_u64;
@@ -222,16 +224,17 @@ impl Checker<'_> {
 
     /// Decodes and hashes the instance.
     fn content(&self, instance: &StoredInstance) -> Option<String> {
-        let reader =
-            StoredReader::of(Arc::clone(self.records), self.options.registry.clone(), instance.clone());
+        let reader = StoredReader::of(Arc::clone(self.records), self.options.registry.clone(), instance.clone());
         reader.and_then(|r| r.with_cache(self.cache.clone()).verify()).err().map(|e| describe(&e))
     }
 
     /// Sees whether the packs reach as far as the index says.
     fn places(&self, instance: &StoredInstance) -> Option<String> {
-        let missing = instance.chunks.iter().map(|chunk| chunk.record).find(|at| {
-            self.ends.get(&at.pack).is_none_or(|end| at.offset + u64::from(at.len) > *end)
-        })?;
+        let missing = instance
+            .chunks
+            .iter()
+            .map(|chunk| chunk.record)
+            .find(|at| self.ends.get(&at.pack).is_none_or(|end| at.offset + u64::from(at.len) > *end))?;
         Some(if self.ends.contains_key(&missing.pack) {
             format!("pack {} is cut short or damaged before offset {}", missing.pack, missing.offset)
         } else {

@@ -90,11 +90,8 @@ impl Sample {
     /// Never: numbers are parts of valid UIDs.
     #[must_use]
     pub fn entry(&self) -> InstanceEntry {
-        let chunk = |bytes: &[u8]| ChunkEntry {
-            id: ChunkId::of(bytes),
-            len: to_u32(bytes.len()),
-            class: ChunkClass::Pixels,
-        };
+        let chunk =
+            |bytes: &[u8]| ChunkEntry { id: ChunkId::of(bytes), len: to_u32(bytes.len()), class: ChunkClass::Pixels };
         let Self { study: number, series, sop, .. } = self;
         InstanceEntry {
             study: study(*number),

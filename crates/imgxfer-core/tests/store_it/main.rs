@@ -10,7 +10,7 @@ mod sqlite;
 use std::sync::Arc;
 
 use imgxfer_core::store::{FsOptions, FsRecords, MemIndex, MemRecords, SqliteIndex};
-use imgxfer_core::testing::faulty::{FaultyIndex, FaultyRecords, Faults};
+use imgxfer_core::testing::faulty::{Faults, FaultyIndex, FaultyRecords};
 use imgxfer_core::testing::{index_suite, store_suite};
 
 /// Nothing kept back: test folders may be on a small file system.

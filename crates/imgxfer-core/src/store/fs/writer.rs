@@ -1,5 +1,6 @@
 //! Appending to a pack file.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -21,7 +22,6 @@ use crate::wire::record::Record;
 const SPACE_STEP_BYTES: u64 = 16 << 20;
 
 /// One pack that grows.
-#[derive(Debug)]
 pub(super) struct FsWriter {
     shared: Arc<Shared>,
     file: File,
@@ -41,9 +41,18 @@ enum State {
     Unnamed,
     Good,
     /// An append failed: nothing more is appended; what was appended whole can still be synced.
-    Closed { named: bool },
+    Closed {
+        named: bool,
+    },
     /// A sync failed: the kernel may have dropped what it could not write and forget that it did.
     Poisoned,
+}
+
+impl fmt::Debug for FsWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, len, state, .. } = self;
+        f.debug_struct("FsWriter").field("id", id).field("len", len).field("state", state).finish_non_exhaustive()
+    }
 }
 
 impl FsWriter {
@@ -58,7 +67,11 @@ impl FsWriter {
             .mode(0o640)
             .open(shared.folder.pack_path(id))
             .map_err(|e| io_error("create a pack", e))?;
-        file.write_all_at(&header.encode(), 0).map_err(|e| io_error("write to a pack", e))?;
+        if let Err(e) = file.write_all_at(&header.encode(), 0) {
+            // When this fails too, the next start removes it.
+            let _: Result<(), _> = std::fs::remove_file(shared.folder.pack_path(id));
+            return Err(io_error("write to a pack", e));
+        }
         let len = to_u64(PACK_HEADER_BYTES);
         let listed = Arc::new(AtomicU64::new(len));
         let known = Known { owner, created: header.created, len: Arc::clone(&listed) };

@@ -30,8 +30,7 @@ pub(super) fn commit(tx: &Transaction<'_>, batch: &CommitBatch) -> Sql<()> {
     for (pack, extent) in extents {
         statement.execute(params![pack.as_bytes(), signed(extent)])?;
     }
-    let mut statement =
-        tx.prepare_cached("INSERT OR IGNORE INTO pages (owner, hash, encoded) VALUES (?1, ?2, ?3)")?;
+    let mut statement = tx.prepare_cached("INSERT OR IGNORE INTO pages (owner, hash, encoded) VALUES (?1, ?2, ?3)")?;
     for (hash, owner, encoded) in &batch.pages {
         statement.execute(params![owner_id(tx, *owner)?, hash.as_bytes(), encoded.as_ref()])?;
     }
