@@ -258,7 +258,9 @@ fn spool_is_looked_through_quickly() {
     let index = MemIndex::default();
     for number in 0..8 {
         let mut pack = store.create_pack(peer(1)).unwrap();
-        (0..1024).for_each(|i| drop(pack.append(&record_of(&[&noise(number * 5000 + i, 64 << 10)])).unwrap()));
+        for i in 0..1024 {
+            pack.append(&record_of(&[&noise(number * 5000 + i, 64 << 10)])).unwrap();
+        }
     }
     let watch = imgxfer_core::clock::Stopwatch::start();
     let found = imgxfer_core::store::spool_chunks(&store, &index, &peer(1), Default::default()).unwrap();

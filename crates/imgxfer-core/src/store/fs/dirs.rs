@@ -86,7 +86,7 @@ pub(in crate::store) fn make_durable(folder: &Path) -> io::Result<()> {
         match synced {
             // Not ours to open, so not one that was made here.
             Err(e) if e.kind() != io::ErrorKind::PermissionDenied => return Err(e),
-            _ if old.as_deref().is_none_or(|old| old.starts_with(above)) => break,
+            _ if old.as_deref().is_some_and(|old| old.starts_with(above)) => break,
             _ => {}
         }
     }

@@ -69,7 +69,7 @@ impl FsWriter {
             .map_err(|e| io_error("create a pack", e))?;
         if let Err(e) = file.write_all_at(&header.encode(), 0) {
             // When this fails too, the next start removes it.
-            let _: Result<(), _> = std::fs::remove_file(shared.folder.pack_path(id));
+            drop(std::fs::remove_file(shared.folder.pack_path(id)));
             return Err(io_error("write to a pack", e));
         }
         let len = to_u64(PACK_HEADER_BYTES);
