@@ -242,7 +242,7 @@ fn a_really_full_disk_loses_nothing_synced() {
     assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
     pack.append(&record_of(&[b"small"])).unwrap_err();
     pack.sync().unwrap();
-    drop((pack, store));
+    drop((pack, store, filler));
     std::fs::remove_file(folder.path().join("filler")).unwrap();
     let store = fs_store(&folder);
     places.iter().for_each(|at| drop(store.read(*at).unwrap()));

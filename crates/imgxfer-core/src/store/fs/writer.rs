@@ -172,3 +172,48 @@ fn random_id() -> io::Result<PackId> {
     }
     Ok(PackId::from_bytes(bytes))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::CodecId;
+    use crate::manifest::ChunkClass;
+    use crate::store::fs::{FsOptions, open};
+    use crate::wire::record::RecordChunk;
+
+    /// A writer whose every write finds no space and whose every sync fails.
+    fn on_a_bad_device(folder: &tempfile::TempDir) -> FsWriter {
+        let options = FsOptions { reserve_bytes: Some(0), ..FsOptions::default() };
+        let shared = Arc::new(open::open(folder.path(), options).unwrap());
+        let mut writer = FsWriter::create(&shared, PeerId::from_bytes([1; 32])).unwrap();
+        writer.file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        writer
+    }
+
+    fn record() -> Record {
+        let chunk = RecordChunk { id: crate::ids::ChunkId::of(b"x"), len: 1 };
+        Record::encode(CodecId::STORE, ChunkClass::Opaque, &[chunk], b"x")
+    }
+
+    #[test]
+    fn no_space_closes_the_pack() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = on_a_bad_device(&folder);
+        assert!(matches!(writer.append(&record()), Err(StoreError::Full { .. })));
+        assert_eq!(writer.state, State::Closed { named: false });
+        writer.file = OpenOptions::new().write(true).open(writer.shared.folder.pack_path(writer.id)).unwrap();
+        assert!(matches!(writer.append(&record()), Err(StoreError::Io { .. })), "also when there is space again");
+        writer.sync().unwrap();
+        assert!(writer.is_empty());
+    }
+
+    #[test]
+    fn a_failed_sync_is_never_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = on_a_bad_device(&folder);
+        assert!(matches!(writer.sync(), Err(StoreError::Io { what: "sync a pack", .. })));
+        writer.file = OpenOptions::new().write(true).open(writer.shared.folder.pack_path(writer.id)).unwrap();
+        assert!(writer.sync().is_err(), "also when the medium would work again");
+        assert!(writer.append(&record()).is_err());
+    }
+}
