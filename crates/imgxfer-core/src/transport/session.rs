@@ -52,12 +52,7 @@ struct Inner {
 }
 
 impl Session {
-    pub(super) fn new(
-        connection: quinn::Connection,
-        finding: Finding,
-        protocol: Protocol,
-        slot: Option<Slot>,
-    ) -> Self {
+    pub(super) fn new(connection: quinn::Connection, finding: Finding, protocol: Protocol, slot: Option<Slot>) -> Self {
         Self(Arc::new(Inner { connection, finding, protocol, _slot: slot }))
     }
 

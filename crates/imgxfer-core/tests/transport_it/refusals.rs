@@ -46,7 +46,9 @@ async fn by_the_server() {
 
     let expired = self_signed(EXPIRED);
     let trust = pinned(&[expired.peer_id()]);
-    assert!(matches!(refused_by_server(expired, trust).await, PeerRefusal::Expired { not_after, .. } if not_after.0 == 1_609_459_200));
+    assert!(
+        matches!(refused_by_server(expired, trust).await, PeerRefusal::Expired { not_after, .. } if not_after.0 == 1_609_459_200)
+    );
 
     let early = self_signed(NOT_YET_VALID);
     let trust = pinned(&[early.peer_id()]);

@@ -32,8 +32,7 @@ impl LineProfile {
     /// | `fibre1g` | 1,000 / 1,000 | 10 ms | | 20 ms |
     /// | `fibre1g-far` | 1,000 / 1,000 | 80 ms | | 20 ms |
     /// | `fibre10g` | no limit | 5 ms | | |
-    pub const NAMES: &[&str] =
-        &["adsl", "fttc", "bad-copper", "lte", "fibre100", "fibre1g", "fibre1g-far", "fibre10g"];
+    pub const NAMES: &[&str] = &["adsl", "fttc", "bad-copper", "lte", "fibre100", "fibre1g", "fibre1g-far", "fibre10g"];
 
     /// Two directions.
     #[must_use]
@@ -72,7 +71,9 @@ impl FromStr for LineProfile {
             "bad-copper" => {
                 line(4_000, 500, 60, 300).map(|l| l.with_loss(0.01, 2.0).with_jitter(Duration::from_millis(5)))
             }
-            "lte" => line(30_000, 8_000, 50, 400).map(|l| l.with_loss(0.001, 3.0).with_jitter(Duration::from_millis(10))),
+            "lte" => {
+                line(30_000, 8_000, 50, 400).map(|l| l.with_loss(0.001, 3.0).with_jitter(Duration::from_millis(10)))
+            }
             "fibre100" => line(100_000, 100_000, 10, 50),
             "fibre1g" => line(1_000_000, 1_000_000, 10, 20),
             "fibre1g-far" => line(1_000_000, 1_000_000, 80, 20),

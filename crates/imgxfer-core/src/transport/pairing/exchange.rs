@@ -113,12 +113,7 @@ pub(super) struct Secret {
 
 impl Secret {
     /// Begins for one connection: the proofs made later hold for it and for these two sites alone.
-    pub(super) fn new(
-        role: Role,
-        session: &Session,
-        me: &Identity,
-        code: &PairingCode,
-    ) -> Result<Self, PairingError> {
+    pub(super) fn new(role: Role, session: &Session, me: &Identity, code: &PairingCode) -> Result<Self, PairingError> {
         let (inviter, joiner) = match role {
             Role::Inviter => (me.peer_id(), session.peer()),
             Role::Joiner => (session.peer(), me.peer_id()),

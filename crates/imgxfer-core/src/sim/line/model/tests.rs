@@ -78,9 +78,8 @@ fn a_slow_sender_gets_out_of_a_burst() {
 fn the_same_seed_gives_the_same_line() {
     let now = Instant::now();
     let fates = |seed| {
-        let params = LineParams::new(MBIT, Duration::from_millis(10))
-            .with_loss(0.1, 3.0)
-            .with_jitter(Duration::from_millis(7));
+        let params =
+            LineParams::new(MBIT, Duration::from_millis(10)).with_loss(0.1, 3.0).with_jitter(Duration::from_millis(7));
         run(&mut Line::new(params, seed, now), now, Duration::from_millis(5), 2_000)
     };
     assert_eq!(fates(1), fates(1));
