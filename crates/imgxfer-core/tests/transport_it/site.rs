@@ -130,7 +130,7 @@ impl Pair {
     }
 
     pub(crate) fn dial() -> Dial {
-        Dial::new(VirtualNet::CLOUD)
+        Dial::from(VirtualNet::CLOUD)
     }
 
     /// The hospital dials the cloud: both ends of the session.
