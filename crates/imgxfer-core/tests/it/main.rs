@@ -1,4 +1,5 @@
 //! Whole transfers: real sessions, real stores, real files.
 
 mod harness;
+mod in_memory;
 mod push_pull;
