@@ -57,6 +57,10 @@ fn unique_bytes(pages: &[Vec<Item>]) -> u64 {
     unique.values().sum()
 }
 
+fn all_bytes(pages: &[Vec<Item>]) -> u64 {
+    pages.iter().flatten().map(|item| item.entry.len).sum()
+}
+
 fn completed(outcome: &Outcome) -> bool {
     assert_eq!(outcome.error, None);
     outcome.settled.expect("a receipt").1
@@ -88,10 +92,17 @@ fn a_cut_at_every_step_loses_only_what_was_on_the_line() {
     eprintln!("cut before each of {} steps: at most {resent_most} bytes sent again", whole.steps);
 }
 
+/// As [`small`], but no two chunks are alike.
+fn distinct() -> Vec<Vec<Item>> {
+    let item = |seed, len| Item::opaque(&noise(seed, len), 1000);
+    vec![vec![item(1, 2500), item(2, 0), item(3, 3500)], vec![item(4, 2500), item(5, 300)]]
+}
+
 #[test]
 fn any_order_with_any_cuts_comes_to_the_same_end() {
-    let pages = small();
-    for_seeds("any_order_with_any_cuts", 300, |seed| {
+    for_seeds("any_order_with_any_cuts", 400, |seed| {
+        let distinct_chunks = seed % 2 == 0;
+        let pages = if distinct_chunks { distinct() } else { small() };
         let site = Site::default();
         let (mut sent, mut lost) = (0, 0);
         // Cuts further and further apart: a line that works for a while each time.
@@ -103,7 +114,10 @@ fn any_order_with_any_cuts_comes_to_the_same_end() {
         let last = Drive::new(&site, &pages, seed * 10 + 9).run();
         assert!(completed(&last));
         assert_eq!(site.visible(), hashes(&pages));
-        assert!(sent + last.chunk_bytes <= unique_bytes(&pages) + lost, "{sent} and {} sent", last.chunk_bytes);
+        sent += last.chunk_bytes;
+        // A chunk that two pages share may travel twice, when the second page is looked up too late.
+        let once = if distinct_chunks { unique_bytes(&pages) } else { all_bytes(&pages) };
+        assert!(sent <= once + lost, "{sent} of {once} sent, {lost} lost");
         let again = Drive::new(&site, &pages, seed).run();
         assert!(completed(&again));
         assert_eq!((again.records, again.committed.len()), (0, 5));
@@ -230,7 +244,7 @@ fn pushing_again_what_is_there_costs_page_hashes() {
     assert!(completed(&Drive::new(&site, &pages, 1).run()));
     let again = Drive::new(&site, &pages, 2).run();
     assert!(completed(&again));
-    let bytes: u64 = pages.iter().flatten().map(|item| item.entry.len).sum();
+    let bytes = all_bytes(&pages);
     eprintln!("again: {} control bytes for {bytes} bytes", again.control_bytes);
     assert_eq!((again.records, again.payload_bytes), (0, 0));
     assert!(again.control_bytes * 1000 < bytes, "{} control bytes", again.control_bytes);
@@ -244,7 +258,7 @@ fn a_corrected_name_costs_the_header_parts() {
     let corrected = study_pages(&spec.clone().with_patient_name("Synthetic^Corrected"));
     let outcome = Drive::new(&site, &corrected, 2).run();
     assert!(completed(&outcome));
-    let bytes: u64 = corrected.iter().flatten().map(|item| item.entry.len).sum();
+    let bytes = all_bytes(&corrected);
     eprintln!("corrected: {} payload bytes of {bytes}", outcome.payload_bytes);
     assert!(outcome.payload_bytes * 50 < bytes, "{} of {bytes}", outcome.payload_bytes);
     assert!(hashes(&corrected).is_subset(&site.visible()));
