@@ -141,6 +141,7 @@ pub struct Receiver {
     committed: u64,
     committed_bytes: u64,
     studies: HashSet<StudyUid>,
+    present_bytes: u64,
     received_chunks: u64,
     received_bytes: u64,
     reported_chunks: u64,
@@ -171,6 +172,7 @@ impl Receiver {
             committed: 0,
             committed_bytes: 0,
             studies: HashSet::new(),
+            present_bytes: 0,
             received_chunks: 0,
             received_bytes: 0,
             reported_chunks: 0,
@@ -201,6 +203,12 @@ impl Receiver {
     #[must_use]
     pub const fn committed(&self) -> (u64, u64) {
         (self.committed, self.committed_bytes)
+    }
+
+    /// Original bytes that were here before, and that arrived and were verified since.
+    #[must_use]
+    pub const fn arrived(&self) -> (u64, u64) {
+        (self.present_bytes, self.received_bytes)
     }
 
     /// Instances that failed here, and that the sender took back.
@@ -344,6 +352,7 @@ impl Receiver {
             }
             if lookup.committed.get(place).copied().unwrap_or(false) {
                 committed.push(InstanceAt { page: index, place: to_u32(place) });
+                self.present_bytes += entry.len;
                 continue;
             }
             let mut missing = 0;
@@ -351,6 +360,7 @@ impl Receiver {
                 let at = slot.first_chunk + n;
                 if let Some(found) = lookup.chunks.get(at).copied().flatten() {
                     received.chunks[at] = Some(found);
+                    self.present_bytes += u64::from(chunk.len);
                     continue;
                 }
                 missing += 1;
