@@ -1,5 +1,8 @@
 //! Whole transfers: real sessions, real stores, real files.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the report")]
+
+mod bad_input;
 mod cuts;
 mod golden_wire;
 mod harness;
