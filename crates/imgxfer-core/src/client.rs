@@ -406,7 +406,7 @@ pub(crate) fn check_receipt(
 ) -> Result<(Receipt, SignedReceipt), TransferError> {
     let signed = SignedReceipt::from_wire(&outcome.receipt);
     let (receipt, signer) = signed.verify().map_err(|_| TransferError::Receipt("its signature does not hold"))?;
-    let about_this = receipt.transfer == outcome.transfer && receipt.root == outcome.root;
+    let about_this = receipt.transfer == outcome.transfer && outcome.sender.announced(&receipt.root);
     if signer != session.peer() || receipt.receiver != signer || receipt.sender != me {
         return Err(TransferError::Receipt("it is signed by, or made out to, somebody else"));
     }

@@ -216,8 +216,12 @@ impl Driver<'_> {
                 ReceiverOutput::Over => self.over = true,
             }
         }
-        let (instances, bytes) = self.shared.receiver().committed();
+        let receiver = self.shared.receiver();
+        let ((instances, bytes), (present, received)) = (receiver.committed(), receiver.arrived());
+        drop(receiver);
         (self.progress.instances_committed, self.progress.bytes_committed) = (instances, bytes);
+        self.progress.bytes_present = present;
+        self.progress.bytes_arrived = (present + received).max(bytes);
     }
 
     fn handle_work(&mut self, work: Work) -> Result<(), TransferError> {
@@ -225,9 +229,6 @@ impl Driver<'_> {
             Work::Kept { header, at } => {
                 let mut receiver = self.shared.receiver();
                 for (slot, chunk) in (0u16..).zip(&header.chunks) {
-                    if receiver.wants(&chunk.id) {
-                        self.progress.bytes_arrived += u64::from(chunk.len);
-                    }
                     receiver.handle_chunk(&chunk.id, chunk.len, ChunkAt { record: at, slot });
                 }
                 drop(receiver);

@@ -50,8 +50,8 @@ pub(crate) struct SendOutcome {
     pub(crate) receipt: ReceiptBody,
     /// What was sent.
     pub(crate) progress: Progress,
-    /// Root of the manifest that was sent.
-    pub(crate) root: crate::ids::ManifestRoot,
+    /// The machine that sent: knows which manifest a receipt may be for.
+    pub(crate) sender: Sender,
     /// The transfer.
     pub(crate) transfer: TransferId,
 }
@@ -297,7 +297,7 @@ async fn run(
             driver.progress.line_bytes = session.stats().line_bytes() - line_before;
             observer.on_event(&TransferEvent::Progress(driver.progress));
             control_out.finish()?;
-            return Ok(SendOutcome { receipt, progress: driver.progress, root: driver.sender.root(), transfer });
+            return Ok(SendOutcome { receipt, progress: driver.progress, sender: driver.sender, transfer });
         }
         if let Some(mut done) = built.take() {
             driver.events(std::mem::take(&mut done.events));

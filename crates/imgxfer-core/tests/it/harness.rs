@@ -67,6 +67,11 @@ impl Site {
 pub(crate) fn client_of(site: &Site) -> Client {
     let identity = Identity::generate().unwrap();
     site.trust.pin(identity.peer_id());
+    client_with(identity)
+}
+
+/// A client that is this peer.
+pub fn client_with(identity: Identity) -> Client {
     let config = EndpointConfig::new("127.0.0.1:0".parse().unwrap(), identity, Trust::new(), ALPN);
     Client::new(Endpoint::bind(config).unwrap())
 }
