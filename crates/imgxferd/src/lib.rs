@@ -1,1 +1,2 @@
-//! x
+//! The imgxfer daemon.
+pub mod config;
