@@ -136,7 +136,10 @@ fn tear(bytes: &mut Vec<u8>, synced: usize, chance: &mut Seeded) {
     let from = chance.below(rest.len() + 1);
     match chance.below(4) {
         0 => rest[from..].fill(0),
-        1 => rest[from..].copy_from_slice(&noise(to_u64(from), rest.len() - from)),
+        1 => {
+            let rest = &mut rest[from..];
+            rest.copy_from_slice(&noise(to_u64(from), rest.len()));
+        }
         2 => {
             if let Some(byte) = rest.get_mut(from) {
                 *byte ^= 1 << chance.below(8);

@@ -243,7 +243,7 @@ fn studies_can_be_walked(index: &dyn Index) {
 fn readers_see_whole_batches(index: &Arc<dyn Index>) {
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
-            for batch in 0..40 {
+            for batch in 0..40u64 {
                 let sample = |sop| Sample::new(peer(1), 1, 0, batch * 5 + sop, 20).stored();
                 commit(&**index, 1, (0..5).map(sample).collect());
             }

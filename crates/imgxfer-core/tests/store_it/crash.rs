@@ -43,7 +43,7 @@ fn assert_sound(records: &Arc<dyn RecordStore>, index: &dyn Index, acked: &[Inst
         let reader = StoredReader::of(Arc::clone(records), Registry::default(), instance.clone()).unwrap();
         reader.verify().unwrap_or_else(|e| panic!("{case}: a committed instance is unreadable: {e}"));
     }
-    let is_listed = |hash| listed.iter().any(|i| i.entry.hash == *hash);
+    let is_listed = |hash: &InstanceHash| listed.iter().any(|i| i.entry.hash == *hash);
     assert!(acked.iter().all(is_listed), "{case}: something acknowledged is gone");
     let options = CheckOptions { read_data: true, ..CheckOptions::default() };
     let report = check(records, index, &options, &mut |_| true).unwrap();

@@ -129,7 +129,7 @@ fn a_link_or_damaged_file_in_the_way_stays() {
     let sample = sample(1, 300);
     let hash = sample.entry().hash.to_string();
     std::fs::write(series.join(format!("1.2.3.1.2.3.{}.dcm", &hash[..8])), b"half").unwrap();
-    let path = sink.write(&sample.entry(), &Buffer(sample.bytes.clone())).unwrap();
+    let path = sink.write(&sample.entry(), &Buffer(sample.bytes)).unwrap();
     assert!(path.ends_with(format!("1.2.3.1.2.3.{hash}.dcm")));
     assert!(files_below(elsewhere.path()).is_empty());
 }
@@ -143,7 +143,7 @@ fn leftovers_of_killed_processes_go() {
     std::fs::write(series.join("notes.part"), b"not ours").unwrap();
     let sink = FolderSink::open(out.path(), FolderOptions::default()).unwrap();
     let sample = sample(1, 300);
-    sink.write(&sample.entry(), &Buffer(sample.bytes.clone())).unwrap();
+    sink.write(&sample.entry(), &Buffer(sample.bytes)).unwrap();
     let names = files_below(out.path());
     assert_eq!(names, ["1.2.3.1/1.2.3.1.2/1.2.3.1.2.3.dcm", "1.2.3.1/1.2.3.1.2/notes.part"]);
 }

@@ -1,4 +1,5 @@
 //! Tests of the stores on real files and in the model that fails on purpose.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
 
 mod crash;
 mod folder;

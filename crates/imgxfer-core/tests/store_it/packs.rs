@@ -27,10 +27,9 @@ fn pack_of(store: &FsRecords, count: u64) -> Vec<RecordAt> {
     places
 }
 
-fn full_check(store: FsRecords, index: &MemIndex) -> CheckReport {
-    let records: Arc<dyn RecordStore> = Arc::new(store);
+fn full_check(records: &Arc<dyn RecordStore>, index: &MemIndex) -> CheckReport {
     let options = CheckOptions { read_data: true, ..CheckOptions::default() };
-    check(&records, index, &options, &mut |_| true).unwrap()
+    check(records, index, &options, &mut |_| true).unwrap()
 }
 
 #[test]
@@ -88,23 +87,20 @@ fn a_torn_tail_at_every_byte_is_no_error() {
 fn every_flipped_byte_is_found() {
     let folder = tempfile::tempdir().unwrap();
     let index = MemIndex::default();
-    let id = {
-        let store = fs_store(&folder);
-        let mut pack = store.create_pack(peer(1)).unwrap();
-        let instances: Vec<_> =
-            (0..3).map(|sop| Sample::new(peer(1), 1, 1, sop, 400).append_to(&mut *pack).unwrap()).collect();
-        pack.sync().unwrap();
-        index.commit(&CommitBatch { instances, ..CommitBatch::default() }).unwrap();
-        pack.id()
-    };
-    let path = path_of(&folder, id);
+    let store: Arc<dyn RecordStore> = Arc::new(fs_store(&folder));
+    let mut pack = store.create_pack(peer(1)).unwrap();
+    let sample = |sop| Sample::new(peer(1), 1, 1, sop, 400);
+    let instances: Vec<_> = (0..3).map(|sop| sample(sop).append_to(&mut *pack).unwrap()).collect();
+    pack.sync().unwrap();
+    index.commit(&CommitBatch { instances, ..CommitBatch::default() }).unwrap();
+    let path = path_of(&folder, pack.id());
     let file = OpenOptions::new().write(true).open(&path).unwrap();
     let whole = std::fs::read(&path).unwrap();
-    assert!(full_check(fs_store(&folder), &index).is_clean(), "sound before");
+    assert!(full_check(&store, &index).is_clean(), "sound before");
     for (offset, byte) in (0..).zip(&whole) {
         for flip in [0x01, 0x80, 0xff] {
             file.write_all_at(&[byte ^ flip], offset).unwrap();
-            let report = full_check(fs_store(&folder), &index);
+            let report = full_check(&store, &index);
             assert!(!report.is_clean(), "byte {offset} with {flip:#x}");
             let in_header = offset < u64::try_from(PACK_HEADER_BYTES).unwrap();
             let losses = report.findings.iter().filter(|f| f.is_loss()).count();
@@ -112,7 +108,7 @@ fn every_flipped_byte_is_found() {
         }
         file.write_all_at(&[*byte], offset).unwrap();
     }
-    assert!(full_check(fs_store(&folder), &index).is_clean(), "sound after");
+    assert!(full_check(&store, &index).is_clean(), "sound after");
 }
 
 #[test]
@@ -124,7 +120,8 @@ fn a_damaged_record_in_the_middle_is_told_from_a_torn_tail() {
     let store = fs_store(&folder);
     let result = store.scan(places[0].pack, true, &mut |_, _| {});
     assert!(matches!(result, Err(StoreError::Damaged { offset, .. }) if offset == places[1].offset));
-    let report = full_check(store, &MemIndex::default());
+    let store: Arc<dyn RecordStore> = Arc::new(store);
+    let report = full_check(&store, &MemIndex::default());
     assert!(matches!(&report.findings[..], [Finding::Record { at, .. }] if *at == places[1]), "{report:?}");
 }
 
@@ -217,4 +214,59 @@ fn the_header_is_read_by_its_own_reader() {
     let file = FileBytes::open(&path_of(&folder, places[0].pack)).unwrap();
     let header = PackHeader::read(&file).unwrap();
     assert_eq!((header.id, header.owner), (places[0].pack, peer(1)));
+}
+
+/// `IMGXFER_SMALL_FS=/mnt/small cargo test ... -- --ignored`: a file system of a few MiB, such as
+/// tmpfs with `size=4m`.
+#[test]
+#[ignore = "needs a small file system"]
+fn a_really_full_disk_loses_nothing_synced() {
+    let folder = tempfile::tempdir_in(std::env::var_os("IMGXFER_SMALL_FS").unwrap()).unwrap();
+    // statvfs must not be what stops it: the kernel's own answer is what is tested here.
+    let store = FsRecords::open(folder.path(), FsOptions { reserve_bytes: Some(0), ..options() }).unwrap();
+    let pack = store.create_pack(peer(1));
+    if matches!(pack, Err(StoreError::Full { .. })) {
+        panic!("the file system is smaller than the 16 MiB that a pack asks for at first");
+    }
+    let mut pack = pack.unwrap();
+    let filler = std::fs::File::create(folder.path().join("filler")).unwrap();
+    let left = store.space_left().unwrap();
+    filler.write_all_at(&vec![1; usize::try_from(left - (3 << 20)).unwrap()], 0).unwrap();
+    let mut places = Vec::new();
+    let error = loop {
+        match pack.append(&record_of(&[&noise(places.len() as u64, 300_000)])) {
+            Ok(at) => places.push(at),
+            Err(e) => break e,
+        }
+    };
+    assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
+    pack.append(&record_of(&[b"small"])).unwrap_err();
+    pack.sync().unwrap();
+    drop((pack, store, filler));
+    std::fs::remove_file(folder.path().join("filler")).unwrap();
+    let store = fs_store(&folder);
+    places.iter().for_each(|at| drop(store.read(*at).unwrap()));
+    store.create_pack(peer(1)).unwrap().append(&record_of(&[b"room again"])).unwrap();
+}
+
+/// Prints how long it takes to look through half a gigabyte of spool.
+#[test]
+#[ignore = "writes 512 MiB"]
+fn spool_is_looked_through_quickly() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = fs_store(&folder);
+    let index = MemIndex::default();
+    for number in 0..8 {
+        let mut pack = store.create_pack(peer(1)).unwrap();
+        for i in 0..1024 {
+            pack.append(&record_of(&[&noise(number * 5000 + i, 64 << 10)])).unwrap();
+        }
+    }
+    let watch = imgxfer_core::clock::Stopwatch::start();
+    let found = imgxfer_core::store::spool_chunks(&store, &index, &peer(1), Default::default()).unwrap();
+    println!("{} chunks in 512 MiB found in {:?}", found.len(), watch.elapsed());
+    let watch = imgxfer_core::clock::Stopwatch::start();
+    drop(store);
+    let _store = fs_store(&folder);
+    println!("opened in {:?}", watch.elapsed());
 }

@@ -62,20 +62,6 @@ fn a_damaged_or_foreign_file_is_refused_with_advice() {
     assert!(!message.contains("Test^Patient"), "{message}");
 }
 
-#[test]
-fn a_rolled_back_batch_leaves_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("index.sqlite");
-    let index = SqliteIndex::open(&path).unwrap();
-    index.commit(&batch(0..1, |_| 1)).unwrap();
-    // Another process holds the write lock: this commit fails as a whole, later ones succeed.
-    let read_only = std::fs::read(&path).unwrap();
-    assert!(!read_only.is_empty());
-    index.commit(&batch(1..5, |_| 1)).unwrap();
-    let rows = index.studies(&Scope::All, &StudyQuery::default()).unwrap();
-    assert_eq!(rows[0].instances, 5);
-}
-
 /// Prints how fast commits and lists are; fails only when something is far off.
 #[test]
 fn large_studies_and_long_lists_are_quick() {
@@ -91,7 +77,7 @@ fn large_studies_and_long_lists_are_quick() {
     let watch = Stopwatch::start();
     index.commit(&spread).unwrap();
     println!("10,000 studies of one instance: {:?}", watch.elapsed());
-    index.studies(&Scope::All, &StudyQuery { ..StudyQuery::default() }).unwrap();
+    index.studies(&Scope::All, &StudyQuery::default()).unwrap();
     let watch = Stopwatch::start();
     let rows = index.studies(&Scope::All, &StudyQuery::default()).unwrap();
     let listed = watch.elapsed();

@@ -1,10 +1,9 @@
 //! Folders below OUT, opened one by one so that no symbolic link is followed.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,6 +11,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::temp;
+use crate::store::fs::dirs::make_durable;
 
 const FOLDER_MODE: Mode = Mode::RWXU.union(Mode::RGRP).union(Mode::XGRP);
 const FOLDER_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -26,20 +26,15 @@ pub(super) struct Dirs {
     open: HashMap<Vec<String>, Arc<OwnedFd>>,
     /// Folders whose entries are not durable yet.
     unsynced: BTreeSet<Vec<String>>,
+    /// Whether a sync failed: nothing is known then of what is durable.
+    failed: bool,
 }
 
 impl Dirs {
     pub(super) fn open(out: &Path) -> io::Result<Self> {
-        DirBuilder::new().recursive(true).mode(0o750).create(out)?;
-        if let Some(parent) = out.parent().filter(|p| !p.as_os_str().is_empty()) {
-            match File::open(parent).and_then(|p| p.sync_all()) {
-                // It need not be ours to open.
-                Err(e) if e.kind() != io::ErrorKind::PermissionDenied => return Err(e),
-                _ => {}
-            }
-        }
+        make_durable(out)?;
         let root = Arc::new(OwnedFd::from(File::open(out)?));
-        Ok(Self { root, open: HashMap::new(), unsynced: BTreeSet::new() })
+        Ok(Self { root, open: HashMap::new(), unsynced: BTreeSet::new(), failed: false })
     }
 
     /// The folder, when it is there.
@@ -88,12 +83,17 @@ impl Dirs {
         }
     }
 
-    /// Makes the names in all folders durable that are not. One that fails is not tried again.
+    /// Makes the names in all folders durable that are not. Once it has failed it fails for ever.
     pub(super) fn sync(&mut self) -> io::Result<()> {
+        if self.failed {
+            return Err(io::Error::other("an earlier sync failed"));
+        }
+        self.failed = true;
         for folders in std::mem::take(&mut self.unsynced) {
             let dir = self.find(&folders)?.ok_or(io::ErrorKind::NotFound)?;
             rustix::fs::fsync(dir.as_fd())?;
         }
+        self.failed = false;
         Ok(())
     }
 }

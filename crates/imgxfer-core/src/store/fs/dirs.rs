@@ -24,22 +24,14 @@ impl Folder {
     /// Makes all folders that packs may stand in, and syncs them, so that a new pack needs only its
     /// own folder synced.
     pub(super) fn make(&self) -> io::Result<()> {
-        make_all(&self.root)?;
+        make_durable(&self.root)?;
         let packs = self.root.join("packs");
         make_one(&packs)?;
         for first in 0..=u8::MAX {
             make_one(&packs.join(format!("{first:02x}")))?;
         }
         sync(&packs)?;
-        sync(&self.root)?;
-        // The root itself may be new; a parent that cannot be opened held it before.
-        if let Some(parent) = self.root.parent().filter(|p| !p.as_os_str().is_empty()) {
-            match sync(parent) {
-                Err(e) if e.kind() != io::ErrorKind::PermissionDenied => return Err(e),
-                _ => {}
-            }
-        }
-        Ok(())
+        sync(&self.root)
     }
 
     pub(super) fn lock_path(&self) -> PathBuf {
@@ -85,8 +77,20 @@ fn list(folder: &Path) -> io::Result<Box<dyn Iterator<Item = io::Result<std::fs:
     }
 }
 
-fn make_all(folder: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o750).create(folder)
+/// Makes a folder and those above it, and makes the names of all that are new durable.
+pub(in crate::store) fn make_durable(folder: &Path) -> io::Result<()> {
+    let old = folder.ancestors().find(|p| p.exists()).map(Path::to_owned);
+    DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
+    for above in folder.ancestors().skip(1) {
+        let synced = sync(if above.as_os_str().is_empty() { Path::new(".") } else { above });
+        match synced {
+            // Not ours to open, so not one that was made here.
+            Err(e) if e.kind() != io::ErrorKind::PermissionDenied => return Err(e),
+            _ if old.as_deref().is_some_and(|old| old.starts_with(above)) => break,
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn make_one(folder: &Path) -> io::Result<()> {
@@ -97,6 +101,6 @@ fn make_one(folder: &Path) -> io::Result<()> {
 }
 
 /// Makes the names in a folder durable.
-pub(super) fn sync(folder: &Path) -> io::Result<()> {
+pub(in crate::store) fn sync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }

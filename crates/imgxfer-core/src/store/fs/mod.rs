@@ -5,7 +5,7 @@
 //! header ([`PackHeader`]) and records, one behind the other. Names come from the store's own random
 //! ids, never from a peer. `docs/store-format.md` has the bytes and the order in which things are synced.
 
-mod dirs;
+pub(super) mod dirs;
 mod file;
 mod header;
 mod open;
@@ -13,6 +13,7 @@ mod space;
 mod writer;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -44,12 +45,17 @@ pub struct FsOptions {
 /// A [`RecordStore`] in a folder. One process at a time may open it for writing.
 ///
 /// Memory: about 100 bytes for each pack, and up to 64 open files.
-#[derive(Debug)]
 pub struct FsRecords {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
+impl fmt::Debug for FsRecords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let packs = lock(&self.shared.packs).len();
+        f.debug_struct("FsRecords").field("folder", &self.shared.folder).field("packs", &packs).finish_non_exhaustive()
+    }
+}
+
 struct Shared {
     folder: Folder,
     space: Space,

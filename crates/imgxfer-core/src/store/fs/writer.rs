@@ -1,5 +1,6 @@
 //! Appending to a pack file.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -21,7 +22,6 @@ use crate::wire::record::Record;
 const SPACE_STEP_BYTES: u64 = 16 << 20;
 
 /// One pack that grows.
-#[derive(Debug)]
 pub(super) struct FsWriter {
     shared: Arc<Shared>,
     file: File,
@@ -48,6 +48,13 @@ enum State {
     Poisoned,
 }
 
+impl fmt::Debug for FsWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, len, state, .. } = self;
+        f.debug_struct("FsWriter").field("id", id).field("len", len).field("state", state).finish_non_exhaustive()
+    }
+}
+
 impl FsWriter {
     pub(super) fn create(shared: &Arc<Shared>, owner: PeerId) -> Result<Self, StoreError> {
         shared.refuse_if_read_only()?;
@@ -60,7 +67,11 @@ impl FsWriter {
             .mode(0o640)
             .open(shared.folder.pack_path(id))
             .map_err(|e| io_error("create a pack", e))?;
-        file.write_all_at(&header.encode(), 0).map_err(|e| io_error("write to a pack", e))?;
+        if let Err(e) = file.write_all_at(&header.encode(), 0) {
+            // When this fails too, the next start removes it.
+            drop(std::fs::remove_file(shared.folder.pack_path(id)));
+            return Err(io_error("write to a pack", e));
+        }
         let len = to_u64(PACK_HEADER_BYTES);
         let listed = Arc::new(AtomicU64::new(len));
         let known = Known { owner, created: header.created, len: Arc::clone(&listed) };
@@ -160,4 +171,49 @@ fn random_id() -> io::Result<PackId> {
         }
     }
     Ok(PackId::from_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::CodecId;
+    use crate::manifest::ChunkClass;
+    use crate::store::fs::{FsOptions, open};
+    use crate::wire::record::RecordChunk;
+
+    /// A writer whose every write finds no space and whose every sync fails.
+    fn on_a_bad_device(folder: &tempfile::TempDir) -> FsWriter {
+        let options = FsOptions { reserve_bytes: Some(0), ..FsOptions::default() };
+        let shared = Arc::new(open::open(folder.path(), options).unwrap());
+        let mut writer = FsWriter::create(&shared, PeerId::from_bytes([1; 32])).unwrap();
+        writer.file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        writer
+    }
+
+    fn record() -> Record {
+        let chunk = RecordChunk { id: crate::ids::ChunkId::of(b"x"), len: 1 };
+        Record::encode(CodecId::STORE, ChunkClass::Opaque, &[chunk], b"x")
+    }
+
+    #[test]
+    fn no_space_closes_the_pack() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = on_a_bad_device(&folder);
+        assert!(matches!(writer.append(&record()), Err(StoreError::Full { .. })));
+        assert_eq!(writer.state, State::Closed { named: false });
+        writer.file = OpenOptions::new().write(true).open(writer.shared.folder.pack_path(writer.id)).unwrap();
+        assert!(matches!(writer.append(&record()), Err(StoreError::Io { .. })), "also when there is space again");
+        writer.sync().unwrap();
+        assert!(writer.is_empty());
+    }
+
+    #[test]
+    fn a_failed_sync_is_never_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = on_a_bad_device(&folder);
+        assert!(matches!(writer.sync(), Err(StoreError::Io { what: "sync a pack", .. })));
+        writer.file = OpenOptions::new().write(true).open(writer.shared.folder.pack_path(writer.id)).unwrap();
+        assert!(writer.sync().is_err(), "also when the medium would work again");
+        assert!(writer.append(&record()).is_err());
+    }
 }

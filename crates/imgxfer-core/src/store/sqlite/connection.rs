@@ -1,7 +1,7 @@
 //! Opening the database.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::error::index_error;
 use super::schema;
 use crate::store::StoreError;
+use crate::store::fs::dirs;
 
 /// How long one process waits for another that writes; inside a process a mutex keeps order.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -52,7 +53,7 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
 fn create(path: &Path) -> Result<(), StoreError> {
     let fail = |source| StoreError::Io { what: "create the index", source };
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    DirBuilder::new().recursive(true).mode(0o750).create(folder).map_err(fail)?;
+    dirs::make_durable(folder).map_err(fail)?;
     drop(OpenOptions::new().write(true).create(true).truncate(false).mode(0o640).open(path).map_err(fail)?);
-    File::open(folder).and_then(|f| f.sync_all()).map_err(fail)
+    dirs::sync(folder).map_err(fail)
 }

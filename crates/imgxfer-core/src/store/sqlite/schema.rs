@@ -85,6 +85,8 @@ CREATE TABLE packs (
 /// Version of the schema that this program writes.
 pub(super) const VERSION: u32 = 1;
 
+const _: () = assert!(STEPS.len() == VERSION as usize, "each version has its step");
+
 /// Brings the schema up to date, in one transaction.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     let fail = |e: rusqlite::Error| index_error("bring its schema up to date", &e);
