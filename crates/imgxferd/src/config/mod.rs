@@ -22,6 +22,8 @@ pub use origin::{ConfigError, Origin};
 use origin::Place;
 use read::Layers;
 pub use show::Setting;
+pub(crate) use resolve::is_host_and_port;
+pub(crate) use types::{check_duplicate, check_name};
 pub use types::{
     After, Config, DEFAULT_ADMIN_PORT, DEFAULT_QUIC_PORT, IdentityFiles, Inbox, LogFormat, PeerConfig, PeerKey,
     PeerRights, Sees,

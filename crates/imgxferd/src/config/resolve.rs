@@ -1,6 +1,6 @@
 //! Second step: raw settings into checked types. Refuses what would weaken safety without saying so.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 

@@ -56,7 +56,7 @@ pub struct Config {
     pub drain: Duration,
     /// Format of the log.
     pub log_format: LogFormat,
-    /// Filter of the log, as tracing-subscriber's `EnvFilter` takes it. Default `info`.
+    /// Filter of the log: a level, or `target=level` pairs with commas between them. Default `info`.
     pub log_level: String,
     pub(super) settings: Vec<Setting>,
 }
