@@ -307,7 +307,7 @@ impl Client {
                 ReceiveSettings { registry: self.registry.clone(), identity: self.endpoint.identity().clone() };
             let router = Router::start(session.clone());
             let control = (control_out, control_in);
-            let received = receive(&session, &router, control, &start, intake, settings, watch);
+            let received = receive((&session, &router), control, &start, intake, settings, watch);
             let outcome = Box::pin(received).await?;
             session.close(crate::transport::CloseCode::Done, "");
             Ok((outcome.progress, (outcome.receipt, outcome.studies)))

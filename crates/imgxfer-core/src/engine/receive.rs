@@ -62,6 +62,7 @@ pub(crate) struct ReceiveOutcome {
 
 /// What the tasks tell the driver.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "moved once through a channel; the large variant is the rare one")]
 enum Work {
     Kept { header: RecordHeader, at: RecordAt },
     Damaged { header: RecordHeader },
@@ -295,15 +296,14 @@ impl Driver<'_> {
 /// # Errors
 /// [`TransferError`]; what was committed before stays so.
 pub(crate) async fn receive(
-    session: &Session,
-    router: &Router,
+    (session, router): (&Session, &Router),
     mut control: (ControlSender, ControlReceiver),
     start: &Start,
     intake: Arc<dyn Intake>,
     settings: ReceiveSettings,
     observer: &dyn Observer,
 ) -> Result<ReceiveOutcome, TransferError> {
-    let result = run(session, router, &mut control, start, intake, settings, observer).await;
+    let result = run((session, router), &mut control, start, intake, settings, observer).await;
     if let Err(error) = &result {
         refuse(&mut control.0, error).await;
     }
@@ -321,8 +321,7 @@ pub(crate) async fn refuse(control: &mut ControlSender, error: &TransferError) {
 }
 
 async fn run(
-    session: &Session,
-    router: &Router,
+    (session, router): (&Session, &Router),
     control: &mut (ControlSender, ControlReceiver),
     start: &Start,
     intake: Arc<dyn Intake>,

@@ -47,7 +47,7 @@ impl Site {
         let id = identity.peer_id();
         let config = EndpointConfig::new("127.0.0.1:0".parse().unwrap(), identity, trust.clone(), ALPN);
         let endpoint = Endpoint::bind(config).unwrap();
-        let dial = Dial::new(endpoint.local_address().unwrap()).with_peer(id);
+        let dial = Dial::from(endpoint.local_address().unwrap()).with_peer(id);
         let server = Server::new(endpoint, depot.clone(), Arc::new(SameRights(rights)), ServerLimits::default());
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(async move {
