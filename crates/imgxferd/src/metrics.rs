@@ -107,7 +107,8 @@ impl Metrics {
     #[expect(clippy::too_many_lines, reason = "one line for each metric")]
     pub(crate) fn new(expires: i64) -> Self {
         let mut registry = Registry::with_prefix("imgxfer");
-        let seconds = Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.25, 2.0, 16)));
+        let histogram: fn() -> Histogram = || Histogram::new(exponential_buckets(0.25, 2.0, 16));
+        let seconds = Family::new_with_constructor(histogram);
         let metrics = Self {
             registry: Registry::default(),
             bytes: Family::default(),

@@ -33,11 +33,11 @@ use tokio::sync::watch;
 pub(crate) use backoff::backoff;
 pub use error::QueueError;
 pub(crate) use error::code_of;
-pub(crate) use lane::{Lane, LaneKind, PushParts};
+pub(crate) use lane::{Lane, LaneKind, PushParts, fault};
 pub(crate) use source::{JobSource, Outcome, SentFile};
 
 /// What is compared to see whether a file is still the same: length and time of change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Stamp {
     /// Length in bytes.
     pub len: u64,
