@@ -34,6 +34,8 @@ pub(super) struct Sent {
     pub(super) encoding: Duration,
     /// Time it then waited for the line.
     pub(super) waiting: Duration,
+    /// Bytes a second that the line seems to carry: congestion window by round trip.
+    pub(super) line_rate: f64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -44,11 +46,20 @@ struct Window {
     raw_bytes: u64,
     encoding: Duration,
     waiting: Duration,
+    line_rate: f64,
 }
 
 impl Window {
     const fn starting(at: Instant, skip: u32) -> Self {
-        Self { begun: at, skip, records: 0, raw_bytes: 0, encoding: Duration::ZERO, waiting: Duration::ZERO }
+        Self {
+            begun: at,
+            skip,
+            records: 0,
+            raw_bytes: 0,
+            encoding: Duration::ZERO,
+            waiting: Duration::ZERO,
+            line_rate: 0.0,
+        }
     }
 }
 
@@ -114,6 +125,7 @@ impl EffortControl {
         window.raw_bytes += sent.raw_bytes;
         window.encoding += sent.encoding;
         window.waiting += sent.waiting;
+        window.line_rate = sent.line_rate;
         if window.records >= WINDOW_RECORDS && sent.at.duration_since(window.begun) >= WINDOW {
             let window = *window;
             self.judge(window, sent.at);
@@ -156,6 +168,8 @@ impl EffortControl {
         };
         if hold.windows_left > 0 {
             hold.windows_left -= 1;
+        } else if next == 0 && self.rates[self.step] > window.line_rate {
+            // Uncompressed, the line could not even carry what moves now.
         } else if next != self.step {
             self.trial_from = Some(self.step);
             self.step = next;
@@ -182,7 +196,7 @@ mod tests {
             let on_line = Duration::from_secs_f64(0.5 / RATIO[step] / line);
             now += on_line.max(encoding / 2);
             let waiting = on_line.saturating_sub(encoding / 2) * 8;
-            control.record_sent(Sent { at: now, raw_bytes: 500_000, encoding, waiting });
+            control.record_sent(Sent { at: now, raw_bytes: 500_000, encoding, waiting, line_rate: line * 1e6 });
             last.push(step);
         }
         last.split_off(4000)
@@ -215,7 +229,7 @@ mod tests {
         let mut fixed = EffortControl::new(Some(Effort::DEFAULT), 2, now);
         for n in 0..1000 {
             let at = now + Duration::from_millis(n);
-            fixed.record_sent(Sent { at, raw_bytes: 1, encoding: WINDOW, waiting: Duration::ZERO });
+            fixed.record_sent(Sent { at, raw_bytes: 1, encoding: WINDOW, waiting: Duration::ZERO, line_rate: 1e9 });
         }
         assert_eq!(fixed.effort(), Some(Effort::DEFAULT));
     }

@@ -192,7 +192,8 @@ impl Driver<'_> {
                     sent += to_u64(record.bytes().len());
                 }
                 let at = Instant::now();
-                let sent_record = Sent { at, raw_bytes, encoding: made - begun, waiting: at - made };
+                let line_rate = lanes.line_rate();
+                let sent_record = Sent { at, raw_bytes, encoding: made - begun, waiting: at - made, line_rate };
                 effort.lock().unwrap_or_else(PoisonError::into_inner).record_sent(sent_record);
                 Ok((withdrawn, sent))
             });
