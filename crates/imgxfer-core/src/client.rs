@@ -193,7 +193,7 @@ pub struct PullReport {
 /// Dials peers and moves studies. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Client {
-    endpoint: Endpoint,
+    endpoint: Arc<Endpoint>,
     registry: Registry,
 }
 
@@ -232,8 +232,8 @@ impl Observer for Watch<'_> {
 impl Client {
     /// Dials through `endpoint`, with all built-in codecs.
     #[must_use]
-    pub fn new(endpoint: Endpoint) -> Self {
-        Self { endpoint, registry: Registry::default() }
+    pub fn new(endpoint: impl Into<Arc<Endpoint>>) -> Self {
+        Self { endpoint: endpoint.into(), registry: Registry::default() }
     }
 
     /// Uses these codecs instead.
@@ -303,7 +303,8 @@ impl Client {
                 Body::Refused(refused) => return Err(ProtocolError::refused(&refused).into()),
                 _ => return Err(ProtocolError::Unexpected("something other than a transfer").into()),
             };
-            let settings = ReceiveSettings { registry: self.registry.clone(), identity: self.endpoint.identity().clone() };
+            let settings =
+                ReceiveSettings { registry: self.registry.clone(), identity: self.endpoint.identity().clone() };
             let router = Router::start(session.clone());
             let control = (control_out, control_in);
             let received = receive(&session, &router, control, &start, intake, settings, watch);

@@ -120,7 +120,9 @@ impl TransferError {
             Self::Store(_) | Self::Identity(_) => {
                 Some((RefuseCode::Internal, "the receiving site's store failed: ask its operator".to_owned()))
             }
-            Self::Source(_) => Some((RefuseCode::Internal, "the sending site cannot read what was asked for".to_owned())),
+            Self::Source(_) => {
+                Some((RefuseCode::Internal, "the sending site cannot read what was asked for".to_owned()))
+            }
             Self::Protocol(ProtocolError::Refused { .. }) => None,
             Self::Protocol(error) => Some((RefuseCode::Protocol, error.to_string())),
             Self::Stalled | Self::Cancelled | Self::Receipt(_) | Self::Transport(_) => None,

@@ -264,7 +264,7 @@ mod tests {
         let uid = SopInstanceUid::new("1.2.840.113619.2.55.3").unwrap();
         let shown = format!("{uid:?}");
         assert!(!shown.contains("840"), "{shown}");
-        assert_eq!(shown, format!("{:?}", uid.clone()));
+        assert_eq!(shown, format!("{uid:?}"), "the same each time");
     }
 
     #[test]

@@ -164,8 +164,7 @@ impl SignedReceipt {
     /// [`ReceiptError`].
     pub fn verify(&self) -> Result<(Receipt, PeerId), ReceiptError> {
         let receipt = Receipt::decode(&self.text)?;
-        let signature =
-            crate::transport::Signature::new(self.scheme, self.certificate.clone(), self.signature.clone());
+        let signature = crate::transport::Signature::new(self.scheme, self.certificate.clone(), self.signature.clone());
         let signer = crate::transport::verify(RECEIPT_CONTEXT, &self.text, &signature)?;
         Ok((receipt, signer))
     }

@@ -136,7 +136,7 @@ impl Default for ServerLimits {
 /// Serves a depot on an endpoint.
 #[derive(Clone)]
 pub struct Server {
-    endpoint: Endpoint,
+    endpoint: Arc<Endpoint>,
     depot: Depot,
     host: Arc<dyn Host>,
     limits: ServerLimits,
@@ -153,10 +153,10 @@ impl fmt::Debug for Server {
 impl Server {
     /// Joins the parts; nothing runs before [`Server::serve`].
     #[must_use]
-    pub fn new(endpoint: Endpoint, depot: Depot, host: Arc<dyn Host>, limits: ServerLimits) -> Self {
+    pub fn new(endpoint: impl Into<Arc<Endpoint>>, depot: Depot, host: Arc<dyn Host>, limits: ServerLimits) -> Self {
         let transfers = Arc::new(Semaphore::new(limits.transfers_max));
         let (draining, _) = tokio::sync::watch::channel(false);
-        Self { endpoint, depot, host, limits, transfers, draining }
+        Self { endpoint: endpoint.into(), depot, host, limits, transfers, draining }
     }
 
     /// Serves until `shutdown` resolves, then drains: new requests are refused, running transfers are given
@@ -181,7 +181,7 @@ impl Server {
             tracing::warn!("transfers were still running at the end of the drain; they resume when this site is back");
         }
         self.endpoint.close(CloseCode::ShuttingDown, "");
-        let _: Result<(), _> = tokio::time::timeout(Duration::from_secs(2), self.endpoint.wait_idle()).await;
+        drop(tokio::time::timeout(Duration::from_secs(2), self.endpoint.wait_idle()).await);
     }
 
     async fn serve_session(self, session: Session) {
@@ -279,7 +279,8 @@ impl Server {
             Ok(Ok(Some(source))) => source,
             // The same words whether there is none or none that the peer may see.
             Ok(Ok(None)) => {
-                let remedy = "no such study here, or none that this site may see: check the identifier, and its rights there";
+                let remedy =
+                    "no such study here, or none that this site may see: check the identifier, and its rights there";
                 return say_refused(control.0, RefuseCode::NotFound, remedy).await;
             }
             Ok(Err(_)) | Err(_) => {
@@ -318,7 +319,7 @@ impl Server {
             }
         }
         if control.send(&Body::QueryEnd(QueryEnd { more }).into_bytes()).await.is_ok() && control.finish().is_ok() {
-            let _: Result<_, _> = tokio::time::timeout(HANDSHAKE_DEADLINE, control.received()).await;
+            drop(tokio::time::timeout(HANDSHAKE_DEADLINE, control.received()).await);
         }
     }
 }
@@ -336,7 +337,7 @@ const fn not_allowed(right: &str) -> &str {
 async fn say_refused(mut control: ControlSender, code: RefuseCode, remedy: &str) {
     let body = Body::Refused(Refused { code: code.number(), remedy: remedy.to_owned() });
     if control.send(&body.into_bytes()).await.is_ok() && control.finish().is_ok() {
-        let _: Result<_, _> = tokio::time::timeout(Duration::from_secs(5), control.received()).await;
+        drop(tokio::time::timeout(Duration::from_secs(5), control.received()).await);
     }
 }
 

@@ -8,12 +8,14 @@ use dicom_dictionary_std::tags;
 use dicom_object::{DefaultDicomObject, OpenFileOptions};
 use imgxfer_core::chunk;
 use imgxfer_core::dicom::{self, PixelData, Scan};
+use imgxfer_core::ids::StudyUid;
 use imgxfer_core::limits::CHUNK_BYTES_MAX;
 use imgxfer_core::sim::data::real_data_dir;
 use imgxfer_core::sim::studies::{StudySpec, Syntax};
 
 fn files(dir: &Path, out: &mut Vec<PathBuf>) {
-    let mut entries: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut entries: Vec<_> =
+        std::fs::read_dir(dir).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
     entries.sort();
     for path in entries {
         if path.is_dir() { files(&path, out) } else { out.push(path) }
@@ -21,10 +23,10 @@ fn files(dir: &Path, out: &mut Vec<PathBuf>) {
 }
 
 /// Scans and cuts; cuts must cover the file.
-fn scan_and_cut(bytes: &Vec<u8>) -> Option<Scan> {
-    let scan = dicom::scan(bytes).ok();
+fn scan_and_cut(bytes: &[u8]) -> Option<Scan> {
+    let scan = dicom::scan(&bytes).ok();
     let mut at = 0;
-    for cut in chunk::cut(bytes, scan.as_ref()).unwrap() {
+    for cut in chunk::cut(&bytes, scan.as_ref()).expect("it can be cut") {
         assert_eq!(cut.offset, at);
         assert!((1..=CHUNK_BYTES_MAX).contains(&cut.len));
         at += u64::from(cut.len);
@@ -60,7 +62,11 @@ fn differences(scan: &Scan, object: &DefaultDicomObject) -> Vec<&'static str> {
         ("description", a.study_description.clone(), first(text(object, tags::STUDY_DESCRIPTION))),
         ("series number", a.series_number.clone(), first(text(object, tags::SERIES_NUMBER))),
     ];
-    pairs.into_iter().filter(|(_, ours, theirs)| ours != theirs).map(|(what, ..)| what).collect()
+    // An instance that lacks one of its three UIDs, or has one that is none, has no identity here.
+    let uid_tags = [tags::STUDY_INSTANCE_UID, tags::SERIES_INSTANCE_UID, tags::SOP_INSTANCE_UID];
+    let has_identity = uid_tags.iter().all(|&tag| StudyUid::new(&text(object, tag)).is_ok());
+    let skipped = if has_identity || scan.identity.is_some() { 0 } else { 3 };
+    pairs.into_iter().skip(skipped).filter(|(_, ours, theirs)| ours != theirs).map(|(what, ..)| what).collect()
 }
 
 fn pixel_difference(scan: &Scan, object: &DefaultDicomObject) -> Option<&'static str> {
@@ -157,8 +163,8 @@ fn the_manifest_of_real_files_is_met() {
     for (path, problem) in &odd {
         println!("{path}: {problem}");
     }
-    // Without a shape: frames that share bytes, and chrominance of half the width.
-    let explained = ["liver_nonbyte_aligned", "422", "image_dfl"];
+    // Frames that share bytes, chrominance of half the width, deflated, and a number of frames `1A`.
+    let explained = ["liver_nonbyte_aligned", "422", "image_dfl", "badVR"];
     odd.retain(|path, _| !explained.iter().any(|part| path.contains(part)));
     assert!(odd.is_empty(), "{odd:?}");
 }

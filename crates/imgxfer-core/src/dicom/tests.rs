@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::chunk;
 use crate::sim::studies::{self, StudySpec, Syntax};
+use crate::units::to_usize;
 
 fn small() -> StudySpec {
     StudySpec::new(3).with_instances(1, 1).with_size(8, 6).with_modality("MR").with_patient_name("Müller^Jörg")
@@ -46,12 +47,12 @@ fn check_pixels(scan: &Scan, syntax: Syntax, frames: u32, bytes: &[u8]) {
         }
         Some(PixelData::Encapsulated { offset, fragments, frames: starts, fragments_end, end }) => {
             let step = if syntax == Syntax::EncapsulatedBasicTable { 2 } else { 1 };
-            assert_eq!(fragments.len(), (frames * step) as usize);
+            assert_eq!(fragments.len(), to_usize(u64::from(frames * step)));
             assert_eq!(*starts, (0..frames).map(|f| f * step).collect::<Vec<_>>(), "{syntax:?}");
             assert_eq!(fragments[0], *offset);
             assert_eq!((*end, *fragments_end), (bytes.len() as u64, bytes.len() as u64 - 8));
             for &at in fragments {
-                assert_eq!(bytes[at as usize..][..4], [0xfe, 0xff, 0x00, 0xe0]);
+                assert_eq!(bytes[to_usize(at)..][..4], [0xfe, 0xff, 0x00, 0xe0]);
             }
         }
     }
@@ -98,9 +99,11 @@ fn a_transfer_syntax_that_lies_is_seen_through() {
 
 #[test]
 fn deep_nesting_is_refused_whether_lengths_are_defined_or_not() {
+    const DEPTH_MAX: u32 = 64;
+    assert_eq!(to_usize(u64::from(DEPTH_MAX)), walk::DEPTH_MAX);
     for make in [studies::deep_sequences, studies::deep_defined_sequences] {
-        assert!(scan(&make(walk::DEPTH_MAX as u32)).is_ok());
-        for depth in [walk::DEPTH_MAX as u32 + 1, 5_000] {
+        assert!(scan(&make(DEPTH_MAX)).is_ok());
+        for depth in [DEPTH_MAX + 1, 5_000] {
             assert!(matches!(scan(&make(depth)), Err(NotDicom::TooDeep { .. })), "{depth}");
         }
     }
@@ -122,7 +125,7 @@ fn a_lying_offset_table_is_ignored() {
     let Some(PixelData::Encapsulated { offset, .. }) = scan_ok(&instance.bytes).pixels else { panic!() };
     for entry in 0..3 {
         let mut bytes = instance.bytes.clone();
-        bytes[offset as usize - 12 + entry * 4] ^= 2;
+        bytes[to_usize(offset) - 12 + entry * 4] ^= 2;
         let Some(PixelData::Encapsulated { frames, fragments, .. }) = scan_ok(&bytes).pixels else { panic!() };
         assert_eq!((frames.len(), fragments.len()), (0, 6));
     }
@@ -166,7 +169,7 @@ fn every_truncation_is_survived_and_keeps_what_was_found() {
         let instance = study.instance(1, 1);
         let whole = scan_ok(&instance.bytes);
         let pixels_at = match whole.pixels {
-            Some(PixelData::Native { offset, .. } | PixelData::Encapsulated { offset, .. }) => offset as usize,
+            Some(PixelData::Native { offset, .. } | PixelData::Encapsulated { offset, .. }) => to_usize(offset),
             None => usize::MAX,
         };
         for cut_off in studies::truncations(&instance.bytes) {
@@ -237,7 +240,7 @@ impl ReadAt for Sparse {
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
         self.read.fetch_add(buf.len() as u64, std::sync::atomic::Ordering::Relaxed);
         buf.fill(0);
-        let from = self.head.get(offset as usize..).unwrap_or(&[]);
+        let from = self.head.get(to_usize(offset)..).unwrap_or(&[]);
         let n = from.len().min(buf.len());
         buf[..n].copy_from_slice(&from[..n]);
         Ok(())

@@ -40,8 +40,8 @@ pub struct Depot {
     pub index: Arc<dyn Index>,
     /// The codecs that records may use.
     pub registry: Registry,
-    /// Packs that transfers are writing to.
-    active: Arc<Mutex<HashSet<PackId>>>,
+    /// Packs that running transfers write to, or found chunks in; how many transfers each.
+    active: Arc<Mutex<HashMap<PackId, usize>>>,
 }
 
 impl Depot {
@@ -51,10 +51,10 @@ impl Depot {
         Self { records, index, registry, active: Arc::default() }
     }
 
-    /// Packs that transfers are writing to, which must not be collected.
+    /// Packs that running transfers write to or found chunks in, which must not be collected.
     #[must_use]
     pub fn active_packs(&self) -> HashSet<PackId> {
-        lock(&self.active).clone()
+        lock(&self.active).keys().copied().collect()
     }
 
     /// An intake for one transfer from `owner`, who may know of what is within `scope`.
@@ -63,13 +63,15 @@ impl Depot {
     /// [`StoreError`] when what earlier transfers left cannot be read.
     pub fn intake(&self, owner: PeerId, scope: Scope) -> Result<DepotIntake, StoreError> {
         let spool = spool_chunks(self.records.as_ref(), self.index.as_ref(), &owner, SpoolLimits::default())?;
-        let known = spool.into_iter().map(|(id, (at, _))| (id, at)).collect();
+        let known: HashMap<ChunkId, ChunkAt> = spool.into_iter().map(|(id, (at, _))| (id, at)).collect();
+        let held: HashSet<PackId> = known.values().map(|at| at.record.pack).collect();
+        let held = held.into_iter().map(|pack| ActivePack::hold(&self.active, pack)).collect();
         Ok(DepotIntake {
             depot: self.clone(),
             owner,
             scope,
             known: Mutex::new(Known { chunks: known, studies: HashSet::new() }),
-            pack: Mutex::new(OpenPack::default()),
+            pack: Mutex::new(OpenPack { held, ..OpenPack::default() }),
             cache: RecordCache::new(RecordCache::BYTES_SHARED),
         })
     }
@@ -110,12 +112,40 @@ struct Known {
     studies: HashSet<StudyUid>,
 }
 
+/// Keeps a pack from being collected while it lives.
+#[derive(Debug)]
+struct ActivePack {
+    active: Arc<Mutex<HashMap<PackId, usize>>>,
+    pack: PackId,
+}
+
+impl ActivePack {
+    fn hold(active: &Arc<Mutex<HashMap<PackId, usize>>>, pack: PackId) -> Self {
+        *lock(active).entry(pack).or_default() += 1;
+        Self { active: Arc::clone(active), pack }
+    }
+}
+
+impl Drop for ActivePack {
+    fn drop(&mut self) {
+        let mut active = lock(&self.active);
+        if let Some(holders) = active.get_mut(&self.pack) {
+            *holders -= 1;
+            if *holders == 0 {
+                active.remove(&self.pack);
+            }
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct OpenPack {
     writer: Option<Box<dyn PackWriter>>,
     /// Full packs that have not been synced.
     full: Vec<Box<dyn PackWriter>>,
     unsynced_bytes: u64,
+    /// All packs that this transfer writes to or found chunks in.
+    held: Vec<ActivePack>,
 }
 
 /// Takes one transfer into a [`Depot`].
@@ -152,16 +182,6 @@ impl DepotIntake {
     }
 }
 
-impl Drop for DepotIntake {
-    fn drop(&mut self) {
-        let pack = lock(&self.pack);
-        let mut active = lock(&self.depot.active);
-        for writer in pack.full.iter().chain(&pack.writer) {
-            active.remove(&writer.id());
-        }
-    }
-}
-
 impl Intake for DepotIntake {
     fn find_page(&self, hash: &PageHash) -> Result<Option<Bytes>, StoreError> {
         self.depot.index.page(self.owner, hash)
@@ -190,11 +210,12 @@ impl Intake for DepotIntake {
             let full = pack.writer.take();
             pack.full.extend(full);
         }
+        let pack = &mut *pack;
         let writer = match &mut pack.writer {
             Some(writer) => writer,
             none => {
                 let writer = self.depot.records.create_pack(self.owner)?;
-                lock(&self.depot.active).insert(writer.id());
+                pack.held.push(ActivePack::hold(&self.depot.active, writer.id()));
                 none.insert(writer)
             }
         };
@@ -232,10 +253,7 @@ impl Intake for DepotIntake {
             for writer in pack.full.iter_mut().chain(&mut pack.writer) {
                 writer.sync()?;
             }
-            let mut active = lock(&self.depot.active);
-            pack.full.drain(..).for_each(|writer| {
-                active.remove(&writer.id());
-            });
+            pack.full.clear();
             pack.unsynced_bytes = 0;
         }
         if staged.is_empty() && pages.is_empty() {

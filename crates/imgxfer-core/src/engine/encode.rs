@@ -40,7 +40,9 @@ pub(super) fn encode(plan: &Plan, coding: &Coding) -> Encoded {
     let mut kept: Vec<Position> = Vec::new();
     for at in &plan.chunks {
         let start = raw.len();
-        let overflow = start > 0 && start + to_usize(u64::from(plan.entry(*at).len)) > to_usize(u64::from(crate::limits::RECORD_RAW_BYTES_MAX));
+        let overflow = start > 0
+            && start + to_usize(u64::from(plan.entry(*at).len))
+                > to_usize(u64::from(crate::limits::RECORD_RAW_BYTES_MAX));
         if overflow || kept.len() >= crate::limits::CHUNKS_PER_RECORD_MAX {
             out.records.push(record_of(plan, coding, &kept, &raw));
             raw.clear();

@@ -132,7 +132,8 @@ fn dicomdir_references(path: &Path) -> Option<Vec<PathBuf>> {
         let Ok(parts) = id.to_multi_str() else { continue };
         // A component is a plain name (PS3.10 section 8.2); anything else would leave the medium.
         let names: Vec<&str> = parts.iter().map(|part| part.trim_matches([' ', '\0'])).collect();
-        let plain = |name: &&str| !name.is_empty() && !name.contains(['/', '\\', '\0']) && *name != "." && *name != "..";
+        let plain =
+            |name: &&str| !name.is_empty() && !name.contains(['/', '\\', '\0']) && *name != "." && *name != "..";
         if !names.is_empty() && names.iter().all(plain) {
             files.push(names.iter().fold(folder.to_path_buf(), |path, name| path.join(name)));
         }
@@ -170,10 +171,14 @@ fn read_file(path: &Path, other: OtherFiles) -> SourceItem {
     };
     if other == OtherFiles::Skip {
         if scan.as_ref().is_some_and(Scan::is_dicomdir) {
-            return SourceItem::Skipped { label, reason: "a DICOMDIR: an index of the medium, not an image".to_owned() };
+            return SourceItem::Skipped {
+                label,
+                reason: "a DICOMDIR: an index of the medium, not an image".to_owned(),
+            };
         }
         if scan.as_ref().is_some_and(|scan| scan.identity.is_none()) {
-            let reason = "DICOM without a valid Study, Series or SOP Instance UID (send it with --all-files)".to_owned();
+            let reason =
+                "DICOM without a valid Study, Series or SOP Instance UID (send it with --all-files)".to_owned();
             return SourceItem::Skipped { label, reason };
         }
     }
@@ -242,7 +247,8 @@ fn entry_of(path: &Path, len: u64, scan: Option<&Scan>, chunks: Vec<ChunkEntry>,
 /// UIDs for a file that has none: made from its hash, so the same file always gets the same.
 #[must_use]
 pub fn opaque_uids(hash: &InstanceHash) -> (StudyUid, SeriesUid, SopInstanceUid) {
-    let derive = |level: &str| blake3::derive_key(&format!("imgxfer 2026 uid of an opaque file, {level}"), hash.as_bytes());
+    let derive =
+        |level: &str| blake3::derive_key(&format!("imgxfer 2026 uid of an opaque file, {level}"), hash.as_bytes());
     (
         StudyUid::from_hash(&derive("study")),
         SeriesUid::from_hash(&derive("series")),

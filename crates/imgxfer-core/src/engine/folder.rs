@@ -17,8 +17,8 @@ use crate::ids::{ChunkId, ManifestRoot, PageHash, PeerId, StudyUid};
 use crate::manifest::Page;
 use crate::proto::{Lookup, VerifyJob};
 use crate::store::{
-    ChunkAt, FolderSink, FsOptions, FsRecords, MemIndex, PackWriter, RecordAt, RecordCache, RecordStore, SpoolLimits,
-    StoreError, StoredInstance, StoredReader, spool_chunks,
+    ChunkAt, FolderError, FolderOptions, FolderSink, FsOptions, FsRecords, MemIndex, PackWriter, RecordAt, RecordCache,
+    RecordStore, SpoolLimits, StoreError, StoredInstance, StoredReader, spool_chunks,
 };
 use crate::wire::message::FailCode;
 use crate::wire::record::Record;
@@ -50,13 +50,24 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn store_error(error: FolderError) -> StoreError {
+    match error {
+        FolderError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+            StoreError::Full { free: 0 }
+        }
+        FolderError::Io { what, source } => StoreError::Io { what, source },
+        other => StoreError::Io { what: "write a file", source: std::io::Error::other(other) },
+    }
+}
+
 impl FolderIntake {
     /// Opens the folder `out`, making it where needed, for a transfer from `owner`. Blocks.
     ///
     /// # Errors
     /// [`StoreError`]; [`StoreError::Locked`] when another pull is writing to the folder.
     pub fn open(out: &Path, owner: PeerId, registry: Registry) -> Result<Self, StoreError> {
-        let sink = FolderSink::open(out).map_err(|source| StoreError::Io { what: "open the folder", source })?;
+        let options = FolderOptions { batch_dir_syncs: true };
+        let sink = FolderSink::open(out, options).map_err(store_error)?;
         let spool = out.join(SPOOL);
         let records: Arc<dyn RecordStore> = Arc::new(FsRecords::open(&spool, FsOptions::default())?);
         // Nothing in a spool is ever committed there: an empty index says so.
@@ -114,7 +125,8 @@ impl Intake for FolderIntake {
         let Some(attributes) = identify(&reader, &job.entry) else { return Ok(Err(FailCode::Identity)) };
         match self.sink.write(&job.entry, &reader) {
             Ok(path) => lock(&self.written).push(path),
-            Err(error) => return error.into_outcome(),
+            Err(FolderError::Content | FolderError::Source(_)) => return Ok(Err(FailCode::Integrity)),
+            Err(error) => return Err(store_error(error)),
         }
         let instance =
             StoredInstance { owner: self.owner, entry: job.entry.clone(), chunks: job.chunks.clone(), attributes };
@@ -129,7 +141,7 @@ impl Intake for FolderIntake {
             }
             pack.unsynced_bytes = 0;
         }
-        self.sink.sync().map_err(|source| StoreError::Io { what: "sync the folder", source })
+        self.sink.finish().map_err(store_error)
     }
 
     fn uncommitted_bytes(&self) -> u64 {
@@ -138,7 +150,8 @@ impl Intake for FolderIntake {
 
     fn settle(&self, _: &[StudyUid], _: ManifestRoot, complete: bool) -> Result<(), StoreError> {
         if complete {
-            std::fs::remove_dir_all(&self.spool).map_err(|source| StoreError::Io { what: "remove the spool", source })?;
+            std::fs::remove_dir_all(&self.spool)
+                .map_err(|source| StoreError::Io { what: "remove the spool", source })?;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::source::SourceInstance;
+use crate::ids::StudyUid;
 use crate::limits::{CHUNKS_PER_RECORD_MAX, RECORD_RAW_BYTES_MAX, SMALL_CHUNK_BYTES};
 use crate::manifest::{ChunkClass, ChunkEntry, InstanceAt, Page};
 use crate::proto::Bitmap;
@@ -68,7 +69,7 @@ pub(super) fn plans(index: u32, page: &Arc<OfferedPage>, needed: &Bitmap, plain:
     let mut plans = Vec::new();
     let mut stored: HashMap<RecordAt, usize> = HashMap::new();
     let mut shared: HashMap<ChunkClass, Vec<Position>> = HashMap::new();
-    let mut study = None;
+    let mut study: Option<&StudyUid> = None;
     let plan = |chunks, stored| Plan { index, page: Arc::clone(page), chunks, stored, plain };
     let mut at = 0;
     for (place, instance) in page.page.instances.iter().enumerate() {
@@ -95,7 +96,8 @@ pub(super) fn plans(index: u32, page: &Arc<OfferedPage>, needed: &Bitmap, plain:
             } else {
                 let group = shared.entry(entry.class).or_default();
                 let raw: u32 = group.iter().map(|p| page.page.instances[p.place].chunks[p.chunk].len).sum();
-                let room = if entry.class == ChunkClass::Header { RECORD_RAW_BYTES_MAX } else { SHARED_PIXEL_BYTES_MAX };
+                let room =
+                    if entry.class == ChunkClass::Header { RECORD_RAW_BYTES_MAX } else { SHARED_PIXEL_BYTES_MAX };
                 if raw + entry.len > room || group.len() >= CHUNKS_PER_RECORD_MAX {
                     plans.push(plan(std::mem::take(group), None));
                 }

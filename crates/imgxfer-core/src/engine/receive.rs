@@ -89,7 +89,7 @@ impl Shared {
 
     async fn tell(&self, work: Work) {
         // Nobody listens any more only when the transfer has ended.
-        let _: Result<(), _> = self.work.send(work).await;
+        drop(self.work.send(work).await);
     }
 }
 
@@ -316,7 +316,7 @@ pub(crate) async fn refuse(control: &mut ControlSender, error: &TransferError) {
     let body = Body::Refused(Refused { code: code.number(), remedy });
     if control.send(&body.into_bytes()).await.is_ok() && control.finish().is_ok() {
         // Gone from here before the stream is dropped, or not at all.
-        let _: Result<_, _> = tokio::time::timeout(FAREWELL, control.received()).await;
+        drop(tokio::time::timeout(FAREWELL, control.received()).await);
     }
 }
 
@@ -385,7 +385,7 @@ async fn run(
             observer.on_event(&TransferEvent::Settled { root, complete });
             let studies = shared.receiver().studies().iter().cloned().collect();
             // The sender closes its side when it has the receipt; until then the stream must live.
-            let _: Result<_, _> = tokio::time::timeout(FAREWELL, control_in.recv(0)).await;
+            drop(tokio::time::timeout(FAREWELL, control_in.recv(0)).await);
             return Ok(ReceiveOutcome { receipt, studies, progress: driver.progress });
         }
         tokio::select! {

@@ -79,7 +79,7 @@ async fn accept(session: Session, routes: Routes) {
     while let Ok(mut stream) = session.accept_data().await {
         while heads.try_join_next().is_some() {}
         if heads.len() >= HEADS_AT_ONCE {
-            let _: Option<Result<(), _>> = heads.join_next().await;
+            drop(heads.join_next().await);
         }
         let routes = Arc::clone(&routes);
         heads.spawn(async move {
@@ -91,7 +91,7 @@ async fn accept(session: Session, routes: Routes) {
             let route = transfer.and_then(|t| routes.lock().unwrap_or_else(PoisonError::into_inner).get(&t).cloned());
             // A stream of no transfer is dropped, which tells the sender to stop.
             if let Some(route) = route {
-                let _: Result<(), _> = route.send(stream).await;
+                drop(route.send(stream).await);
             }
         });
     }

@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::encode::{Coding, Encoded, encode};
 use super::effort::EffortControl;
+use super::encode::{Coding, Encoded, encode};
 use super::lanes::Lanes;
 use super::plan::{OfferedPage, Plan, bytes_outside, plans};
 use super::receive::refuse;
@@ -149,7 +149,7 @@ impl Driver<'_> {
                 SenderOutput::Failed { at, why } => self.instance_failed(at, &why),
                 SenderOutput::Forget(page) => {
                     // Never asked for: the receiver had all of it.
-                    let _: Option<Arc<OfferedPage>> = self.pages.remove(&page);
+                    drop(self.pages.remove(&page));
                 }
                 SenderOutput::Receipt(receipt) => self.receipt = Some(receipt),
             }
@@ -262,7 +262,11 @@ async fn run(
         effort: Arc::new(Mutex::new(EffortControl::new(settings.effort))),
         workers,
         observer,
-        progress: Progress { instances_expected: totals.instances, bytes_expected: totals.bytes, ..Progress::default() },
+        progress: Progress {
+            instances_expected: totals.instances,
+            bytes_expected: totals.bytes,
+            ..Progress::default()
+        },
         source_failed: false,
         receipt: None,
         outbox: VecDeque::new(),

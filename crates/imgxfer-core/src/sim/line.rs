@@ -1,0 +1,22 @@
+//! Simulated lines: rate, delay, loss, queues and outages between two endpoints.
+//!
+//! A [`Line`] is the model of one direction: given a packet and the time, it says when the packet
+//! arrives, or why it never does. Two things carry datagrams over it: [`VirtualNet`] joins two
+//! endpoints in memory, for tests in virtual time (`tokio::time::pause`), where a minute of copper
+//! takes a second and comes out alike each time; [`ShapedSocket`] slows a real UDP socket down, for
+//! demonstrations on one machine.
+//!
+//! Time is tokio's. Its timers tick once a millisecond, so packets arrive in batches of up to that.
+
+mod model;
+mod pipe;
+mod profile;
+mod rng;
+mod shaped;
+mod virtual_net;
+
+pub use model::{Dropped, Fate, Line, LineParams, Outage, OutageStart};
+pub use pipe::{LineControl, LineCounters};
+pub use profile::{LineProfile, UnknownProfile};
+pub use shaped::ShapedSocket;
+pub use virtual_net::VirtualNet;

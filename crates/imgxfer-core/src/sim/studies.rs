@@ -8,6 +8,8 @@ mod hostile;
 mod pixels;
 mod random;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use crate::dicom::Identity;

@@ -1,4 +1,201 @@
-//! Reading a stored instance (being written).
-/// x
-#[derive(Debug)]
-pub struct StoredReader;
+//! Reading a stored instance as the file it was.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::cache::Decoded;
+use super::{ChunkAt, RecordAt, RecordCache, RecordStore, StoreError, StoredInstance};
+use crate::codec::{CodecError, Registry};
+use crate::dicom::ReadAt;
+use crate::ids::ChunkId;
+use crate::manifest::InstanceEntry;
+use crate::units::{to_u64, to_usize};
+
+/// Why a stored instance could not be given back.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InstanceError {
+    /// The store could not hand out a record.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A record could not be decoded.
+    #[error("chunk {chunk} could not be decoded")]
+    Codec {
+        /// Which chunk of the instance, from 0.
+        chunk: usize,
+        /// Cause.
+        #[source]
+        source: CodecError,
+    },
+    /// The record does not hold the chunk that the index says it holds.
+    #[error("chunk {chunk} is not where the index says it is")]
+    Misplaced {
+        /// Which chunk of the instance, from 0.
+        chunk: usize,
+    },
+    /// The chunk's bytes are not the ones that were sent.
+    #[error("chunk {chunk} does not have the content that was sent")]
+    Content {
+        /// Which chunk of the instance, from 0.
+        chunk: usize,
+    },
+    /// Every chunk is right, and yet the whole is not the file that was sent.
+    #[error("the instance as a whole is not the file that was sent")]
+    Whole,
+    /// The index names another number of places than the instance has chunks, or there is no such chunk.
+    #[error("the index does not say where every chunk is")]
+    Incomplete,
+}
+
+/// A stored instance as the file it was: [`ReadAt`] over its records, decoded as they are needed.
+///
+/// Reading from start to end decodes each record once. Memory: what its [`RecordCache`] may hold, and
+/// one record (1 MiB) on the way. Reading checks that each record holds the chunk that the index says
+/// it holds and that lengths agree; only [`StoredReader::verify`] hashes what it reads.
+pub struct StoredReader {
+    records: Arc<dyn RecordStore>,
+    registry: Registry,
+    entry: InstanceEntry,
+    places: Vec<ChunkAt>,
+    /// Where each chunk begins in the file.
+    starts: Vec<u64>,
+    cache: RecordCache,
+}
+
+impl fmt::Debug for StoredReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredReader").field("instance", &self.entry.hash).finish_non_exhaustive()
+    }
+}
+
+impl StoredReader {
+    /// A reader for `entry`, whose chunks stand at `places`, in the same order.
+    ///
+    /// # Errors
+    /// [`InstanceError::Incomplete`] when there is not one place for each chunk, or the lengths of the
+    /// chunks do not add up to that of the instance.
+    pub fn new(
+        records: Arc<dyn RecordStore>,
+        registry: Registry,
+        entry: InstanceEntry,
+        places: Vec<ChunkAt>,
+    ) -> Result<Self, InstanceError> {
+        let mut starts = Vec::with_capacity(entry.chunks.len());
+        let mut end = 0;
+        for chunk in &entry.chunks {
+            starts.push(end);
+            end += u64::from(chunk.len);
+        }
+        if places.len() != entry.chunks.len() || end != entry.len {
+            return Err(InstanceError::Incomplete);
+        }
+        let cache = RecordCache::new(RecordCache::BYTES_ALONE);
+        Ok(Self { records, registry, entry, places, starts, cache })
+    }
+
+    /// A reader for what an index returned.
+    ///
+    /// # Errors
+    /// As [`StoredReader::new`].
+    pub fn of(
+        records: Arc<dyn RecordStore>,
+        registry: Registry,
+        instance: StoredInstance,
+    ) -> Result<Self, InstanceError> {
+        Self::new(records, registry, instance.entry, instance.chunks)
+    }
+
+    /// Uses `cache`, which readers of instances of the same study should share.
+    #[must_use]
+    pub fn with_cache(mut self, cache: RecordCache) -> Self {
+        self.cache = cache;
+        self
+    }
+
+    /// The instance's manifest entry.
+    #[must_use]
+    pub const fn entry(&self) -> &InstanceEntry {
+        &self.entry
+    }
+
+    /// The original bytes of a chunk, from 0. Not hashed.
+    ///
+    /// # Errors
+    /// [`InstanceError`].
+    pub fn chunk(&self, index: usize) -> Result<Bytes, InstanceError> {
+        let (Some(entry), Some(place)) = (self.entry.chunks.get(index), self.places.get(index)) else {
+            return Err(InstanceError::Incomplete);
+        };
+        match self.decoded(index, place.record)?.chunk(place.slot) {
+            Some((found, raw)) if found.id == entry.id && found.len == entry.len => Ok(raw),
+            _ => Err(InstanceError::Misplaced { chunk: index }),
+        }
+    }
+
+    /// Reads the whole instance and compares the hash of each chunk and of the whole with the entry.
+    ///
+    /// # Errors
+    /// [`InstanceError`] names the first chunk that is wrong.
+    pub fn verify(&self) -> Result<(), InstanceError> {
+        let mut whole = blake3::Hasher::new();
+        for (index, entry) in self.entry.chunks.iter().enumerate() {
+            let chunk = self.chunk(index)?;
+            if ChunkId::of(&chunk) != entry.id {
+                return Err(InstanceError::Content { chunk: index });
+            }
+            whole.update(&chunk);
+        }
+        if whole.finalize().as_bytes() == self.entry.hash.as_bytes() { Ok(()) } else { Err(InstanceError::Whole) }
+    }
+
+    fn decoded(&self, chunk: usize, at: RecordAt) -> Result<Decoded, InstanceError> {
+        if let Some(record) = self.cache.get(&at) {
+            return Ok(record);
+        }
+        let record = self.records.read(at)?;
+        let header = record.header();
+        let mut raw = Vec::with_capacity(to_usize(u64::from(header.raw_len())));
+        self.registry
+            .get(header.codec)
+            .and_then(|codec| codec.decode(record.payload(), header.raw_len(), &mut raw))
+            .map_err(|source| InstanceError::Codec { chunk, source })?;
+        if to_u64(raw.len()) != u64::from(header.raw_len()) {
+            let source = CodecError::Length { expected: header.raw_len() };
+            return Err(InstanceError::Codec { chunk, source });
+        }
+        let record = Decoded { chunks: header.chunks.as_slice().into(), raw: raw.into() };
+        self.cache.put(at, record.clone());
+        Ok(record)
+    }
+}
+
+impl ReadAt for StoredReader {
+    fn len(&self) -> u64 {
+        self.entry.len
+    }
+
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        let end = offset.checked_add(to_u64(buf.len())).ok_or(io::ErrorKind::UnexpectedEof)?;
+        if end > self.entry.len {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        // The last chunk that begins at or before `offset`.
+        let mut index = self.starts.partition_point(|start| *start <= offset).saturating_sub(1);
+        let mut rest = buf;
+        let mut at = offset;
+        while !rest.is_empty() {
+            let chunk = self.chunk(index).map_err(io::Error::other)?;
+            let skip = to_usize(at - self.starts[index]);
+            let n = rest.len().min(chunk.len() - skip);
+            let (now, later) = rest.split_at_mut(n);
+            now.copy_from_slice(&chunk[skip..skip + n]);
+            at += to_u64(n);
+            rest = later;
+            index += 1;
+        }
+        Ok(())
+    }
+}

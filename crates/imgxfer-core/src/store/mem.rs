@@ -1,7 +1,7 @@
-//! In memory (being written).
-/// x
-#[derive(Debug, Default)]
-pub struct MemRecords;
-/// x
-#[derive(Debug, Default)]
-pub struct MemIndex;
+//! Packs and index in memory: for tests, for the demo, and for callers that keep nothing.
+
+mod index;
+mod records;
+
+pub use index::MemIndex;
+pub use records::MemRecords;

@@ -8,8 +8,20 @@
 //!
 //! Both traits are blocking; callers run them off the network's threads.
 
+mod cache;
+mod check;
+mod collect;
+#[cfg(feature = "fs")]
+mod folder;
+#[cfg(feature = "fs")]
+pub mod fs;
 mod instance;
 mod mem;
+pub mod recipe;
+mod spool;
+#[cfg(feature = "fs")]
+mod sqlite;
+mod walk;
 
 use std::fmt;
 use std::io;
@@ -22,8 +34,18 @@ use crate::ids::{InstanceHash, ManifestRoot, PackId, PageHash, PeerId, StudyUid}
 use crate::manifest::InstanceEntry;
 use crate::wire::record::{Record, RecordHeader};
 
-pub use instance::StoredReader;
+pub use cache::RecordCache;
+pub use check::{CheckOptions, CheckReport, Finding, check};
+pub use collect::{CollectReport, collect};
+#[cfg(feature = "fs")]
+pub use folder::{FolderError, FolderOptions, FolderSink};
+#[cfg(feature = "fs")]
+pub use fs::{FileBytes, FsOptions, FsRecords, OpenError};
+pub use instance::{InstanceError, StoredReader};
 pub use mem::{MemIndex, MemRecords};
+pub use spool::{SpoolLimits, spool_chunks};
+#[cfg(feature = "fs")]
+pub use sqlite::SqliteIndex;
 
 /// Why a store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -350,4 +372,22 @@ pub trait Index: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`StoreError`].
     fn packs_in_use(&self) -> Result<std::collections::HashSet<PackId>, StoreError>;
+
+    /// End of the last record of `pack` that a committed instance stands in; `None` when none does.
+    /// A pack that is used to its very end holds no spool worth looking for.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn pack_extent(&self, pack: PackId) -> Result<Option<u64>, StoreError>;
+
+    /// Up to `limit` studies with their owners, in a fixed order: the first ones, or those behind
+    /// `after`. For walking over the whole store in bounded memory.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn study_keys(
+        &self,
+        after: Option<&(PeerId, StudyUid)>,
+        limit: usize,
+    ) -> Result<Vec<(PeerId, StudyUid)>, StoreError>;
 }

@@ -89,10 +89,8 @@ impl ControlSender {
     /// [`TransportError::MessageTooLong`] beyond 4 GiB, or why the stream or the session ended.
     pub async fn send(&mut self, message: &[u8]) -> Result<(), TransportError> {
         self.flush().await?;
-        let length = u32::try_from(message.len()).map_err(|_| TransportError::MessageTooLong {
-            bytes: to_u64(message.len()),
-            limit: u32::MAX.into(),
-        })?;
+        let length = u32::try_from(message.len())
+            .map_err(|_| TransportError::MessageTooLong { bytes: to_u64(message.len()), limit: u32::MAX.into() })?;
         let mut framed = BytesMut::with_capacity(LENGTH_BYTES + message.len());
         framed.extend_from_slice(&length.to_le_bytes());
         framed.extend_from_slice(message);

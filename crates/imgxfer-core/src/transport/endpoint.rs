@@ -213,7 +213,8 @@ impl Endpoint {
         quic.max_udp_payload_size(config.mtu_upper.max(UDP_PAYLOAD_MAX_DEFAULT))
             .map_err(|e| TransportError::Local { reason: e.to_string() })?;
         // Newcomers get a verifier of their own; this one sets the limits until then.
-        let verifier = PeerVerifier::new(config.trust, Admission::TrustedOnly, super::verifier::Expectation::default())?;
+        let verifier =
+            PeerVerifier::new(config.trust, Admission::TrustedOnly, super::verifier::Expectation::default())?;
         let server = local.server_config(Arc::new(verifier), Admission::TrustedOnly)?;
         let socket = Arc::new(CappedSocket::new(socket, settings.segments_max(config.mtu_upper)));
         let endpoint = quinn::Endpoint::new_with_abstract_socket(quic, Some(server), socket, Arc::new(TokioRuntime))

@@ -43,7 +43,9 @@ pub enum TransportError {
     #[error(transparent)]
     Peer(#[from] PeerRefusal),
     /// The other side refused us. It does not say why.
-    #[error("the other side refused this site; ask whether it knows this site's fingerprint, and check both clocks and certificates")]
+    #[error(
+        "the other side refused this site; ask whether it knows this site's fingerprint, and check both clocks and certificates"
+    )]
     RefusedByPeer,
     /// The other side has no room.
     #[error("the other side is busy; try again later")]

@@ -44,3 +44,11 @@ pub use rustls::RootCertStore;
 pub use session::{LineStats, Protocol, Session};
 pub use socket::{BufferKind, Warning};
 pub use trust::{PeerRefusal, Trust, TrustError};
+
+/// Random bytes fit for keys and ids.
+///
+/// # Errors
+/// [`TransportError::Local`] when the machine has no entropy.
+pub fn random_bytes<const N: usize>() -> Result<[u8; N], TransportError> {
+    tls::random()
+}

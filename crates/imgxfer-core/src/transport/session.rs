@@ -38,6 +38,18 @@ pub struct LineStats {
     pub mtu_bytes: u16,
 }
 
+impl LineStats {
+    /// Bytes of UDP payload both ways.
+    #[must_use]
+    pub const fn line_bytes(&self) -> u64 {
+        self.sent_bytes + self.received_bytes
+    }
+}
+
+/// Bounds of what [`Session::adapt_windows`] lets be on the way.
+const SEND_WINDOW_MIN: u64 = 1 << 20;
+const SEND_WINDOW_MAX: u64 = 32 << 20;
+
 /// An authenticated connection. Clones are the same connection; it ends with [`Session::close`], or
 /// when the last clone and the last stream are dropped.
 #[derive(Clone)]
@@ -52,12 +64,7 @@ struct Inner {
 }
 
 impl Session {
-    pub(super) fn new(
-        connection: quinn::Connection,
-        finding: Finding,
-        protocol: Protocol,
-        slot: Option<Slot>,
-    ) -> Self {
+    pub(super) fn new(connection: quinn::Connection, finding: Finding, protocol: Protocol, slot: Option<Slot>) -> Self {
         Self(Arc::new(Inner { connection, finding, protocol, _slot: slot }))
     }
 
@@ -143,6 +150,13 @@ impl Session {
             cwnd_bytes: stats.path.cwnd,
             mtu_bytes: stats.path.current_mtu,
         }
+    }
+
+    /// Bounds what is taken over for sending to a few times what the line holds at once, so that little
+    /// is lost with the line and urgent data does not queue behind much. Call it a few times a second.
+    pub fn adapt_windows(&self) {
+        let window = (4 * self.stats().cwnd_bytes).clamp(SEND_WINDOW_MIN, SEND_WINDOW_MAX);
+        self.0.connection.set_send_window(window);
     }
 
     /// Ends the session at once; what was not acknowledged is lost. Later calls do nothing.

@@ -76,8 +76,9 @@ pub(super) struct PeerVerifier {
 impl PeerVerifier {
     pub(super) fn new(trust: Trust, admission: Admission, expected: Expectation) -> Result<Self, TransportError> {
         let name = expected.name.map(|name| {
-            ServerName::try_from(name.clone())
-                .map_err(|_| TransportError::Local { reason: format!("{name:?} is neither a host name nor an address") })
+            ServerName::try_from(name.clone()).map_err(|_| TransportError::Local {
+                reason: format!("{name:?} is neither a host name nor an address"),
+            })
         });
         Ok(Self { trust, admission, expected: expected.peer, name: name.transpose()?, verdict: Verdict::default() })
     }

@@ -44,7 +44,9 @@ pub enum IdentityError {
         mode: u32,
     },
     /// No private key in it, or one of a kind that is not supported.
-    #[error("no usable private key (PEM: Ed25519, ECDSA P-256/P-384/P-521 or RSA of 2048 bits and more, without password)")]
+    #[error(
+        "no usable private key (PEM: Ed25519, ECDSA P-256/P-384/P-521 or RSA of 2048 bits and more, without password)"
+    )]
     Key,
     /// No certificate in it, or one that cannot be read.
     #[error("no usable certificate (PEM, the site's own first)")]

@@ -87,19 +87,19 @@ impl Channel {
     pub(super) async fn send_last(&mut self, tag: Tag) {
         if self.send(tag, b"").await.is_ok() && self.sender.finish().is_ok() {
             // A peer that does not acknowledge is gone; it has this side's word or it has not.
-            let _ = timeout(HANDSHAKE_DEADLINE, self.sender.received()).await;
+            drop(timeout(HANDSHAKE_DEADLINE, self.sender.received()).await);
         }
     }
 
     /// Says that no more follows, without waiting.
     pub(super) fn finish(&mut self) {
         // Fails only if said before.
-        let _ = self.sender.finish();
+        drop(self.sender.finish());
     }
 
     /// Waits until what was finished has arrived.
     pub(super) async fn delivered(&mut self) {
-        let _ = timeout(HANDSHAKE_DEADLINE, self.sender.received()).await;
+        drop(timeout(HANDSHAKE_DEADLINE, self.sender.received()).await);
     }
 }
 
@@ -113,12 +113,7 @@ pub(super) struct Secret {
 
 impl Secret {
     /// Begins for one connection: the proofs made later hold for it and for these two sites alone.
-    pub(super) fn new(
-        role: Role,
-        session: &Session,
-        me: &Identity,
-        code: &PairingCode,
-    ) -> Result<Self, PairingError> {
+    pub(super) fn new(role: Role, session: &Session, me: &Identity, code: &PairingCode) -> Result<Self, PairingError> {
         let (inviter, joiner) = match role {
             Role::Inviter => (me.peer_id(), session.peer()),
             Role::Joiner => (session.peer(), me.peer_id()),

@@ -189,30 +189,47 @@ where
     channel.send(Tag::Name, name::sanitised(my_name).as_bytes()).await?;
     let name = name::sanitised(&String::from_utf8_lossy(&channel.expect(Tag::Name).await?));
     let offer = PairingOffer { peer: session.peer(), name: name.clone() };
-    // The other side hangs up, or the line breaks, while the person thinks: no need to wait for an answer.
-    let decision = tokio::select! {
-        decision = timeout_at(until, confirm(offer)) => decision,
-        error = session.closed() => return Err(error.into()),
+    let (here, there) = decide(&mut channel, timeout_at(until, confirm(offer))).await?;
+    let refused = match here {
+        Ok(true) => None,
+        Ok(false) => Some(PairingError::DeclinedHere),
+        Err(_) => Some(PairingError::Expired),
     };
-    match decision {
-        Ok(true) => {}
-        Ok(false) => {
-            channel.send_last(Tag::Declined).await;
-            return Err(PairingError::DeclinedHere);
-        }
-        Err(_) => {
-            channel.send_last(Tag::Declined).await;
-            return Err(PairingError::Expired);
-        }
+    if let Some(error) = refused {
+        channel.send_last(Tag::Declined).await;
+        return Err(error);
     }
     channel.send(Tag::Confirmed, b"").await?;
     channel.finish();
-    match channel.recv_within(DECISION_DEADLINE).await? {
-        (Tag::Confirmed, _) => {
-            channel.delivered().await;
-            Ok(Paired { peer: session.peer(), name })
-        }
-        (Tag::Declined, _) => Err(PairingError::DeclinedThere),
+    let there = match there {
+        Some(tag) => tag,
+        None => channel.recv_within(DECISION_DEADLINE).await?.0,
+    };
+    agreed(there)?;
+    channel.delivered().await;
+    Ok(Paired { peer: session.peer(), name })
+}
+
+/// What the other side's answer means.
+fn agreed(answer: Tag) -> Result<(), PairingError> {
+    match answer {
+        Tag::Confirmed => Ok(()),
+        Tag::Declined => Err(PairingError::DeclinedThere),
         _ => Err(PairingError::Malformed),
     }
+}
+
+/// Waits for the person here, while the other side may already say yes; its no, and a broken line,
+/// end the wait.
+async fn decide<T>(
+    channel: &mut Channel,
+    here: impl Future<Output = T> + Send,
+) -> Result<(T, Option<Tag>), PairingError> {
+    let mut here = std::pin::pin!(here);
+    let there = tokio::select! {
+        here = &mut here => return Ok((here, None)),
+        there = channel.recv_within(DECISION_DEADLINE) => there?.0,
+    };
+    agreed(there)?;
+    Ok((here.await, Some(there)))
 }

@@ -1,0 +1,49 @@
+//! A site in forty lines: `serve ADDRESS FOLDER FINGERPRINT...` takes studies from the peers named.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use imgxfer_core::ALPN;
+use imgxfer_core::codec::Registry;
+use imgxfer_core::engine::Depot;
+use imgxfer_core::ids::{ManifestRoot, PeerId, StudyUid};
+use imgxfer_core::server::{Host, Rights, Server, ServerLimits};
+use imgxfer_core::store::{FsOptions, FsRecords, SqliteIndex};
+use imgxfer_core::transport::{Endpoint, EndpointConfig, Identity, Session, Trust};
+
+struct Everything;
+
+impl Host for Everything {
+    fn rights(&self, _: &Session) -> Rights {
+        Rights::all()
+    }
+
+    fn on_committed(&self, _: PeerId, studies: &[StudyUid], root: ManifestRoot) {
+        println!("committed {} studies, manifest {root}", studies.len());
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut args = std::env::args().skip(1);
+    let (Some(address), Some(folder)) = (args.next(), args.next()) else {
+        return Err("usage: serve ADDRESS FOLDER FINGERPRINT...".into());
+    };
+    let folder = Path::new(&folder);
+    std::fs::create_dir_all(folder)?;
+    let identity = Identity::load_or_create(folder)?;
+    let trust = Trust::new();
+    for peer in args {
+        trust.pin(PeerId::parse(&peer)?);
+    }
+    println!("this site is {}", identity.peer_id().fingerprint());
+
+    let records = FsRecords::open(&folder.join("records"), FsOptions::default())?;
+    let index = SqliteIndex::open(&folder.join("index.db"))?;
+    let depot = Depot::new(Arc::new(records), Arc::new(index), Registry::default());
+    let endpoint = Endpoint::bind(EndpointConfig::new(address.parse()?, identity, trust, ALPN))?;
+    println!("listening on {}", endpoint.local_address()?);
+    let server = Server::new(endpoint, depot, Arc::new(Everything), ServerLimits::default());
+    server.serve(async { drop(tokio::signal::ctrl_c().await) }).await;
+    Ok(())
+}

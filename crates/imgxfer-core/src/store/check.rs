@@ -1,0 +1,258 @@
+//! Checking a whole store against its index: `imgxfer verify --store`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{
+    Index, InstanceError, RecordAt, RecordCache, RecordStore, Scope, StoreError, StoredInstance, StoredReader,
+};
+use crate::codec::Registry;
+use crate::ids::{InstanceHash, PackId, PeerId, SopInstanceUid, StudyUid};
+use crate::units::to_u64;
+
+/// How thorough [`check`] is.
+#[derive(Debug, Clone)]
+pub struct CheckOptions {
+    /// Whether every record is read and compared with its check, and every committed instance decoded
+    /// and hashed, chunk by chunk and as a whole. Reads each used pack twice. Without it only headers
+    /// are read, which finds what is missing or cut short.
+    pub read_data: bool,
+    /// Codecs to decode with.
+    pub registry: Registry,
+    /// Most findings to list; further ones are counted.
+    pub findings_max: usize,
+}
+
+impl Default for CheckOptions {
+    fn default() -> Self {
+        Self { read_data: false, registry: Registry::default(), findings_max: 10_000 }
+    }
+}
+
+/// Something that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Finding {
+    /// A pack that cannot be read at all, for example because its header is damaged.
+    Pack {
+        /// The pack.
+        pack: PackId,
+        /// What is wrong.
+        what: String,
+    },
+    /// A record whose content is damaged.
+    Record {
+        /// Where it stands.
+        at: RecordAt,
+        /// What is wrong.
+        what: String,
+    },
+    /// Bytes behind the last whole record of a pack. A crash leaves such; nothing acknowledged was in
+    /// them unless an instance is found damaged too.
+    Tail {
+        /// The pack.
+        pack: PackId,
+        /// Where they begin.
+        offset: u64,
+        /// How many they are.
+        len: u64,
+    },
+    /// A committed instance that cannot be given back as it was sent. It must be sent again.
+    Instance {
+        /// The peer that sent it.
+        owner: PeerId,
+        /// Its study.
+        study: StudyUid,
+        /// Its SOP Instance UID.
+        sop_instance: SopInstanceUid,
+        /// Its content.
+        hash: InstanceHash,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+impl Finding {
+    /// Whether something that was acknowledged is affected.
+    #[must_use]
+    pub const fn is_loss(&self) -> bool {
+        matches!(self, Self::Instance { .. })
+    }
+}
+
+/// What [`check`] looked at and found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CheckReport {
+    /// Packs.
+    pub packs: u64,
+    /// Records in them.
+    pub records: u64,
+    /// Bytes of records.
+    pub record_bytes: u64,
+    /// Studies.
+    pub studies: u64,
+    /// Committed instances.
+    pub instances: u64,
+    /// Original bytes of them.
+    pub instance_bytes: u64,
+    /// What is not as it should be, up to [`CheckOptions::findings_max`].
+    pub findings: Vec<Finding>,
+    /// Findings beyond that number.
+    pub findings_left_out: u64,
+}
+
+impl CheckReport {
+    /// Whether nothing was found.
+    #[must_use]
+    pub const fn is_clean(&self) -> bool {
+        self.findings.is_empty()
+    }
+}
+
+/// Instances fetched from the index at a time.
+const PAGE: usize = 256;
+
+/// Walks over all packs and all committed instances. `progress` is called after every pack and every
+/// 256 instances; it may look at the report so far, and stops the check by returning `false`.
+///
+/// Memory: about 24 bytes for each pack, and one page of instances.
+///
+/// # Errors
+/// [`StoreError`] when the index or the list of packs cannot be read; damage is a finding, not an error.
+pub fn check(
+    records: &Arc<dyn RecordStore>,
+    index: &dyn Index,
+    options: &CheckOptions,
+    progress: &mut dyn FnMut(&CheckReport) -> bool,
+) -> Result<CheckReport, StoreError> {
+    let cache = RecordCache::new(RecordCache::BYTES_SHARED);
+    let mut checker = Checker { records, options, cache, report: CheckReport::default(), ends: HashMap::new() };
+    for pack in records.packs()? {
+        checker.pack(pack.id, pack.len);
+        if !progress(&checker.report) {
+            return Ok(checker.report);
+        }
+    }
+    let mut after = None;
+    loop {
+        let keys = index.study_keys(after.as_ref(), PAGE)?;
+        for key in &keys {
+            if !checker.study(index, key, progress)? {
+                return Ok(checker.report);
+            }
+        }
+        if keys.is_empty() {
+            return Ok(checker.report);
+        }
+        after = keys.into_iter().next_back();
+    }
+}
+
+struct Checker<'a> {
+    records: &'a Arc<dyn RecordStore>,
+    options: &'a CheckOptions,
+    cache: RecordCache,
+    report: CheckReport,
+    /// End of the whole part of each pack that could be walked.
+    ends: HashMap<PackId, u64>,
+}
+
+impl Checker<'_> {
+    fn pack(&mut self, pack: PackId, len: u64) {
+        self.report.packs += 1;
+        let mut places = Vec::new();
+        let end = match self.records.scan(pack, false, &mut |at, _| places.push(at)) {
+            Ok(end) => end,
+            Err(e) => return self.found(Finding::Pack { pack, what: e.to_string() }),
+        };
+        self.ends.insert(pack, end);
+        self.report.records += to_u64(places.len());
+        self.report.record_bytes += places.iter().map(|at| u64::from(at.len)).sum::<u64>();
+        if end < len {
+            self.found(Finding::Tail { pack, offset: end, len: len - end });
+        }
+        if self.options.read_data {
+            for at in places {
+                if let Err(e) = self.records.read(at) {
+                    self.found(Finding::Record { at, what: e.to_string() });
+                }
+            }
+        }
+    }
+
+    /// Returns whether to go on.
+    fn study(
+        &mut self,
+        index: &dyn Index,
+        (owner, study): &(PeerId, StudyUid),
+        progress: &mut dyn FnMut(&CheckReport) -> bool,
+    ) -> Result<bool, StoreError> {
+        self.report.studies += 1;
+        let scope = Scope::Owners(vec![*owner]);
+        let mut last: Option<StoredInstance> = None;
+        loop {
+            let mut page = index.instances(&scope, study, last.as_ref(), PAGE)?;
+            for instance in &page {
+                self.instance(instance);
+            }
+            if !progress(&self.report) {
+                return Ok(false);
+            }
+            last = page.pop();
+            if last.is_none() {
+                return Ok(true);
+            }
+        }
+    }
+
+    fn instance(&mut self, instance: &StoredInstance) {
+        self.report.instances += 1;
+        self.report.instance_bytes += instance.entry.len;
+        let what = if self.options.read_data { self.content(instance) } else { self.places(instance) };
+        if let Some(what) = what {
+            let entry = &instance.entry;
+            self.found(Finding::Instance {
+                owner: instance.owner,
+                study: entry.study.clone(),
+                sop_instance: entry.sop_instance.clone(),
+                hash: entry.hash,
+                what,
+            });
+        }
+    }
+
+    /// Decodes and hashes the instance.
+    fn content(&self, instance: &StoredInstance) -> Option<String> {
+        let reader = StoredReader::of(Arc::clone(self.records), self.options.registry.clone(), instance.clone());
+        reader.and_then(|r| r.with_cache(self.cache.clone()).verify()).err().map(|e| describe(&e))
+    }
+
+    /// Sees whether the packs reach as far as the index says.
+    fn places(&self, instance: &StoredInstance) -> Option<String> {
+        let missing = instance
+            .chunks
+            .iter()
+            .map(|chunk| chunk.record)
+            .find(|at| self.ends.get(&at.pack).is_none_or(|end| at.offset + u64::from(at.len) > *end))?;
+        Some(if self.ends.contains_key(&missing.pack) {
+            format!("pack {} is cut short or damaged before offset {}", missing.pack, missing.offset)
+        } else {
+            format!("pack {} is missing or unreadable", missing.pack)
+        })
+    }
+
+    fn found(&mut self, finding: Finding) {
+        if self.report.findings.len() < self.options.findings_max {
+            self.report.findings.push(finding);
+        } else {
+            self.report.findings_left_out += 1;
+        }
+    }
+}
+
+/// The error with its cause.
+fn describe(error: &InstanceError) -> String {
+    use std::error::Error;
+    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+}

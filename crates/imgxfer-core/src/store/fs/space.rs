@@ -1,0 +1,50 @@
+//! How much may still be written to the file system.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use crate::store::StoreError;
+
+/// Kept back at the least, unless configured.
+const RESERVE_BYTES_MIN: u64 = 64 << 20;
+
+/// Watches the free space of the file system that a folder is on.
+#[derive(Debug)]
+pub(super) struct Space {
+    folder: File,
+    reserve_bytes: Option<u64>,
+}
+
+/// Free space as the file system tells it to users other than root.
+#[derive(Debug, Clone, Copy)]
+struct Free {
+    free: u64,
+    reserve: u64,
+}
+
+impl Space {
+    pub(super) fn new(folder: &Path, reserve_bytes: Option<u64>) -> io::Result<Self> {
+        Ok(Self { folder: File::open(folder)?, reserve_bytes })
+    }
+
+    /// Bytes that may be written before the reserve is touched.
+    pub(super) fn left(&self) -> io::Result<u64> {
+        let Free { free, reserve } = self.look()?;
+        Ok(free.saturating_sub(reserve))
+    }
+
+    /// Fails when fewer than `wanted` bytes may be written.
+    pub(super) fn require(&self, wanted: u64) -> Result<(), StoreError> {
+        let Free { free, reserve } =
+            self.look().map_err(|source| StoreError::Io { what: "ask for the free space", source })?;
+        if free.saturating_sub(reserve) < wanted { Err(StoreError::Full { free }) } else { Ok(()) }
+    }
+
+    fn look(&self) -> io::Result<Free> {
+        let stat = rustix::fs::fstatvfs(&self.folder)?;
+        let total = stat.f_blocks.saturating_mul(stat.f_frsize);
+        let reserve = self.reserve_bytes.unwrap_or_else(|| RESERVE_BYTES_MIN.max(total / 100));
+        Ok(Free { free: stat.f_bavail.saturating_mul(stat.f_frsize), reserve })
+    }
+}

@@ -1,0 +1,236 @@
+//! The index in memory.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
+use std::ops::Bound;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use crate::clock::UnixSeconds;
+use crate::dicom::Attributes;
+use crate::ids::{InstanceHash, ManifestRoot, PackId, PageHash, PeerId, SeriesUid, SopInstanceUid, StudyUid};
+use crate::limits::QUERY_ROWS_MAX;
+use crate::store::{CommitBatch, Index, Scope, StoreError, StoredInstance, StudyQuery, StudyRow};
+use crate::units::{to_u64, to_usize};
+
+/// An [`Index`] in memory. Nothing survives the process.
+#[derive(Default)]
+pub struct MemIndex {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    studies: BTreeMap<(PeerId, StudyUid), Study>,
+    pages: HashMap<(PeerId, PageHash), Bytes>,
+    extents: HashMap<PackId, u64>,
+}
+
+/// The order in which instances of a study are handed out.
+type Place = (SeriesUid, SopInstanceUid, InstanceHash);
+
+#[derive(Default)]
+struct Study {
+    instances: BTreeMap<Place, StoredInstance>,
+    hashes: HashSet<InstanceHash>,
+    contents: HashMap<SopInstanceUid, BTreeSet<InstanceHash>>,
+    modalities: BTreeSet<String>,
+    attributes: Attributes,
+    bytes: u64,
+    version: u64,
+    arriving: bool,
+    root: Option<ManifestRoot>,
+    updated: UnixSeconds,
+}
+
+impl Study {
+    fn add(&mut self, instance: &StoredInstance) -> bool {
+        let entry = &instance.entry;
+        let place = place_of(instance);
+        if self.instances.contains_key(&place) {
+            return false;
+        }
+        if self.instances.is_empty() {
+            self.attributes = instance.attributes.clone();
+        }
+        if !instance.attributes.modality.is_empty() {
+            self.modalities.insert(instance.attributes.modality.clone());
+        }
+        self.bytes += entry.len;
+        self.hashes.insert(entry.hash);
+        self.contents.entry(entry.sop_instance.clone()).or_default().insert(entry.hash);
+        self.instances.insert(place, instance.clone());
+        true
+    }
+
+    fn row(&self, owner: PeerId, study: &StudyUid) -> StudyRow {
+        let series: BTreeSet<_> = self.instances.keys().map(|(series, _, _)| series).collect();
+        let modalities: Vec<_> = self.modalities.iter().map(String::as_str).collect();
+        StudyRow {
+            study: study.clone(),
+            owner,
+            attributes: self.attributes.clone(),
+            modalities: modalities.join("\\"),
+            series: to_u64(series.len()),
+            instances: to_u64(self.instances.len()),
+            conflicts: to_u64(self.contents.values().filter(|hashes| hashes.len() > 1).count()),
+            bytes: self.bytes,
+            version: self.version,
+            arriving: self.arriving,
+            root: self.root,
+            updated: self.updated,
+        }
+    }
+
+    fn matches(&self, study: &StudyUid, query: &StudyQuery) -> bool {
+        fn equals(wanted: Option<&String>, value: &str) -> bool {
+            wanted.is_none_or(|w| w == value)
+        }
+        let date = &self.attributes.study_date;
+        query.study.as_ref().is_none_or(|s| s == study)
+            && equals(query.patient_id.as_ref(), &self.attributes.patient_id)
+            && equals(query.accession_number.as_ref(), &self.attributes.accession_number)
+            && query.modality.as_ref().is_none_or(|m| self.modalities.contains(m))
+            && query.date_from.as_ref().is_none_or(|from| date >= from)
+            && query.date_to.as_ref().is_none_or(|to| !date.is_empty() && date <= to)
+    }
+}
+
+fn place_of(instance: &StoredInstance) -> Place {
+    (instance.entry.series.clone(), instance.entry.sop_instance.clone(), instance.entry.hash)
+}
+
+impl MemIndex {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for MemIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemIndex").field("studies", &self.lock().studies.len()).finish_non_exhaustive()
+    }
+}
+
+impl Index for MemIndex {
+    fn commit(&self, batch: &CommitBatch) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        for instance in &batch.instances {
+            let study = state.studies.entry((instance.owner, instance.entry.study.clone())).or_default();
+            if !study.add(instance) {
+                continue;
+            }
+            study.updated = batch.at;
+            for chunk in &instance.chunks {
+                let extent = state.extents.entry(chunk.record.pack).or_default();
+                *extent = (*extent).max(chunk.record.offset + u64::from(chunk.record.len));
+            }
+        }
+        for (page, owner, bytes) in &batch.pages {
+            state.pages.insert((*owner, *page), bytes.clone());
+        }
+        Ok(())
+    }
+
+    fn begin(&self, owner: PeerId, studies: &[StudyUid], at: UnixSeconds) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        for study in studies {
+            let study = state.studies.entry((owner, study.clone())).or_default();
+            study.arriving = true;
+            study.updated = at;
+        }
+        Ok(())
+    }
+
+    fn publish(
+        &self,
+        owner: PeerId,
+        studies: &[StudyUid],
+        root: ManifestRoot,
+        at: UnixSeconds,
+    ) -> Result<Vec<u64>, StoreError> {
+        let mut state = self.lock();
+        let mut publish = |study: &StudyUid| {
+            let study = state.studies.entry((owner, study.clone())).or_default();
+            study.arriving = false;
+            if study.root != Some(root) {
+                study.root = Some(root);
+                study.version += 1;
+                study.updated = at;
+            }
+            study.version
+        };
+        Ok(studies.iter().map(&mut publish).collect())
+    }
+
+    fn instances(
+        &self,
+        scope: &Scope,
+        study: &StudyUid,
+        after: Option<&StoredInstance>,
+        limit: usize,
+    ) -> Result<Vec<StoredInstance>, StoreError> {
+        let state = self.lock();
+        let mut found = Vec::new();
+        for ((owner, uid), content) in &state.studies {
+            if uid != study || !scope.admits(owner) {
+                continue;
+            }
+            let from = match after {
+                None => Bound::Unbounded,
+                // Several owners may hold the same instance: they stand in the order of their ids.
+                Some(last) if last.owner < *owner => Bound::Included(place_of(last)),
+                Some(last) => Bound::Excluded(place_of(last)),
+            };
+            found.extend(content.instances.range((from, Bound::Unbounded)).take(limit).map(|(_, i)| i.clone()));
+        }
+        found.sort_by_cached_key(|i| (place_of(i), i.owner));
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    fn has(&self, scope: &Scope, study: &StudyUid, hashes: &[InstanceHash]) -> Result<Vec<bool>, StoreError> {
+        let state = self.lock();
+        let studies: Vec<_> =
+            state.studies.iter().filter(|((owner, uid), _)| uid == study && scope.admits(owner)).collect();
+        Ok(hashes.iter().map(|hash| studies.iter().any(|(_, s)| s.hashes.contains(hash))).collect())
+    }
+
+    fn page(&self, owner: PeerId, page: &PageHash) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.lock().pages.get(&(owner, *page)).cloned())
+    }
+
+    fn studies(&self, scope: &Scope, query: &StudyQuery) -> Result<Vec<StudyRow>, StoreError> {
+        let state = self.lock();
+        let mut rows: Vec<_> = state
+            .studies
+            .iter()
+            .filter(|((owner, uid), study)| scope.admits(owner) && study.matches(uid, query))
+            .map(|((owner, uid), study)| study.row(*owner, uid))
+            .collect();
+        rows.sort_by(|a, b| {
+            let newest_first = b.attributes.study_date.cmp(&a.attributes.study_date);
+            newest_first.then_with(|| a.study.cmp(&b.study)).then_with(|| a.owner.cmp(&b.owner))
+        });
+        rows.truncate(to_usize(u64::from(query.limit.unwrap_or(QUERY_ROWS_MAX))));
+        Ok(rows)
+    }
+
+    fn packs_in_use(&self) -> Result<HashSet<PackId>, StoreError> {
+        Ok(self.lock().extents.keys().copied().collect())
+    }
+
+    fn pack_extent(&self, pack: PackId) -> Result<Option<u64>, StoreError> {
+        Ok(self.lock().extents.get(&pack).copied())
+    }
+
+    fn study_keys(
+        &self,
+        after: Option<&(PeerId, StudyUid)>,
+        limit: usize,
+    ) -> Result<Vec<(PeerId, StudyUid)>, StoreError> {
+        let from = after.map_or(Bound::Unbounded, |key| Bound::Excluded(key.clone()));
+        Ok(self.lock().studies.range((from, Bound::Unbounded)).map(|(key, _)| key.clone()).take(limit).collect())
+    }
+}

@@ -1,0 +1,175 @@
+//! Packs in memory.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::clock::UnixSeconds;
+use crate::ids::{PackId, PeerId};
+use crate::store::walk::{Walk, read_checked};
+use crate::store::{PackInfo, PackWriter, RecordAt, RecordStore, StoreError};
+use crate::units::to_u64;
+use crate::wire::record::{Record, RecordHeader};
+
+/// A [`RecordStore`] in memory. Nothing survives the process; syncing does nothing.
+///
+/// Clones share their content. Pack names count up from one, so tests see the same ones each time.
+/// Packs have no header: the first record of each begins at offset 0.
+#[derive(Clone, Default)]
+pub struct MemRecords {
+    shared: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    packs: BTreeMap<PackId, MemPack>,
+    made: u64,
+    bytes_max: Option<u64>,
+}
+
+struct MemPack {
+    owner: PeerId,
+    created: UnixSeconds,
+    bytes: Vec<u8>,
+}
+
+impl State {
+    fn used(&self) -> u64 {
+        self.packs.values().map(|p| to_u64(p.bytes.len())).sum()
+    }
+
+    fn left(&self) -> Option<u64> {
+        self.bytes_max.map(|max| max.saturating_sub(self.used()))
+    }
+}
+
+impl MemRecords {
+    /// A store that is full when its packs together hold `bytes_max` bytes.
+    #[must_use]
+    pub fn with_limit(bytes_max: u64) -> Self {
+        let state = State { bytes_max: Some(bytes_max), ..State::default() };
+        Self { shared: Arc::new(Mutex::new(state)) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with_pack<T>(
+        &self,
+        pack: PackId,
+        then: impl FnOnce(&MemPack) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        then(self.lock().packs.get(&pack).ok_or(StoreError::NoSuchPack(pack))?)
+    }
+}
+
+#[cfg(any(test, feature = "testing"))]
+impl MemRecords {
+    /// Puts a pack of any bytes into the store, in place of one of that name.
+    pub fn insert_pack(&self, id: PackId, owner: PeerId, created: UnixSeconds, bytes: Vec<u8>) {
+        drop(self.lock().packs.insert(id, MemPack { owner, created, bytes }));
+    }
+
+    /// Changes the bytes of a pack behind the store's back. Does nothing when there is no such pack.
+    pub fn edit_pack(&self, id: PackId, edit: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(pack) = self.lock().packs.get_mut(&id) {
+            edit(&mut pack.bytes);
+        }
+    }
+}
+
+impl fmt::Debug for MemRecords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.lock();
+        f.debug_struct("MemRecords").field("packs", &state.packs.len()).field("bytes", &state.used()).finish()
+    }
+}
+
+impl RecordStore for MemRecords {
+    fn create_pack(&self, owner: PeerId) -> Result<Box<dyn PackWriter>, StoreError> {
+        let mut state = self.lock();
+        if state.left() == Some(0) {
+            return Err(StoreError::Full { free: 0 });
+        }
+        state.made += 1;
+        let id = PackId::from_bytes(u128::from(state.made).to_be_bytes());
+        state.packs.insert(id, MemPack { owner, created: UnixSeconds::now(), bytes: Vec::new() });
+        Ok(Box::new(MemWriter { store: self.clone(), id, len: 0, failed: false }))
+    }
+
+    fn read(&self, at: RecordAt) -> Result<Record, StoreError> {
+        self.with_pack(at.pack, |pack| read_checked(pack.bytes.as_slice(), at))
+    }
+
+    fn packs(&self) -> Result<Vec<PackInfo>, StoreError> {
+        let info = |(id, pack): (&PackId, &MemPack)| PackInfo {
+            id: *id,
+            owner: pack.owner,
+            len: to_u64(pack.bytes.len()),
+            created: pack.created,
+        };
+        Ok(self.lock().packs.iter().map(info).collect())
+    }
+
+    fn scan(
+        &self,
+        pack: PackId,
+        check: bool,
+        visit: &mut dyn FnMut(RecordAt, &RecordHeader),
+    ) -> Result<u64, StoreError> {
+        // A copy, so that `visit` may use the store.
+        let bytes = self.with_pack(pack, |p| Ok(p.bytes.clone()))?;
+        Walk { source: bytes.as_slice(), pack, start: 0, check }.run(visit)
+    }
+
+    fn delete(&self, pack: PackId) -> Result<(), StoreError> {
+        drop(self.lock().packs.remove(&pack));
+        Ok(())
+    }
+
+    fn space_left(&self) -> Option<u64> {
+        self.lock().left()
+    }
+}
+
+#[derive(Debug)]
+struct MemWriter {
+    store: MemRecords,
+    id: PackId,
+    len: u64,
+    failed: bool,
+}
+
+impl PackWriter for MemWriter {
+    fn id(&self) -> PackId {
+        self.id
+    }
+
+    fn append(&mut self, record: &Record) -> Result<RecordAt, StoreError> {
+        let bytes = record.bytes();
+        let mut state = self.store.lock();
+        let free = state.left();
+        if self.failed || free.is_some_and(|free| to_u64(bytes.len()) > free) {
+            self.failed = true;
+            return Err(StoreError::Full { free: free.unwrap_or(0) });
+        }
+        let pack = state.packs.get_mut(&self.id).ok_or(StoreError::NoSuchPack(self.id))?;
+        pack.bytes.extend_from_slice(bytes);
+        let at = RecordAt { pack: self.id, offset: self.len, len: crate::units::to_u32(bytes.len()) };
+        self.len += u64::from(at.len);
+        Ok(at)
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        self.store.with_pack(self.id, |_| Ok(()))
+    }
+
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}

@@ -1,0 +1,162 @@
+//! The recipe: how an index keeps a stored instance, in bytes that are always the same.
+//!
+//! Written by every index that keeps rows in a database, so that rows can move from one to another.
+//! The layout is in `docs/store-format.md`, with test vectors:
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 4 | magic `IXI1` |
+//! | 4 | length p of the page that follows |
+//! | p | a manifest page (`IXM1`) with this one instance |
+//! | 4 | number of packs k |
+//! | 16 k | names of the packs that its chunks stand in, in order of first use |
+//! | 18 n | per chunk of the page: pack (index into the list, 4), offset of the record (8), length of the record (4), slot in the record (2) |
+//! | 10 x (2 + length) | the attributes, each a length and UTF-8 text, in the order of [`Attributes`] |
+
+use std::collections::HashMap;
+
+use super::{ChunkAt, RecordAt, StoredInstance};
+use crate::dicom::Attributes;
+use crate::ids::{PackId, PeerId};
+use crate::limits::PAGE_BYTES_MAX;
+use crate::manifest::{ManifestError, Page};
+use crate::units::{to_u32, to_usize};
+use crate::wire::bytes::{Reader, Truncated};
+
+/// First bytes of every recipe: format and version.
+pub const RECIPE_MAGIC: [u8; 4] = *b"IXI1";
+
+/// Why bytes are not a recipe.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecipeError {
+    /// It ends before it should.
+    #[error("the recipe is cut short")]
+    Truncated,
+    /// Another format or version.
+    #[error("not a recipe of a version this program knows")]
+    Magic,
+    /// The entry in it is none.
+    #[error("the recipe's manifest entry is malformed")]
+    Entry(#[from] ManifestError),
+    /// A place that cannot be one, text that is not UTF-8, or bytes left over.
+    #[error("the recipe is malformed")]
+    Malformed,
+}
+
+impl From<Truncated> for RecipeError {
+    fn from(_: Truncated) -> Self {
+        Self::Truncated
+    }
+}
+
+/// Encodes everything of `instance` but its owner.
+///
+/// An attribute longer than 65,535 bytes is cut there, between characters.
+#[must_use]
+pub fn encode(instance: &StoredInstance) -> Vec<u8> {
+    let page = Page { instances: vec![instance.entry.clone()] }.encode();
+    let (packs, index_of) = packs_of(&instance.chunks);
+    let mut out = Vec::with_capacity(64 + page.len() + packs.len() * 16 + instance.chunks.len() * 18);
+    out.extend_from_slice(&RECIPE_MAGIC);
+    out.extend_from_slice(&to_u32(page.len()).to_le_bytes());
+    out.extend_from_slice(&page);
+    out.extend_from_slice(&to_u32(packs.len()).to_le_bytes());
+    for pack in &packs {
+        out.extend_from_slice(pack.as_bytes());
+    }
+    for chunk in &instance.chunks {
+        let pack = index_of.get(&chunk.record.pack).copied().unwrap_or_default();
+        out.extend_from_slice(&pack.to_le_bytes());
+        out.extend_from_slice(&chunk.record.offset.to_le_bytes());
+        out.extend_from_slice(&chunk.record.len.to_le_bytes());
+        out.extend_from_slice(&chunk.slot.to_le_bytes());
+    }
+    let mut attributes = instance.attributes.clone();
+    for text in fields(&mut attributes) {
+        let text = &text[..text.floor_char_boundary(usize::from(u16::MAX))];
+        out.extend_from_slice(&u16::try_from(text.len()).unwrap_or(u16::MAX).to_le_bytes());
+        out.extend_from_slice(text.as_bytes());
+    }
+    out
+}
+
+/// Reads a recipe.
+///
+/// Memory is bounded by a small multiple of `bytes.len()`.
+///
+/// # Errors
+/// [`RecipeError`] for everything that [`encode`] does not write.
+pub fn decode(owner: PeerId, bytes: &[u8]) -> Result<StoredInstance, RecipeError> {
+    let mut reader = Reader::new(bytes);
+    if reader.array::<4>()? != RECIPE_MAGIC {
+        return Err(RecipeError::Magic);
+    }
+    let page_len = to_usize(u64::from(reader.u32()?));
+    if page_len > PAGE_BYTES_MAX {
+        return Err(RecipeError::Malformed);
+    }
+    let mut instances = Page::decode(reader.take(page_len)?)?.instances;
+    let (Some(entry), true) = (instances.pop(), instances.is_empty()) else {
+        return Err(RecipeError::Malformed);
+    };
+    let packs = decode_packs(&mut reader, entry.chunks.len())?;
+    let chunks = entry.chunks.iter().map(|_| decode_place(&mut reader, &packs)).collect::<Result<Vec<_>, _>>()?;
+    if packs_of(&chunks).0 != packs {
+        return Err(RecipeError::Malformed);
+    }
+    let mut attributes = Attributes::default();
+    for field in fields(&mut attributes) {
+        let len = reader.u16()?;
+        let text = std::str::from_utf8(reader.take(usize::from(len))?).map_err(|_| RecipeError::Malformed)?;
+        text.clone_into(field);
+    }
+    if !reader.is_empty() {
+        return Err(RecipeError::Malformed);
+    }
+    Ok(StoredInstance { owner, entry, chunks, attributes })
+}
+
+fn decode_packs(reader: &mut Reader<'_>, chunks: usize) -> Result<Vec<PackId>, RecipeError> {
+    let count = to_usize(u64::from(reader.u32()?));
+    if count > chunks {
+        return Err(RecipeError::Malformed);
+    }
+    (0..count).map(|_| Ok(PackId::from_bytes(reader.array()?))).collect()
+}
+
+fn decode_place(reader: &mut Reader<'_>, packs: &[PackId]) -> Result<ChunkAt, RecipeError> {
+    let pack = to_usize(u64::from(reader.u32()?));
+    let pack = *packs.get(pack).ok_or(RecipeError::Malformed)?;
+    let record = RecordAt { pack, offset: reader.u64()?, len: reader.u32()? };
+    Ok(ChunkAt { record, slot: reader.u16()? })
+}
+
+/// The packs of `chunks` in order of first use, and the place of each in that list.
+fn packs_of(chunks: &[ChunkAt]) -> (Vec<PackId>, HashMap<PackId, u32>) {
+    let mut packs = Vec::new();
+    let mut index_of = HashMap::new();
+    for chunk in chunks {
+        index_of.entry(chunk.record.pack).or_insert_with(|| {
+            packs.push(chunk.record.pack);
+            to_u32(packs.len() - 1)
+        });
+    }
+    (packs, index_of)
+}
+
+/// The attributes in the order in which they are written. A new one needs a new magic.
+fn fields(attributes: &mut Attributes) -> [&mut String; 10] {
+    [
+        &mut attributes.patient_id,
+        &mut attributes.patient_name,
+        &mut attributes.accession_number,
+        &mut attributes.study_date,
+        &mut attributes.study_time,
+        &mut attributes.study_description,
+        &mut attributes.modality,
+        &mut attributes.series_description,
+        &mut attributes.series_number,
+        &mut attributes.instance_number,
+    ]
+}

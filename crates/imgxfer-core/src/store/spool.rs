@@ -1,0 +1,65 @@
+//! Finding what an interrupted transfer left, so that it need not be sent again.
+
+use std::collections::HashMap;
+
+use super::{ChunkAt, Index, RecordStore, StoreError};
+use crate::ids::{ChunkId, PeerId};
+use crate::limits::CHUNKS_IN_FLIGHT_MAX;
+
+/// How much [`spool_chunks`] looks at. The newest packs come first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpoolLimits {
+    /// Most chunks to return. Default 200,000, about 20 MB.
+    pub chunks_max: usize,
+    /// Most bytes of packs to walk over. Default 4 GiB: headers alone are read, so this takes well
+    /// under a second from a disk that is not busy.
+    pub bytes_max: u64,
+}
+
+impl Default for SpoolLimits {
+    fn default() -> Self {
+        Self { chunks_max: CHUNKS_IN_FLIGHT_MAX, bytes_max: 4 << 30 }
+    }
+}
+
+/// The chunks in packs of `owner` that may not be committed yet: where each stands and how long it is.
+///
+/// Packs that committed instances use to the last record are passed over without being opened. A chunk
+/// that is returned is a claim of the record that holds it, and may be damaged or not yet durable: the
+/// caller must read, decode and hash it, and sync, before it counts as received.
+///
+/// # Errors
+/// [`StoreError`]. A pack that cannot be read is passed over; the chunks in it are sent again.
+pub fn spool_chunks(
+    records: &dyn RecordStore,
+    index: &dyn Index,
+    owner: &PeerId,
+    limits: SpoolLimits,
+) -> Result<HashMap<ChunkId, (ChunkAt, u32)>, StoreError> {
+    let mut packs = records.packs()?;
+    packs.retain(|pack| pack.owner == *owner);
+    packs.sort_by_key(|pack| std::cmp::Reverse((pack.created, pack.id)));
+    let mut found = HashMap::new();
+    let mut bytes_left = limits.bytes_max;
+    for pack in packs {
+        if index.pack_extent(pack.id)?.is_some_and(|end| end >= pack.len) {
+            continue;
+        }
+        if pack.len > bytes_left || found.len() >= limits.chunks_max {
+            break;
+        }
+        bytes_left -= pack.len;
+        let mut visit = |record, header: &crate::wire::record::RecordHeader| {
+            for (slot, chunk) in (0u16..).zip(&header.chunks) {
+                if found.len() < limits.chunks_max {
+                    found.entry(chunk.id).or_insert((ChunkAt { record, slot }, chunk.len));
+                }
+            }
+        };
+        match records.scan(pack.id, false, &mut visit) {
+            Ok(_) | Err(StoreError::NoSuchPack(_) | StoreError::Damaged { .. } | StoreError::Io { .. }) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,59 @@
+//! Opening the database.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::error::index_error;
+use super::schema;
+use crate::store::StoreError;
+use crate::store::fs::dirs;
+
+/// How long one process waits for another that writes; inside a process a mutex keeps order.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Statements kept prepared for each connection.
+const STATEMENTS_MAX: usize = 32;
+
+/// Opens the connection that writes.
+pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
+    create(path)?;
+    let fail = |e: rusqlite::Error| index_error("open it", &e);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags).map_err(fail)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(fail)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    connection.pragma_update(None, "journal_mode", "WAL").map_err(fail)?;
+    connection.pragma_update(None, "synchronous", "FULL").map_err(fail)?;
+    connection.pragma_update(None, "foreign_keys", true).map_err(fail)?;
+    // 32 MiB of pages: a study's rows and the indexes over them stay in memory while it arrives.
+    connection.pragma_update(None, "cache_size", -32_768).map_err(fail)?;
+    // A damaged database must not read what is not there, and functions in a schema must not run.
+    connection.pragma_update(None, "cell_size_check", true).map_err(fail)?;
+    connection.pragma_update(None, "trusted_schema", false).map_err(fail)?;
+    schema::migrate(&mut connection)?;
+    Ok(connection)
+}
+
+/// Opens a connection that reads.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+    let fail = |e: rusqlite::Error| index_error("open it for reading", &e);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(fail)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(fail)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    connection.pragma_update(None, "cell_size_check", true).map_err(fail)?;
+    connection.pragma_update(None, "trusted_schema", false).map_err(fail)?;
+    Ok(connection)
+}
+
+/// Makes the file with the mode that SQLite then gives to the files beside it, and makes its name durable.
+fn create(path: &Path) -> Result<(), StoreError> {
+    let fail = |source| StoreError::Io { what: "create the index", source };
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    dirs::make_durable(folder).map_err(fail)?;
+    drop(OpenOptions::new().write(true).create(true).truncate(false).mode(0o640).open(path).map_err(fail)?);
+    dirs::sync(folder).map_err(fail)
+}

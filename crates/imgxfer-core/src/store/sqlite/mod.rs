@@ -1,0 +1,192 @@
+//! The index in an SQLite database.
+//!
+//! One file, in WAL mode with `synchronous=FULL`: what a call wrote survives loss of power once it has
+//! returned. One connection writes; a few others read beside it, each seeing whole transactions. The
+//! schema is in `docs/store-format.md`.
+
+mod commit;
+mod connection;
+mod error;
+mod query;
+mod schema;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::clock::UnixSeconds;
+use crate::ids::{InstanceHash, ManifestRoot, PackId, PageHash, PeerId, StudyUid};
+use crate::store::{CommitBatch, Index, Scope, StoreError, StoredInstance, StudyQuery, StudyRow};
+
+use error::{damaged_row, index_error};
+
+/// An [`Index`] in an SQLite database.
+///
+/// Any number of threads may use it: writers wait for each other, readers wait for nobody. After a
+/// failure of the disk under a write it refuses all further writes, until it is opened anew: only
+/// reading back from the disk tells what is there.
+pub struct SqliteIndex {
+    path: PathBuf,
+    writer: Mutex<Writer>,
+    readers: Mutex<Vec<Connection>>,
+}
+
+struct Writer {
+    connection: Connection,
+    /// Whether the disk failed under a write.
+    failed: bool,
+}
+
+/// Reading connections kept for the next reader.
+const READERS_MAX: usize = 4;
+
+impl fmt::Debug for SqliteIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteIndex").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl SqliteIndex {
+    /// Opens the database at `path`, makes it when it is not there, and brings an older schema up to date.
+    ///
+    /// # Errors
+    /// [`StoreError::Version`] when a newer program wrote it; [`StoreError::Index`] when it is damaged
+    /// or no database, with what to do; [`StoreError::Io`].
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let connection = connection::open_writer(path)?;
+        let writer = Mutex::new(Writer { connection, failed: false });
+        Ok(Self { path: path.to_owned(), writer, readers: Mutex::new(Vec::new()) })
+    }
+
+    /// Reads through the whole database and compares its structures, as `imgxfer verify --store` does.
+    ///
+    /// # Errors
+    /// [`StoreError::Index`] when it is damaged.
+    pub fn check(&self) -> Result<(), StoreError> {
+        self.read("check itself", |c| {
+            let verdict: String = c.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+            Ok(if verdict == "ok" { Ok(()) } else { Err(damaged_row("check itself")) })
+        })?
+    }
+
+    /// Runs one transaction that writes.
+    fn write<T>(
+        &self,
+        what: &'static str,
+        then: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let mut writer = lock(&self.writer);
+        if writer.failed {
+            let detail = "the disk failed under an earlier write; restart to read back what is there".to_owned();
+            return Err(StoreError::Index { what, detail });
+        }
+        let behaviour = rusqlite::TransactionBehavior::Immediate;
+        let result = writer.connection.transaction_with_behavior(behaviour).and_then(|tx| {
+            let done = then(&tx)?;
+            tx.commit()?;
+            Ok(done)
+        });
+        result.map_err(|e| {
+            writer.failed |= error::is_disk_failure(&e);
+            index_error(what, &e)
+        })
+    }
+
+    /// Runs one transaction that reads.
+    fn read<T>(
+        &self,
+        what: &'static str,
+        then: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let pooled = lock(&self.readers).pop();
+        let connection = match pooled {
+            Some(connection) => connection,
+            None => connection::open_reader(&self.path)?,
+        };
+        let result = connection.unchecked_transaction().and_then(|tx| then(&tx));
+        let value = result.map_err(|e| index_error(what, &e))?;
+        let mut readers = lock(&self.readers);
+        if readers.len() < READERS_MAX {
+            readers.push(connection);
+        }
+        Ok(value)
+    }
+}
+
+impl Index for SqliteIndex {
+    fn commit(&self, batch: &CommitBatch) -> Result<(), StoreError> {
+        self.write("commit", |tx| commit::commit(tx, batch))
+    }
+
+    fn begin(&self, owner: PeerId, studies: &[StudyUid], at: UnixSeconds) -> Result<(), StoreError> {
+        self.write("note a transfer", |tx| commit::begin(tx, owner, studies, at))
+    }
+
+    fn publish(
+        &self,
+        owner: PeerId,
+        studies: &[StudyUid],
+        root: ManifestRoot,
+        at: UnixSeconds,
+    ) -> Result<Vec<u64>, StoreError> {
+        self.write("publish", |tx| commit::publish(tx, owner, studies, root, at))
+    }
+
+    fn instances(
+        &self,
+        scope: &Scope,
+        study: &StudyUid,
+        after: Option<&StoredInstance>,
+        limit: usize,
+    ) -> Result<Vec<StoredInstance>, StoreError> {
+        self.read("list instances", |c| query::instances(c, scope, study, after, limit))?
+    }
+
+    fn has(&self, scope: &Scope, study: &StudyUid, hashes: &[InstanceHash]) -> Result<Vec<bool>, StoreError> {
+        self.read("look for instances", |c| query::has(c, scope, study, hashes))
+    }
+
+    fn page(&self, owner: PeerId, page: &PageHash) -> Result<Option<Bytes>, StoreError> {
+        let sql = "SELECT encoded FROM pages JOIN owners ON owners.id = pages.owner WHERE peer = ?1 AND hash = ?2";
+        let encoded: Option<Vec<u8>> = self.read("read a manifest page", |c| {
+            c.prepare_cached(sql)?.query_row(params![owner.as_bytes(), page.as_bytes()], |row| row.get(0)).optional()
+        })?;
+        Ok(encoded.map(Bytes::from))
+    }
+
+    fn studies(&self, scope: &Scope, query: &StudyQuery) -> Result<Vec<StudyRow>, StoreError> {
+        self.read("list studies", |c| query::studies(c, scope, query))?
+    }
+
+    fn packs_in_use(&self) -> Result<HashSet<PackId>, StoreError> {
+        self.read("list packs", |c| {
+            let mut statement = c.prepare_cached("SELECT pack FROM packs")?;
+            let packs = statement.query_map([], |row| row.get(0).map(PackId::from_bytes))?;
+            packs.collect()
+        })
+    }
+
+    fn pack_extent(&self, pack: PackId) -> Result<Option<u64>, StoreError> {
+        let sql = "SELECT extent FROM packs WHERE pack = ?1";
+        let extent: Option<i64> = self.read("look for a pack", |c| {
+            c.prepare_cached(sql)?.query_row([pack.as_bytes()], |row| row.get(0)).optional()
+        })?;
+        Ok(extent.map(query::unsigned))
+    }
+
+    fn study_keys(
+        &self,
+        after: Option<&(PeerId, StudyUid)>,
+        limit: usize,
+    ) -> Result<Vec<(PeerId, StudyUid)>, StoreError> {
+        self.read("list studies", |c| query::study_keys(c, after, limit))?
+    }
+}

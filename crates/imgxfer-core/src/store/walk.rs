@@ -1,0 +1,107 @@
+//! Reading the records of a pack one behind the other, whatever holds its bytes.
+
+use std::io;
+
+use bytes::Bytes;
+
+use super::{RecordAt, StoreError};
+use crate::dicom::ReadAt;
+use crate::ids::PackId;
+use crate::units::{to_u32, to_u64};
+use crate::wire::record::{RECORD_FIXED_BYTES, Record, RecordError, RecordFixed, RecordHeader};
+
+/// What is being walked.
+pub(super) struct Walk<'a, S: ReadAt + ?Sized> {
+    /// The pack's bytes.
+    pub(super) source: &'a S,
+    /// Its name, for errors.
+    pub(super) pack: PackId,
+    /// Where the first record begins.
+    pub(super) start: u64,
+    /// Whether payloads are read and compared with their checks.
+    pub(super) check: bool,
+}
+
+impl<S: ReadAt + ?Sized> Walk<'_, S> {
+    /// The walk that [`super::RecordStore::scan`] promises: visits whole records up to the first that
+    /// is not, and returns the offset behind the last.
+    pub(super) fn run(&self, visit: &mut dyn FnMut(RecordAt, &RecordHeader)) -> Result<u64, StoreError> {
+        // A writer may be appending: what comes behind this length is for the next walk.
+        let end = self.source.len();
+        let mut offset = self.start;
+        while let Some(header) = self.header(offset, end)? {
+            let at = RecordAt { pack: self.pack, offset, len: header.record_len() };
+            let next = offset + u64::from(at.len);
+            if self.check && !self.is_whole(at)? {
+                if next == end {
+                    break;
+                }
+                return Err(self.damaged("a record's check does not match", offset));
+            }
+            visit(at, &header);
+            offset = next;
+        }
+        Ok(offset)
+    }
+
+    /// The header at `offset`, when there is one and its record ends before the pack does.
+    fn header(&self, offset: u64, end: u64) -> Result<Option<RecordHeader>, StoreError> {
+        let left = end.saturating_sub(offset);
+        if left < to_u64(RECORD_FIXED_BYTES) {
+            return Ok(None);
+        }
+        let mut fixed = [0; RECORD_FIXED_BYTES];
+        self.read(offset, &mut fixed)?;
+        let Ok(fixed) = RecordFixed::decode(&fixed) else {
+            return Ok(None);
+        };
+        if to_u64(RECORD_FIXED_BYTES + fixed.rest_len()) > left {
+            return Ok(None);
+        }
+        let mut list = vec![0; fixed.list_len()];
+        self.read(offset + to_u64(RECORD_FIXED_BYTES), &mut list)?;
+        Ok(fixed.with_list(&list).ok())
+    }
+
+    fn is_whole(&self, at: RecordAt) -> Result<bool, StoreError> {
+        Ok(read_record(self.source, at)?.is_ok())
+    }
+
+    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<(), StoreError> {
+        self.source.read_exact_at(offset, buf).map_err(|source| StoreError::Io { what: "read a pack", source })
+    }
+
+    const fn damaged(&self, what: &'static str, offset: u64) -> StoreError {
+        StoreError::Damaged { what, pack: self.pack, offset }
+    }
+}
+
+/// Reads the bytes at `at` and sees whether they are a record.
+fn read_record<S: ReadAt + ?Sized>(source: &S, at: RecordAt) -> Result<Result<Record, RecordError>, StoreError> {
+    // `len` comes from an index or a header within its limits; the pack's own length bounds it too.
+    if at.offset.checked_add(u64::from(at.len)).is_none_or(|end| end > source.len()) {
+        return Ok(Err(RecordError::Truncated));
+    }
+    let mut bytes = vec![0; crate::units::to_usize(u64::from(at.len))];
+    match source.read_exact_at(at.offset, &mut bytes) {
+        Ok(()) => Ok(Record::decode(Bytes::from(bytes))),
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(Err(RecordError::Truncated)),
+        Err(source) => Err(StoreError::Io { what: "read a pack", source }),
+    }
+}
+
+/// The record at `at`, found whole; what [`super::RecordStore::read`] promises.
+pub(super) fn read_checked<S: ReadAt + ?Sized>(source: &S, at: RecordAt) -> Result<Record, StoreError> {
+    let damaged = |what| StoreError::Damaged { what, pack: at.pack, offset: at.offset };
+    let record = read_record(source, at)?.map_err(|e| damaged(describe(&e)))?;
+    if to_u32(record.bytes().len()) == at.len { Ok(record) } else { Err(damaged("the record has another length")) }
+}
+
+const fn describe(error: &RecordError) -> &'static str {
+    match error {
+        RecordError::Truncated => "the record is cut short",
+        RecordError::Magic => "there is no record",
+        RecordError::Check => "the record's check does not match",
+        RecordError::Limit { .. } | RecordError::Class(_) => "the record's header is malformed",
+    }
+}

@@ -1,0 +1,321 @@
+//! A store and an index that fail on purpose, and keep what is live apart from what is durable.
+//!
+//! No file system is involved: this is a model of one at its least helpful. Whatever was not synced
+//! may be gone after a power cut, or torn, or replaced by zeros or garbage; whatever a failed sync
+//! covered is not durable however often it is synced again.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use super::{Seeded, noise};
+use crate::clock::UnixSeconds;
+use crate::ids::{InstanceHash, ManifestRoot, PackId, PageHash, PeerId, StudyUid};
+use crate::store::{
+    CommitBatch, Index, MemIndex, MemRecords, PackInfo, PackWriter, RecordAt, RecordStore, Scope, StoreError,
+    StoredInstance, StudyQuery, StudyRow,
+};
+use crate::units::{to_u64, to_usize};
+use crate::wire::record::{Record, RecordHeader};
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The medium fails once (EIO).
+    Medium,
+    /// There is no space, once (ENOSPC).
+    NoSpace,
+    /// A write stops half way, once.
+    ShortWrite,
+    /// The power goes: nothing works until [`FaultyRecords::restart`].
+    PowerCut,
+}
+
+/// Decides which operation fails. Clones share their count; every change to a store or index is one
+/// operation: making a pack, appending, syncing, deleting, committing, beginning, publishing.
+#[derive(Debug, Clone, Default)]
+pub struct Faults {
+    plan: Arc<Mutex<Plan>>,
+}
+
+#[derive(Debug, Default)]
+struct Plan {
+    done: u64,
+    fail: Option<(u64, Fault)>,
+    hit: bool,
+    off: bool,
+}
+
+impl Faults {
+    /// The operation with number `nth`, from 0, meets `fault`; all others succeed.
+    #[must_use]
+    pub fn at(nth: u64, fault: Fault) -> Self {
+        Self { plan: Arc::new(Mutex::new(Plan { fail: Some((nth, fault)), ..Plan::default() })) }
+    }
+
+    /// Whether the fault has been met.
+    #[must_use]
+    pub fn hit(&self) -> bool {
+        lock(&self.plan).hit
+    }
+
+    fn step(&self) -> Option<Fault> {
+        let mut plan = lock(&self.plan);
+        if plan.off {
+            return Some(Fault::PowerCut);
+        }
+        let now = plan.done;
+        plan.done += 1;
+        let fault = plan.fail.filter(|(nth, _)| *nth == now).map(|(_, fault)| fault)?;
+        plan.hit = true;
+        plan.off = fault == Fault::PowerCut;
+        Some(fault)
+    }
+
+    fn reset(&self) {
+        *lock(&self.plan) = Plan::default();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn error_of(fault: Fault) -> StoreError {
+    match fault {
+        Fault::NoSpace | Fault::ShortWrite => StoreError::Full { free: 0 },
+        Fault::Medium | Fault::PowerCut => StoreError::Io { what: "work", source: io::Error::other("injected") },
+    }
+}
+
+/// A [`RecordStore`] that fails as [`Faults`] says. Clones share their content.
+#[derive(Debug, Clone)]
+pub struct FaultyRecords {
+    live: MemRecords,
+    /// How much of each pack is durable; a pack that is not named here has no durable name either.
+    durable: Arc<Mutex<HashMap<PackId, u64>>>,
+    faults: Faults,
+}
+
+impl FaultyRecords {
+    /// An empty store.
+    #[must_use]
+    pub fn new(faults: Faults) -> Self {
+        Self { live: MemRecords::default(), durable: Arc::default(), faults }
+    }
+
+    /// Cuts the power, when it is not off yet, and starts again without faults: what was synced is
+    /// there, and of the rest what `seed` leaves of it.
+    ///
+    /// # Panics
+    /// Never: memory does not fail.
+    pub fn restart(&self, seed: u64) {
+        let mut chance = Seeded::new(seed);
+        let mut durable = lock(&self.durable);
+        for pack in self.live.packs().expect("memory does not fail") {
+            let synced = durable.get(&pack.id).copied();
+            if synced.is_none() && chance.below(2) == 0 {
+                self.live.delete(pack.id).expect("memory does not fail");
+                continue;
+            }
+            self.live.edit_pack(pack.id, |bytes| tear(bytes, to_usize(synced.unwrap_or(0)), &mut chance));
+        }
+        // What is there now has been read back from the medium.
+        durable.extend(self.live.packs().expect("memory does not fail").iter().map(|p| (p.id, p.len)));
+        self.faults.reset();
+    }
+}
+
+/// Leaves of `bytes` what a power cut may: the first `synced`, and any part of the rest, right or wrong.
+fn tear(bytes: &mut Vec<u8>, synced: usize, chance: &mut Seeded) {
+    bytes.truncate(synced + chance.below(bytes.len() - synced + 1));
+    let rest = &mut bytes[synced..];
+    let from = chance.below(rest.len() + 1);
+    match chance.below(4) {
+        0 => rest[from..].fill(0),
+        1 => {
+            let rest = &mut rest[from..];
+            rest.copy_from_slice(&noise(to_u64(from), rest.len()));
+        }
+        2 => {
+            if let Some(byte) = rest.get_mut(from) {
+                *byte ^= 1 << chance.below(8);
+            }
+        }
+        _ => {}
+    }
+}
+
+impl RecordStore for FaultyRecords {
+    fn create_pack(&self, owner: PeerId) -> Result<Box<dyn PackWriter>, StoreError> {
+        if let Some(fault) = self.faults.step() {
+            return Err(error_of(fault));
+        }
+        Ok(Box::new(FaultyWriter { store: self.clone(), inner: self.live.create_pack(owner)?, broken: false }))
+    }
+
+    fn read(&self, at: RecordAt) -> Result<Record, StoreError> {
+        self.live.read(at)
+    }
+
+    fn packs(&self) -> Result<Vec<PackInfo>, StoreError> {
+        self.live.packs()
+    }
+
+    fn scan(
+        &self,
+        pack: PackId,
+        check: bool,
+        visit: &mut dyn FnMut(RecordAt, &RecordHeader),
+    ) -> Result<u64, StoreError> {
+        self.live.scan(pack, check, visit)
+    }
+
+    fn delete(&self, pack: PackId) -> Result<(), StoreError> {
+        if let Some(fault) = self.faults.step() {
+            return Err(error_of(fault));
+        }
+        self.live.delete(pack)
+    }
+
+    fn space_left(&self) -> Option<u64> {
+        None
+    }
+}
+
+#[derive(Debug)]
+struct FaultyWriter {
+    store: FaultyRecords,
+    inner: Box<dyn PackWriter>,
+    broken: bool,
+}
+
+impl PackWriter for FaultyWriter {
+    fn id(&self) -> PackId {
+        self.inner.id()
+    }
+
+    fn append(&mut self, record: &Record) -> Result<RecordAt, StoreError> {
+        if self.broken {
+            return Err(error_of(Fault::Medium));
+        }
+        let Some(fault) = self.store.faults.step() else {
+            return self.inner.append(record);
+        };
+        self.broken = true;
+        if matches!(fault, Fault::ShortWrite | Fault::PowerCut) {
+            let half = &record.bytes()[..record.bytes().len() / 2];
+            self.store.live.edit_pack(self.id(), |bytes| bytes.extend_from_slice(half));
+        }
+        Err(error_of(fault))
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        if self.broken {
+            return Err(error_of(Fault::Medium));
+        }
+        if let Some(fault) = self.store.faults.step() {
+            self.broken = true;
+            return Err(error_of(fault));
+        }
+        lock(&self.store.durable).insert(self.id(), self.inner.len());
+        Ok(())
+    }
+
+    fn len(&self) -> u64 {
+        self.inner.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.inner.is_empty()
+    }
+}
+
+/// An [`Index`] that fails as [`Faults`] says. A failed write changes nothing, except that one that the
+/// power cut meets has been made durable or not, which nobody can know: `lucky` decides.
+#[derive(Debug)]
+pub struct FaultyIndex {
+    inner: MemIndex,
+    faults: Faults,
+    lucky: bool,
+}
+
+impl FaultyIndex {
+    /// An empty index.
+    #[must_use]
+    pub fn new(faults: Faults, lucky: bool) -> Self {
+        Self { inner: MemIndex::default(), faults, lucky }
+    }
+
+    fn write<T>(&self, write: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let was_off = lock(&self.faults.plan).off;
+        let Some(fault) = self.faults.step() else {
+            return write();
+        };
+        if fault == Fault::PowerCut && self.lucky && !was_off {
+            write()?;
+        }
+        Err(error_of(fault))
+    }
+}
+
+impl Index for FaultyIndex {
+    fn commit(&self, batch: &CommitBatch) -> Result<(), StoreError> {
+        self.write(|| self.inner.commit(batch))
+    }
+
+    fn begin(&self, owner: PeerId, studies: &[StudyUid], at: UnixSeconds) -> Result<(), StoreError> {
+        self.write(|| self.inner.begin(owner, studies, at))
+    }
+
+    fn publish(
+        &self,
+        owner: PeerId,
+        studies: &[StudyUid],
+        root: ManifestRoot,
+        at: UnixSeconds,
+    ) -> Result<Vec<u64>, StoreError> {
+        self.write(|| self.inner.publish(owner, studies, root, at))
+    }
+
+    fn instances(
+        &self,
+        scope: &Scope,
+        study: &StudyUid,
+        after: Option<&StoredInstance>,
+        limit: usize,
+    ) -> Result<Vec<StoredInstance>, StoreError> {
+        self.inner.instances(scope, study, after, limit)
+    }
+
+    fn has(&self, scope: &Scope, study: &StudyUid, hashes: &[InstanceHash]) -> Result<Vec<bool>, StoreError> {
+        self.inner.has(scope, study, hashes)
+    }
+
+    fn page(&self, owner: PeerId, page: &PageHash) -> Result<Option<Bytes>, StoreError> {
+        self.inner.page(owner, page)
+    }
+
+    fn studies(&self, scope: &Scope, query: &StudyQuery) -> Result<Vec<StudyRow>, StoreError> {
+        self.inner.studies(scope, query)
+    }
+
+    fn packs_in_use(&self) -> Result<HashSet<PackId>, StoreError> {
+        self.inner.packs_in_use()
+    }
+
+    fn pack_extent(&self, pack: PackId) -> Result<Option<u64>, StoreError> {
+        self.inner.pack_extent(pack)
+    }
+
+    fn study_keys(
+        &self,
+        after: Option<&(PeerId, StudyUid)>,
+        limit: usize,
+    ) -> Result<Vec<(PeerId, StudyUid)>, StoreError> {
+        self.inner.study_keys(after, limit)
+    }
+}

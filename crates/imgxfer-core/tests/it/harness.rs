@@ -1,0 +1,109 @@
+//! Sites to move studies between: each an endpoint on loopback with a store of its own.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use imgxfer_core::ALPN;
+use imgxfer_core::client::{Client, PushOptions, PushReport, RetryPolicy};
+use imgxfer_core::codec::Registry;
+use imgxfer_core::engine::{Depot, FileSource, OtherFiles};
+use imgxfer_core::error::TransferError;
+use imgxfer_core::progress::TransferEvent;
+use imgxfer_core::server::{Host, Rights, Server, ServerLimits};
+use imgxfer_core::store::{FsOptions, FsRecords, SqliteIndex};
+use imgxfer_core::transport::{Dial, Endpoint, EndpointConfig, Identity, Session, Trust};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// Grants every peer the same rights.
+pub struct SameRights(pub Rights);
+
+impl Host for SameRights {
+    fn rights(&self, _: &Session) -> Rights {
+        self.0.clone()
+    }
+}
+
+/// A store on disk.
+pub fn depot_at(folder: &Path) -> Depot {
+    let records = FsRecords::open(&folder.join("records"), FsOptions::default()).unwrap();
+    let index = SqliteIndex::open(&folder.join("index.db")).unwrap();
+    Depot::new(Arc::new(records), Arc::new(index), Registry::default())
+}
+
+/// A site that serves.
+pub struct Site {
+    pub depot: Depot,
+    pub dial: Dial,
+    pub trust: Trust,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+}
+
+impl Site {
+    /// Starts serving a store on loopback.
+    pub fn start(identity: Identity, depot: Depot, rights: Rights) -> Self {
+        let trust = Trust::new();
+        let id = identity.peer_id();
+        let config = EndpointConfig::new("127.0.0.1:0".parse().unwrap(), identity, trust.clone(), ALPN);
+        let endpoint = Endpoint::bind(config).unwrap();
+        let dial = Dial::new(endpoint.local_address().unwrap()).with_peer(id);
+        let server = Server::new(endpoint, depot.clone(), Arc::new(SameRights(rights)), ServerLimits::default());
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            server.serve(async { drop(stopped.await) }).await;
+        });
+        Self { depot, dial, trust, stop: Some(stop), task }
+    }
+
+    /// Drains and stops.
+    pub async fn stop(mut self) {
+        drop(self.stop.take().unwrap().send(()));
+        self.task.await.unwrap();
+    }
+}
+
+/// A client that the site trusts.
+pub fn client_of(site: &Site) -> Client {
+    let identity = Identity::generate().unwrap();
+    site.trust.pin(identity.peer_id());
+    let config = EndpointConfig::new("127.0.0.1:0".parse().unwrap(), identity, Trust::new(), ALPN);
+    Client::new(Endpoint::bind(config).unwrap())
+}
+
+/// Pushes paths once and collects what happened.
+pub async fn push(
+    client: &Client,
+    site: &Site,
+    paths: &[PathBuf],
+    other: OtherFiles,
+) -> (Result<PushReport, TransferError>, Vec<TransferEvent>) {
+    let events = Mutex::new(Vec::new());
+    let observer = |event: &TransferEvent| {
+        if !matches!(event, TransferEvent::Progress(_)) {
+            events.lock().unwrap().push(event.clone());
+        }
+    };
+    let source = || Box::new(FileSource::new(paths, other)) as _;
+    let options = PushOptions::default().with_retry(RetryPolicy::once());
+    let report = client.push(&site.dial, source, &options, &observer).await;
+    (report, events.into_inner().unwrap())
+}
+
+/// All files below a folder, by content.
+pub fn contents(folder: &Path) -> Vec<(blake3::Hash, PathBuf)> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path)
+            } else {
+                found.push((blake3::hash(&std::fs::read(&path).unwrap()), path))
+            }
+        }
+    }
+    found.sort_by_key(|(hash, path)| (*hash.as_bytes(), path.clone()));
+    found
+}

@@ -1,0 +1,4 @@
+//! Whole transfers: real sessions, real stores, real files.
+
+mod harness;
+mod push_pull;

@@ -1,0 +1,52 @@
+//! Push, pull and query over real QUIC on loopback.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use imgxfer_core::client::{PullOptions, PullTarget};
+use imgxfer_core::codec::Registry;
+use imgxfer_core::engine::{FolderIntake, OtherFiles};
+use imgxfer_core::progress::TransferEvent;
+use imgxfer_core::server::Rights;
+use imgxfer_core::sim::data::real_data_dir;
+use imgxfer_core::store::{Scope, StudyQuery};
+use imgxfer_core::transport::Identity;
+
+use crate::harness::{Site, client_of, contents, depot_at, push};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_real_file_arrives_and_comes_back_byte_for_byte() {
+    let Some(data) = real_data_dir() else {
+        eprintln!("no real data here: skipped");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(Identity::generate().unwrap(), depot_at(folder.path()), Rights::all());
+    let client = client_of(&site);
+    let (report, events) = push(&client, &site, std::slice::from_ref(&data), OtherFiles::Send).await;
+    let report = report.unwrap();
+    let failed: Vec<_> = events.iter().filter(|e| matches!(e, TransferEvent::Failed { .. })).collect();
+    assert!(failed.is_empty(), "{failed:?}");
+    assert!(report.receipt.complete);
+    eprintln!("{:?}", report.progress);
+
+    let out = tempfile::tempdir().unwrap();
+    let rows = client.query(&site.dial, &StudyQuery::default()).await.unwrap();
+    for row in &rows {
+        let path = out.path().to_owned();
+        let intake = move |peer| Ok(Arc::new(FolderIntake::open(&path, peer, Registry::default())?) as _);
+        let target = PullTarget::Study(row.study.clone());
+        let pulled = client.pull(&site.dial, &target, intake, &PullOptions::default(), &|_: &TransferEvent| {}).await;
+        assert!(pulled.unwrap().receipt.complete);
+    }
+    let sent: BTreeSet<_> = contents(&data).iter().map(|(hash, _)| *hash.as_bytes()).collect();
+    let came: BTreeSet<_> = contents(out.path()).iter().map(|(hash, _)| *hash.as_bytes()).collect();
+    assert_eq!(sent, came);
+
+    let (again, _) = push(&client, &site, &[data], OtherFiles::Send).await;
+    let again = again.unwrap();
+    eprintln!("again: {:?}", again.progress);
+    assert_eq!(again.progress.payload_bytes, 0);
+    let _ = site.depot.index.studies(&Scope::All, &StudyQuery::default()).unwrap();
+    site.stop().await;
+}

@@ -1,0 +1,57 @@
+//! Tests of the stores on real files and in the model that fails on purpose.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
+
+mod crash;
+mod folder;
+mod golden;
+mod packs;
+mod props;
+mod sqlite;
+
+use std::sync::Arc;
+
+use imgxfer_core::store::{FsOptions, FsRecords, MemIndex, MemRecords, SqliteIndex};
+use imgxfer_core::testing::faulty::{Faults, FaultyIndex, FaultyRecords};
+use imgxfer_core::testing::{index_suite, store_suite};
+
+/// Nothing kept back: test folders may be on a small file system.
+fn options() -> FsOptions {
+    FsOptions { reserve_bytes: Some(0), ..FsOptions::default() }
+}
+
+/// A store in a folder that goes with the test.
+fn fs_store(folder: &tempfile::TempDir) -> FsRecords {
+    FsRecords::open(folder.path(), options()).unwrap()
+}
+
+#[test]
+fn memory_is_a_record_store() {
+    store_suite(&|| Arc::new(MemRecords::default()));
+    store_suite(&|| Arc::new(FaultyRecords::new(Faults::default())));
+}
+
+#[test]
+fn a_folder_is_a_record_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let count = std::cell::Cell::new(0);
+    store_suite(&|| {
+        count.set(count.get() + 1);
+        Arc::new(FsRecords::open(&folder.path().join(count.get().to_string()), options()).unwrap())
+    });
+}
+
+#[test]
+fn memory_is_an_index() {
+    index_suite(&|| Arc::new(MemIndex::default()));
+    index_suite(&|| Arc::new(FaultyIndex::new(Faults::default(), false)));
+}
+
+#[test]
+fn sqlite_is_an_index() {
+    let folder = tempfile::tempdir().unwrap();
+    let count = std::cell::Cell::new(0);
+    index_suite(&|| {
+        count.set(count.get() + 1);
+        Arc::new(SqliteIndex::open(&folder.path().join(format!("{}.sqlite", count.get()))).unwrap())
+    });
+}

@@ -1,0 +1,91 @@
+//! The SQLite index on real files: durability across reopening, damage, versions, speed.
+
+use std::os::unix::fs::{FileExt, PermissionsExt};
+
+use imgxfer_core::clock::{Stopwatch, UnixSeconds};
+use imgxfer_core::store::{CommitBatch, Index, Scope, SqliteIndex, StoreError, StudyQuery};
+use imgxfer_core::testing::{Sample, peer, study};
+
+fn batch(range: std::ops::Range<u64>, study: impl Fn(u64) -> u64) -> CommitBatch {
+    let instances = range.map(|n| Sample::new(peer(1), study(n), 0, n, 300).stored()).collect();
+    CommitBatch { instances, at: UnixSeconds(1), ..CommitBatch::default() }
+}
+
+#[test]
+fn commits_are_there_when_opened_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sub/index.sqlite");
+    let index = SqliteIndex::open(&path).unwrap();
+    index.commit(&batch(0..10, |_| 1)).unwrap();
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode & !0o640, 0, "not for everyone");
+    let mode = std::fs::metadata(path.with_extension("sqlite-wal")).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode & !0o640, 0, "the files beside it neither");
+    drop(index);
+    let index = SqliteIndex::open(&path).unwrap();
+    assert_eq!(index.instances(&Scope::All, &study(1), None, 100).unwrap().len(), 10);
+    index.check().unwrap();
+}
+
+#[test]
+fn a_newer_schema_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("index.sqlite");
+    drop(SqliteIndex::open(&path).unwrap());
+    // user_version stands at offset 60 of the file (SQLite file format, section 1.3).
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.write_all_at(&2u32.to_be_bytes(), 60).unwrap();
+    assert!(matches!(SqliteIndex::open(&path), Err(StoreError::Version { found: 2, known: 1 })));
+}
+
+#[test]
+fn a_damaged_or_foreign_file_is_refused_with_advice() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("index.sqlite");
+    std::fs::write(&path, vec![b'x'; 8192]).unwrap();
+    let message = SqliteIndex::open(&path).unwrap_err().to_string();
+    assert!(message.contains("restore the index from a backup"), "{message}");
+    std::fs::remove_file(&path).unwrap();
+    let index = SqliteIndex::open(&path).unwrap();
+    index.commit(&batch(0..200, |n| n)).unwrap();
+    drop(index);
+    // Every page but the first is lost.
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    let len = file.metadata().unwrap().len();
+    file.write_all_at(&vec![0xff; usize::try_from(len - 4096).unwrap()], 4096).unwrap();
+    let error = SqliteIndex::open(&path).and_then(|index| {
+        index.check()?;
+        index.studies(&Scope::All, &StudyQuery::default()).map(drop)
+    });
+    let message = error.unwrap_err().to_string();
+    assert!(message.contains("damaged"), "{message}");
+    assert!(!message.contains("Test^Patient"), "{message}");
+}
+
+/// Prints how fast commits and lists are; fails only when something is far off.
+#[test]
+fn large_studies_and_long_lists_are_quick() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = SqliteIndex::open(&folder.path().join("index.sqlite")).unwrap();
+    let batches = [batch(0..5000, |_| 1), batch(5000..10_000, |_| 1)];
+    let spread = batch(0..10_000, |n| 10 + n);
+    let watch = Stopwatch::start();
+    for batch in &batches {
+        index.commit(batch).unwrap();
+    }
+    println!("10,000 instances of one study: {:?}", watch.elapsed());
+    let watch = Stopwatch::start();
+    index.commit(&spread).unwrap();
+    println!("10,000 studies of one instance: {:?}", watch.elapsed());
+    index.studies(&Scope::All, &StudyQuery::default()).unwrap();
+    let watch = Stopwatch::start();
+    let rows = index.studies(&Scope::All, &StudyQuery::default()).unwrap();
+    let listed = watch.elapsed();
+    println!("{} studies listed: {listed:?}", rows.len());
+    let hashes: Vec<_> = batches[0].instances.iter().map(|i| i.entry.hash).collect();
+    let watch = Stopwatch::start();
+    assert!(index.has(&Scope::All, &study(1), &hashes).unwrap().into_iter().all(|h| h));
+    println!("5,000 contents looked up: {:?}", watch.elapsed());
+    assert_eq!(rows.len(), 10_001);
+    assert!(listed.as_secs() < 2, "{listed:?}");
+}
