@@ -33,10 +33,14 @@ pub(crate) struct Global {
     /// Log more on standard error (-v, -vv)
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// Folder of identity, settings and peers [default: $XDG_CONFIG_HOME/imgxfer or ~/.config/imgxfer]
+    /// Folder of identity, settings and peers
+    ///
+    /// Default: `$XDG_CONFIG_HOME/imgxfer`, else `~/.config/imgxfer`.
     #[arg(long, global = true, value_name = "DIR", env = "IMGXFER_CONFIG_DIR", hide_env_values = true)]
     pub(crate) config_dir: Option<PathBuf>,
-    /// Folder of receipts [default: $XDG_STATE_HOME/imgxfer or ~/.local/state/imgxfer]
+    /// Folder of receipts
+    ///
+    /// Default: `$XDG_STATE_HOME/imgxfer`, else `~/.local/state/imgxfer`.
     #[arg(long, global = true, value_name = "DIR", env = "IMGXFER_STATE_DIR", hide_env_values = true)]
     pub(crate) state_dir: Option<PathBuf>,
 }

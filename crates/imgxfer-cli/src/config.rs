@@ -101,10 +101,13 @@ mod tests {
         assert_eq!(config.site_name(), "Ward \"3\"\n");
         assert_eq!(config.line, LineKind::Auto);
         // The settings that are commented out have no space behind the mark.
-        let all: String = initial("x").lines().map(|line| match line.strip_prefix('#') {
-            Some(setting) if !setting.starts_with(' ') => format!("{setting}\n"),
-            _ => format!("{line}\n"),
-        }).collect();
+        let all: String = initial("x")
+            .lines()
+            .map(|line| match line.strip_prefix('#') {
+                Some(setting) if !setting.starts_with(' ') => format!("{setting}\n"),
+                _ => format!("{line}\n"),
+            })
+            .collect();
         let all: Config = toml::from_str(&all).unwrap();
         assert_eq!(all.admin.as_deref(), Some("http://127.0.0.1:11121"));
     }

@@ -7,6 +7,8 @@ mod cmd;
 mod config;
 mod dates;
 mod exit;
+mod files;
+mod intakes;
 mod output;
 mod peers;
 mod places;
@@ -16,7 +18,9 @@ mod rates;
 mod receipts;
 mod site;
 mod stop;
+mod summary;
 mod table;
+mod verify;
 
 use std::process::ExitCode;
 use std::time::Duration;

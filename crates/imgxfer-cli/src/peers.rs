@@ -37,7 +37,8 @@ struct RawPeer {
     key: String,
 }
 
-const HEADING: &str = "# Sites that imgxfer knows. Written by `imgxfer peers` and `imgxfer pair`: comments do not last.\n\n";
+const HEADING: &str =
+    "# Sites that imgxfer knows. Written by `imgxfer peers` and `imgxfer pair`: comments do not last.\n\n";
 
 impl Peers {
     /// Reads the file; one that is not there means no peers.

@@ -72,8 +72,7 @@ pub(crate) fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
     new.push(format!(".{}.new", std::process::id()));
     let new = PathBuf::from(new);
     let write = || {
-        let mut file =
-            std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         std::fs::rename(&new, path)?;

@@ -54,7 +54,8 @@ impl Reporter {
         } else {
             ProgressBar::hidden()
         };
-        let template = if output.has_colour() { "{bar:24.cyan} {percent:>3} %  {msg}" } else { "{bar:24} {percent:>3} %  {msg}" };
+        let template =
+            if output.has_colour() { "{bar:24.cyan} {percent:>3} %  {msg}" } else { "{bar:24} {percent:>3} %  {msg}" };
         // The template is a constant that a test has tried.
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         bar.set_style(style.progress_chars("=> "));

@@ -39,7 +39,8 @@ pub(crate) fn check(path: &Path, signer: Option<PeerId>) -> anyhow::Result<(Rece
         return Err(problem(Exit::Integrity, format!("the receipt {name} was signed by somebody else than it names")));
     }
     if signer.is_some_and(|signer| signer != by) {
-        let message = format!("the receipt {name} was signed by {}, not by the key that was asked for", by.fingerprint());
+        let message =
+            format!("the receipt {name} was signed by {}, not by the key that was asked for", by.fingerprint());
         return Err(problem(Exit::Integrity, message));
     }
     Ok((receipt, by))

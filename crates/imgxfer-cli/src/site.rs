@@ -1,6 +1,7 @@
 //! This user's site: identity, settings and peers, joined to whatever a command needs.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -62,8 +63,7 @@ impl Site {
     /// A socket to dial from. Must be called within a runtime.
     pub(crate) fn endpoint(&self) -> anyhow::Result<Endpoint> {
         let bind = |address: SocketAddr| {
-            let config =
-                EndpointConfig::new(address, self.identity.clone(), Trust::new(), imgxfer_core::ALPN);
+            let config = EndpointConfig::new(address, self.identity.clone(), Trust::new(), imgxfer_core::ALPN);
             Endpoint::bind(config.with_profile(self.config.line.profile()))
         };
         // Some machines have no IPv6 at all.
@@ -75,9 +75,9 @@ impl Site {
     }
 
     /// A client on a socket of its own.
-    pub(crate) fn client(&self) -> anyhow::Result<(Client, Endpoint)> {
-        let endpoint = self.endpoint()?;
-        Ok((Client::new(endpoint.clone()), endpoint))
+    pub(crate) fn client(&self) -> anyhow::Result<(Client, Arc<Endpoint>)> {
+        let endpoint = Arc::new(self.endpoint()?);
+        Ok((Client::new(Arc::clone(&endpoint)), endpoint))
     }
 }
 
