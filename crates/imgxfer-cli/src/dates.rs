@@ -58,6 +58,12 @@ pub(crate) fn utc(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |time| time.to_string())
 }
 
+/// When a certificate runs out; "never" for the date that says so (RFC 5280 section 4.1.2.5).
+pub(crate) fn expiry(seconds: i64) -> String {
+    // 9999-12-31 23:59:59 and what is beyond a calendar.
+    if seconds >= 253_402_214_400 { "never".to_owned() } else { utc(seconds) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,5 +96,7 @@ mod tests {
         assert_eq!(iso("2026"), "2026");
         assert_eq!(iso(""), "");
         assert_eq!(utc(0), "1970-01-01T00:00:00Z");
+        assert_eq!(expiry(0), "1970-01-01T00:00:00Z");
+        assert_eq!(expiry(253_402_300_799), "never");
     }
 }

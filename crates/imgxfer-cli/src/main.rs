@@ -53,7 +53,7 @@ fn start_log(global: &Global) {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second log cannot be started, and is not.
-    let _: Result<(), _> = log.with_ansi(false).try_init();
+    let _already: Result<(), _> = log.with_ansi(false).try_init();
 }
 
 fn run(cli: Cli, output: &Output) -> anyhow::Result<Exit> {
@@ -93,7 +93,7 @@ fn tell(error: &anyhow::Error, output: &Output) -> Exit {
     let text = output::safe(&format!("{error:#}"));
     let object = serde_json::json!({ "event": "error", "exit": exit.code(), "error": text });
     // Where standard output is gone, standard error still tells.
-    let _: anyhow::Result<()> = output.object(&object);
+    let _told: anyhow::Result<()> = output.object(&object);
     output.error(&text);
     exit
 }

@@ -90,7 +90,7 @@ impl Output {
     fn write_err(&self, text: &str) {
         let _whole = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         // Nobody is left to be told when this fails.
-        let _: io::Result<()> = writeln!(io::stderr().lock(), "{text}");
+        let _told: io::Result<()> = writeln!(io::stderr().lock(), "{text}");
     }
 }
 

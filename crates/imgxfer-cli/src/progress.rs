@@ -94,7 +94,7 @@ impl Reporter {
 
     /// A reader that has gone is noticed when the result is written.
     fn object(&self, value: &serde_json::Value) {
-        let _: anyhow::Result<()> = self.output.object(value);
+        let _told: anyhow::Result<()> = self.output.object(value);
     }
 
     fn left_out(&self, event: &'static str, label: &str, reason: &str) {

@@ -133,7 +133,7 @@ mod tests {
         let rows = rows(&[["2026-01-02", "王小明", "1 B"], ["", "A\tB", "12 MB"]]);
         assert_eq!(
             lines(&COLUMNS, &rows, None),
-            ["DATE        NAME     SIZE", "2026-01-02  王小明    1 B", "            A\\tB   12 MB"]
+            ["DATE        NAME     SIZE", "2026-01-02  王小明    1 B", "            A\\tB    12 MB"]
         );
     }
 

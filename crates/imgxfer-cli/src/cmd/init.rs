@@ -5,7 +5,7 @@ use imgxfer_core::transport::Identity;
 use serde_json::json;
 
 use crate::config::{Config, host_name, initial};
-use crate::dates::utc;
+use crate::dates::expiry;
 use crate::exit::Exit;
 use crate::output::Output;
 use crate::peers::Peers;
@@ -40,7 +40,7 @@ pub(crate) fn run(args: &InitArgs, places: &Places, output: &Output) -> anyhow::
     output.object(&json!({
         "event": "done",
         "fingerprint": fingerprint,
-        "expires": utc(identity.expires().0),
+        "expires": expiry(identity.expires().0),
         "config_dir": places.config.display().to_string(),
     }))?;
     output.say(&format!("this is your fingerprint; the key is kept in {}", places.config.display()));

@@ -1,0 +1,1 @@
+//! `imgxfer demo`.
