@@ -6,6 +6,7 @@ mod ask;
 mod cmd;
 mod config;
 mod dates;
+mod demo;
 mod exit;
 mod files;
 mod intakes;

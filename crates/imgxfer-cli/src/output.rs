@@ -35,6 +35,12 @@ impl Output {
         Self { manner, terminal, colour, lines: Arc::default() }
     }
 
+    /// For a step on the way, whose result is no result of the command's: words for people alone.
+    pub(crate) fn aside(&self) -> Self {
+        let manner = Manner { json: false, quiet: self.manner.quiet || self.manner.json };
+        Self { manner, ..self.clone() }
+    }
+
     /// Whether machines read standard output.
     pub(crate) const fn is_json(&self) -> bool {
         self.manner.json
