@@ -75,7 +75,7 @@ fn link(data: &Path, bytes_max: u64, samples: &mut Samples) -> anyhow::Result<()
         .canonicalize()
         .map_err(|error| problem(Exit::NotFound, format!("cannot use the folder {}: {error}", data.display())))?;
     let mut found: Vec<(u64, PathBuf, StudyUid)> = Vec::new();
-    for path in FileSource::new(&[data.clone()], OtherFiles::Skip).files() {
+    for path in FileSource::new(std::slice::from_ref(&data), OtherFiles::Skip).files() {
         let Ok(file) = FileBytes::open(path) else { continue };
         let Ok(scan) = dicom::scan(&file) else { continue };
         let is_instance = !scan.is_dicomdir();

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use assert_cmd::Command;
 use imgxfer_core::codec::Registry;
@@ -9,6 +10,7 @@ use imgxfer_core::engine::Depot;
 use imgxfer_core::ids::PeerId;
 use imgxfer_core::server::{Host, Rights, Server, ServerLimits};
 use imgxfer_core::store::{MemIndex, MemRecords};
+use imgxfer_core::transport::pairing::{Invitation, invite};
 use imgxfer_core::transport::{Endpoint, EndpointConfig, Identity, Session, Trust};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -110,6 +112,23 @@ impl Site {
                 let mut sessions = Vec::new();
                 while let Some(session) = endpoint.accept().await {
                     sessions.push(session);
+                }
+            });
+        })
+    }
+
+    /// Pairs with whoever knows `code`, and says yes.
+    pub(crate) fn inviting(user: &User, code: &str) -> Self {
+        let code = code.parse().unwrap();
+        Self::start(user, |endpoint| {
+            tokio::spawn(async move {
+                let _open = endpoint.open_pairing();
+                let invitation = Invitation::new(code, Duration::from_secs(60));
+                while let Some(session) = endpoint.accept().await {
+                    let me = endpoint.identity();
+                    let paired = invite(&session, me, &invitation, "north", |_| async { true }).await;
+                    session.closed().await;
+                    drop(paired);
                 }
             });
         })
