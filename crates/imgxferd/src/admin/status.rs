@@ -15,7 +15,7 @@ use imgxfer_core::units::to_u64;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{on_queue, problem};
+use super::{Problem, on_queue, problem};
 use crate::app::Shared;
 use crate::config::PeerKey;
 use crate::live::Running;
@@ -59,14 +59,16 @@ pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
     let ready = checks.iter().all(|(_, sound, _)| *sound);
     let checks: BTreeMap<&str, Value> = checks
         .into_iter()
-        .map(|(name, sound, remedy)| (name, if sound { json!({ "ok": true }) } else { json!({ "ok": false, "remedy": remedy }) }))
+        .map(|(name, sound, remedy)| {
+            (name, if sound { json!({ "ok": true }) } else { json!({ "ok": false, "remedy": remedy }) })
+        })
         .collect();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(json!({ "ready": ready, "checks": checks }))).into_response()
 }
 
 /// Reads what the metrics need.
-pub(super) async fn snapshot(shared: &Shared) -> Result<Snapshot, Response> {
+pub(super) async fn snapshot(shared: &Shared) -> Result<Snapshot, Problem> {
     let summary = on_queue(shared, crate::queue::Queue::summary).await?;
     let mut queue: BTreeMap<String, (u64, u64, u64)> = BTreeMap::new();
     for peer in shared.peers.all() {
@@ -123,7 +125,7 @@ async fn totals(shared: &Arc<Shared>) -> StoreTotals {
     totals
 }
 
-pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Result<Response, Response> {
+pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
     let summary = on_queue(&shared, crate::queue::Queue::summary).await?;
     let jobs = on_queue(&shared, |queue| queue.jobs(JOBS_SHOWN)).await?;
     let store = totals(&shared).await;
@@ -207,7 +209,11 @@ fn transfer(running: &Running) -> Value {
 }
 
 /// A rate as a whole number.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "casts from floats saturate, and a rate is never negative")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "casts from floats saturate, and a rate is never negative"
+)]
 const fn rounded(rate: f64) -> usize {
     rate as usize
 }

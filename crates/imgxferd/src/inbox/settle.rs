@@ -40,8 +40,10 @@ struct Seen {
     kind: Option<Kind>,
 }
 
+type Files = Vec<(PathBuf, Stamp)>;
+
 /// A group that is ready, with its files.
-pub(super) type Ready = (Group, Vec<(PathBuf, Stamp)>);
+pub(super) type Ready = (Group, Files);
 
 /// Remembers what is in an inbox and not dealt with.
 #[derive(Debug)]
@@ -70,7 +72,11 @@ impl Settler {
     /// Files whose present content has not been looked at. One that could not be read, or was nothing yet,
     /// is looked at again once it is quiet.
     pub(super) fn to_classify(&self) -> Vec<(PathBuf, Stamp)> {
-        self.files.iter().filter(|(_, seen)| seen.kind.is_none()).map(|(path, seen)| (path.clone(), seen.stamp)).collect()
+        self.files
+            .iter()
+            .filter(|(_, seen)| seen.kind.is_none())
+            .map(|(path, seen)| (path.clone(), seen.stamp))
+            .collect()
     }
 
     /// Says what a file is, unless it has changed since.
@@ -88,7 +94,7 @@ impl Settler {
 
     /// Groups none of whose files has changed for the settling time, each file in order of its path.
     pub(super) fn ready(&self, now: Duration) -> Vec<Ready> {
-        let mut groups: HashMap<&Group, (bool, Vec<(PathBuf, Stamp)>)> = HashMap::new();
+        let mut groups: HashMap<&Group, (bool, Files)> = HashMap::new();
         for (path, seen) in &self.files {
             if let Some(Kind::In(group)) = &seen.kind {
                 let (quiet, files) = groups.entry(group).or_insert((true, Vec::new()));
@@ -96,8 +102,11 @@ impl Settler {
                 files.push((path.clone(), seen.stamp));
             }
         }
-        let mut ready: Vec<Ready> =
-            groups.into_iter().filter(|(_, (quiet, _))| *quiet).map(|(group, (_, files))| (group.clone(), files)).collect();
+        let mut ready: Vec<Ready> = groups
+            .into_iter()
+            .filter(|(_, (quiet, _))| *quiet)
+            .map(|(group, (_, files))| (group.clone(), files))
+            .collect();
         ready.sort();
         ready
     }
