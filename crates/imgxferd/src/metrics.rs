@@ -1,7 +1,7 @@
 //! What a monitoring system sees. Labels are bounded: names of configured peers and fixed words, never a
 //! UID, a path or anything of a patient.
 
-use std::sync::atomic::{AtomicU64, AtomicI64};
+use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use imgxfer_core::progress::Progress;
 use imgxfer_core::server::Direction;
