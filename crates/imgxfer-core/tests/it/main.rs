@@ -8,5 +8,7 @@ mod golden_wire;
 mod harness;
 mod hostile;
 mod in_memory;
+mod peers;
+mod props;
 mod push_pull;
 mod virtual_time;
