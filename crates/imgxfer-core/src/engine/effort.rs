@@ -20,6 +20,8 @@ const LAG_RECORDS: u32 = 8;
 /// Windows until a direction that did not pay is tried again; doubles each time up to the maximum.
 const HOLD_MIN: u32 = 8;
 const HOLD_MAX: u32 = 256;
+/// No compression is tried only where the line seems to carry this many times what moves now.
+const STORE_MARGIN: f64 = 1.5;
 /// Steps: no compression, then each effort.
 const STEPS: usize = 6;
 
@@ -168,8 +170,8 @@ impl EffortControl {
         };
         if hold.windows_left > 0 {
             hold.windows_left -= 1;
-        } else if next == 0 && self.rates[self.step] > window.line_rate {
-            // Uncompressed, the line could not even carry what moves now.
+        } else if next == 0 && STORE_MARGIN * self.rates[self.step] > window.line_rate {
+            // Uncompressed, the line would hardly carry what moves now.
         } else if next != self.step {
             self.trial_from = Some(self.step);
             self.step = next;

@@ -1,0 +1,82 @@
+//! The daemon's part in pairing: the paths and fields of its admin interface.
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::Admin;
+
+/// A code on offer.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Invited {
+    /// What to tell the other person.
+    pub(crate) code: String,
+    /// Seconds for which it holds.
+    #[serde(default)]
+    pub(crate) expires_in_s: Option<u64>,
+    /// The daemon's fingerprint.
+    #[serde(default)]
+    pub(crate) fingerprint: Option<String>,
+}
+
+/// How far pairing is.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+pub(crate) enum State {
+    /// Nobody has come with the code yet.
+    Waiting,
+    /// Somebody has: a person must decide.
+    Offer {
+        /// What the site calls itself.
+        name: String,
+        /// Its key.
+        fingerprint: String,
+    },
+    /// Done.
+    Paired {
+        /// What the peer is called from now on.
+        name: String,
+    },
+    /// It came to nothing.
+    Failed {
+        /// Why.
+        #[serde(default)]
+        error: String,
+    },
+}
+
+/// What a person has decided.
+#[derive(Debug, Clone)]
+pub(crate) struct Decision {
+    /// Whether to pair.
+    pub(crate) accept: bool,
+    /// What to call the peer; its own name by default.
+    pub(crate) name: Option<String>,
+    /// What it may do.
+    pub(crate) rights: Vec<String>,
+    /// Whose studies it sees: `own` or `all`.
+    pub(crate) sees: String,
+}
+
+impl Admin {
+    /// Makes a code and opens the pairing window.
+    pub(crate) async fn invite(&self) -> anyhow::Result<Invited> {
+        Ok(serde_json::from_value(self.post("/pair/invite", &json!({})).await?)?)
+    }
+
+    /// Looks how far it is.
+    pub(crate) async fn pairing(&self) -> anyhow::Result<State> {
+        Ok(serde_json::from_value(self.get("/pair/state").await?)?)
+    }
+
+    /// Says yes or no.
+    pub(crate) async fn decide(&self, decision: &Decision) -> anyhow::Result<()> {
+        let Decision { accept, name, rights, sees } = decision;
+        let body = json!({ "accept": accept, "name": name, "rights": rights, "sees": sees });
+        self.post("/pair/decide", &body).await.map(drop)
+    }
+
+    /// Takes the code back.
+    pub(crate) async fn withdraw(&self) -> anyhow::Result<()> {
+        self.post("/pair/withdraw", &json!({})).await.map(drop)
+    }
+}

@@ -1,0 +1,191 @@
+//! `imgxfer pull`: fetches studies into a folder.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use imgxfer_core::client::{Client, PullOptions, PullReport, PullTarget, RetryPolicy};
+use imgxfer_core::ids::StudyUid;
+use imgxfer_core::transport::{CloseCode, Dial};
+use serde_json::json;
+
+use crate::args::{PeerKey, TransferArgs};
+use crate::exit::Exit;
+use crate::intakes::Intakes;
+use crate::output::Output;
+use crate::places::Places;
+use crate::progress::{Findings, Reporter};
+use crate::site::{Site, ToldPeer as _, close};
+use crate::stop;
+use crate::summary::Moved;
+
+/// Arguments of `pull`.
+#[derive(Debug, Args)]
+pub(crate) struct PullArgs {
+    #[command(flatten)]
+    what: What,
+    /// Where from: a peer's name, or HOST:PORT
+    #[arg(long, value_name = "PEER")]
+    from: String,
+    #[command(flatten)]
+    peer_key: PeerKey,
+    /// Folder to write into: OUT/STUDY/SERIES/INSTANCE.dcm
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    #[command(flatten)]
+    transfer: TransferArgs,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct What {
+    /// Study Instance UID, as `imgxfer ls` prints it
+    #[arg(value_name = "STUDY_UID", value_parser = study_uid)]
+    study: Option<StudyUid>,
+    /// All studies with this accession number
+    #[arg(long, value_name = "NUMBER", value_parser = not_empty)]
+    accession: Option<String>,
+    /// All studies of this patient
+    #[arg(long, value_name = "ID", value_parser = not_empty)]
+    patient_id: Option<String>,
+}
+
+fn study_uid(text: &str) -> Result<StudyUid, String> {
+    StudyUid::new(text).map_err(|error| error.to_string())
+}
+
+fn not_empty(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() { Err("it is empty".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+impl What {
+    fn target(self) -> PullTarget {
+        match (self.study, self.accession, self.patient_id) {
+            (Some(study), _, _) => PullTarget::Study(study),
+            (None, Some(number), _) => PullTarget::AccessionNumber(number),
+            // clap sees to it that one of the three is there.
+            (None, None, id) => PullTarget::PatientId(id.unwrap_or_default()),
+        }
+    }
+}
+
+/// Fetches.
+pub(crate) async fn run(args: PullArgs, places: &Places, output: &Output) -> anyhow::Result<Exit> {
+    let site = Site::open(places)?;
+    let target = site.find(&args.peer_key.of(&args.from))?;
+    let options = PullOptions::default()
+        .with_priority(args.transfer.priority.into())
+        .with_retry(RetryPolicy::default().giving_up_after(args.transfer.give_up_after));
+    let (client, endpoint) = site.client()?;
+    let what = args.what.target();
+    let fetched = fetch(&client, &target.dial, &what, &args.out, &options, output);
+    let Some(fetched) = stop::unless_stopped(Box::pin(fetched)).await? else {
+        close(&endpoint, CloseCode::Cancelled).await;
+        return stop::resumable(output);
+    };
+    close(&endpoint, CloseCode::Done).await;
+    conclude(&fetched.told("pull from", &target)?, &args.out, output)
+}
+
+/// A pull that is done.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    /// What the client says.
+    pub(crate) report: PullReport,
+    /// Files that were written.
+    pub(crate) written: Vec<PathBuf>,
+    /// What did not come.
+    pub(crate) findings: Findings,
+    /// What went over the line, and how fast.
+    pub(crate) moved: Moved,
+}
+
+/// Fetches into the folder `out`, telling how far it is.
+pub(crate) async fn fetch(
+    client: &Client,
+    dial: &Dial,
+    what: &PullTarget,
+    out: &Path,
+    options: &PullOptions,
+    output: &Output,
+) -> anyhow::Result<Fetched> {
+    let reporter = Reporter::new(output);
+    let intakes = Intakes::new(out);
+    let opening = intakes.clone();
+    let report = client.pull(dial, what, move |peer| opening.open(peer), options, &reporter).await;
+    let findings = reporter.finish();
+    let report = report?;
+    let moved = Moved::new(report.progress, reporter.elapsed());
+    Ok(Fetched { report, written: intakes.written(), findings, moved })
+}
+
+fn conclude(fetched: &Fetched, out: &Path, output: &Output) -> anyhow::Result<Exit> {
+    let Fetched { report, written, findings, moved } = fetched;
+    let receipt = &report.receipt;
+    let conflicts: Vec<&PathBuf> = written.iter().filter(|path| is_conflict(path)).collect();
+    for (label, reason) in &findings.failed {
+        output.warn(&format!("FAILED: {label}: {reason}"));
+    }
+    output.line(&format!("fetched       {} instances, {}", receipt.instances, moved.original(receipt.bytes)))?;
+    output.line(&format!("written       {} files to {}", written.len(), out.display()))?;
+    moved.tell(output)?;
+    if report.connections > 1 {
+        output.line(&format!(
+            "connections   {} (the line was lost {} times)",
+            report.connections,
+            report.connections - 1
+        ))?;
+    }
+    if !conflicts.is_empty() {
+        output.warn(&format!(
+            "conflicts: {} files have the SOP Instance UID of another file and other contents. Both are kept, \
+             the second under a name with part of its hash; look at them before you use either:",
+            conflicts.len()
+        ));
+        conflicts.iter().for_each(|path| output.warn(&format!("    {}", path.display())));
+    }
+    let mut done = moved.object();
+    done["event"] = json!("done");
+    done["instances"] = json!(receipt.instances);
+    done["bytes"] = json!(receipt.bytes);
+    done["written"] = json!(written.len());
+    done["conflicts"] = json!(conflicts.iter().map(|path| path.display().to_string()).collect::<Vec<_>>());
+    done["studies"] = json!(report.studies.iter().map(StudyUid::as_str).collect::<Vec<_>>());
+    done["out"] = json!(out.display().to_string());
+    done["connections"] = json!(report.connections);
+    done["complete"] = json!(receipt.complete);
+    done["root"] = json!(receipt.root.to_string());
+    output.object(&done)?;
+    if receipt.complete && findings.failed.is_empty() {
+        return Ok(Exit::Done);
+    }
+    output.warn("some instances did not come whole; the same command tries them again");
+    Ok(if receipt.instances == 0 { Exit::Failed } else { Exit::Partial })
+}
+
+/// Whether a file's name carries part of its hash, because the plain name was taken.
+fn is_conflict(path: &Path) -> bool {
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    let Some((plain, mark)) = stem.rsplit_once('.') else { return false };
+    let hex = |mark: &str| matches!(mark.len(), 8 | 64) && mark.bytes().all(|b| b.is_ascii_hexdigit());
+    // A UID may end in eight digits, too: the plain name is there only in a conflict.
+    hex(mark) && path.with_file_name(format!("{plain}.dcm")).exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conflicts_are_told_from_long_uids() {
+        let dir = tempfile::tempdir().unwrap();
+        let touch = |name: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, "").unwrap();
+            path
+        };
+        let (plain, second) = (touch("1.2.3.dcm"), touch("1.2.3.0a1b2c3d.dcm"));
+        let long = touch("1.2.4.20260102.dcm");
+        assert!(is_conflict(&second));
+        assert!(!is_conflict(&plain) && !is_conflict(&long));
+    }
+}

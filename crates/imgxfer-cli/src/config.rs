@@ -1,0 +1,120 @@
+//! `config.toml`: the few settings of the command line.
+
+use std::io;
+use std::path::PathBuf;
+
+use imgxfer_core::transport::Profile;
+use serde::Deserialize;
+
+use crate::exit::{Exit, problem};
+use crate::places::Places;
+
+/// Exactly what may stand in `config.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    /// What this site calls itself when it pairs.
+    #[serde(default)]
+    pub(crate) name: Option<String>,
+    /// What kind of line this machine stands on.
+    #[serde(default)]
+    pub(crate) line: LineKind,
+    /// Where the daemon of this machine answers.
+    #[serde(default)]
+    pub(crate) admin: Option<String>,
+    /// The file that holds its token.
+    #[serde(default)]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+/// A kind of line, by the names of [`Profile`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LineKind {
+    /// Finds out.
+    #[default]
+    Auto,
+    /// ADSL, VDSL, LTE.
+    Copper,
+    /// 1 Gbit/s and more.
+    Fibre,
+}
+
+impl LineKind {
+    /// The transport's settings for it.
+    pub(crate) const fn profile(self) -> Profile {
+        match self {
+            Self::Auto => Profile::Auto,
+            Self::Copper => Profile::Copper,
+            Self::Fibre => Profile::Fibre,
+        }
+    }
+}
+
+impl Config {
+    /// Reads the settings; a file that is not there means the defaults.
+    pub(crate) fn load(places: &Places) -> anyhow::Result<Self> {
+        let path = places.config_file();
+        match std::fs::read_to_string(&path) {
+            Ok(text) => toml::from_str(&text)
+                .map_err(|error| problem(Exit::Config, format!("{} is not right: {error}", path.display()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(problem(Exit::Config, format!("cannot read {}: {error}", path.display()))),
+        }
+    }
+
+    /// What this site calls itself.
+    pub(crate) fn site_name(&self) -> String {
+        self.name.clone().filter(|name| !name.trim().is_empty()).unwrap_or_else(host_name)
+    }
+}
+
+/// The text of a new `config.toml`.
+pub(crate) fn initial(name: &str) -> String {
+    let name = toml::Value::String(name.to_owned());
+    format!(
+        "# Settings of the imgxfer command line. Unknown keys are refused.\n\n\
+         # What this site calls itself when it pairs.\n\
+         name = {name}\n\n\
+         # The line this machine stands on: \"auto\", \"copper\" (below about 80 Mbit/s) or \"fibre\".\n\
+         #line = \"auto\"\n\n\
+         # The daemon of this machine, for `imgxfer status` and `imgxfer pair --invite`.\n\
+         #admin = \"http://127.0.0.1:11121\"\n\
+         #token_file = \"/var/lib/imgxfer/admin.token\"\n"
+    )
+}
+
+/// The machine's name, where it has one.
+pub(crate) fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "a site without a name".to_owned() } else { name.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_initial_file_reads_back() {
+        let config: Config = toml::from_str(&initial("Ward \"3\"\n")).unwrap();
+        assert_eq!(config.site_name(), "Ward \"3\"\n");
+        assert_eq!(config.line, LineKind::Auto);
+        // The settings that are commented out have no space behind the mark.
+        let all: String = initial("x")
+            .lines()
+            .map(|line| match line.strip_prefix('#') {
+                Some(setting) if !setting.starts_with(' ') => format!("{setting}\n"),
+                _ => format!("{line}\n"),
+            })
+            .collect();
+        let all: Config = toml::from_str(&all).unwrap();
+        assert_eq!(all.admin.as_deref(), Some("http://127.0.0.1:11121"));
+    }
+
+    #[test]
+    fn unknown_keys_are_refused() {
+        assert!(toml::from_str::<Config>("lime = \"auto\"").is_err());
+        assert!(toml::from_str::<Config>("line = \"wet string\"").is_err());
+    }
+}

@@ -1,0 +1,93 @@
+//! What is to be sent: a first look at it, and a source that walks only when asked.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use imgxfer_core::dicom;
+use imgxfer_core::engine::{FileSource, OtherFiles, Source, SourceItem, Totals, printable};
+use imgxfer_core::store::FileBytes;
+
+use crate::progress::Findings;
+
+/// What a first look has found.
+#[derive(Debug, Default)]
+pub(crate) struct Survey {
+    /// Files, and their bytes.
+    pub(crate) totals: Totals,
+    /// Number of files.
+    pub(crate) files: u64,
+    /// Whether one of them can be sent.
+    pub(crate) something: bool,
+    /// Why those could not that came before.
+    pub(crate) findings: Findings,
+}
+
+/// Walks `paths`, and looks into files until one can be sent: in most cases the first.
+pub(crate) async fn survey(paths: &Arc<[PathBuf]>, other: OtherFiles) -> anyhow::Result<Survey> {
+    let paths = Arc::clone(paths);
+    let looking = tokio::task::spawn_blocking(move || {
+        let source = FileSource::new(&paths, other);
+        let mut survey = Survey { totals: source.totals(), files: source.totals().instances, ..Survey::default() };
+        for file in source.files() {
+            match sendable(file, other) {
+                Ok(()) => {
+                    survey.something = true;
+                    break;
+                }
+                Err(Refusal::Skipped(reason)) => survey.findings.skipped.insert(printable(file), reason),
+                Err(Refusal::Failed(reason)) => survey.findings.failed.insert(printable(file), reason),
+            };
+        }
+        survey
+    });
+    looking.await.context("looking at the files failed")
+}
+
+enum Refusal {
+    Skipped(String),
+    Failed(String),
+}
+
+/// By the same rules as [`FileSource`].
+fn sendable(path: &Path, other: OtherFiles) -> Result<(), Refusal> {
+    let file = FileBytes::open(path).map_err(|error| Refusal::Failed(error.to_string()))?;
+    if other == OtherFiles::Send {
+        return Ok(());
+    }
+    match dicom::scan(&file) {
+        Ok(scan) if scan.is_dicomdir() => Err(Refusal::Skipped("a DICOMDIR: an index of the medium".to_owned())),
+        Ok(scan) if scan.identity.is_none() => Err(Refusal::Skipped("DICOM without valid UIDs".to_owned())),
+        Ok(_) => Ok(()),
+        Err(dicom::NotDicom::Read(error)) => Err(Refusal::Failed(format!("it cannot be read: {error}"))),
+        Err(error) => Err(Refusal::Skipped(format!("not DICOM: {error}"))),
+    }
+}
+
+/// A [`FileSource`] that walks the folders at its first item, which is on a thread for such work.
+#[derive(Debug)]
+pub(crate) struct LazyFiles {
+    paths: Arc<[PathBuf]>,
+    other: OtherFiles,
+    totals: Totals,
+    source: Option<FileSource>,
+}
+
+impl LazyFiles {
+    /// A source of what is under `paths`, with the totals of an earlier look.
+    pub(crate) const fn new(paths: Arc<[PathBuf]>, other: OtherFiles, totals: Totals) -> Self {
+        Self { paths, other, totals, source: None }
+    }
+}
+
+impl Source for LazyFiles {
+    fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    fn next_item(&mut self) -> io::Result<Option<SourceItem>> {
+        let Self { paths, other, source, .. } = self;
+        source.get_or_insert_with(|| FileSource::new(paths, *other)).next_item()
+    }
+}

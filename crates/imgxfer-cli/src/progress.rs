@@ -1,0 +1,205 @@
+//! Tells how far a transfer is: one bar for the whole job on a terminal, or JSON lines.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use imgxfer_core::clock::Stopwatch;
+use imgxfer_core::progress::{Observer, Progress, TransferEvent};
+use imgxfer_core::units::human_bytes;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
+
+use crate::output::{Output, safe};
+use crate::rates::{Rate, Rates, human_rate, human_time, time_left};
+
+/// Time between two JSON lines of progress.
+const JSON_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Watches one transfer, over all its connections.
+#[derive(Debug)]
+pub(crate) struct Reporter {
+    output: Output,
+    bar: ProgressBar,
+    clock: Stopwatch,
+    state: Mutex<State>,
+}
+
+/// What has been told so far.
+#[derive(Debug, Default)]
+struct State {
+    rates: Rates,
+    newest: Progress,
+    told_at: Option<Duration>,
+    found: Findings,
+    /// What was told in an earlier connection: told once is enough.
+    told: BTreeMap<String, String>,
+}
+
+/// Files that were left out of the present connection's transfer, by name, with reasons. Each connection
+/// looks at every file anew.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Findings {
+    /// Not meant to be sent.
+    pub(crate) skipped: BTreeMap<String, String>,
+    /// Should have been sent.
+    pub(crate) failed: BTreeMap<String, String>,
+}
+
+impl Reporter {
+    /// Starts the clock, and shows a bar where there is somebody to look at it.
+    pub(crate) fn new(output: &Output) -> Self {
+        let bar = if output.shows_progress() {
+            ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(8))
+        } else {
+            ProgressBar::hidden()
+        };
+        let template =
+            if output.has_colour() { "{bar:24.cyan} {percent:>3} %  {msg}" } else { "{bar:24} {percent:>3} %  {msg}" };
+        // The template is a constant that a test has tried.
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        bar.set_style(style.progress_chars("=> "));
+        Self { output: output.clone(), bar, clock: Stopwatch::start(), state: Mutex::default() }
+    }
+
+    /// Time since the start.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.clock.elapsed()
+    }
+
+    /// Takes the bar away. What was left out, in the end.
+    pub(crate) fn finish(&self) -> Findings {
+        self.bar.finish_and_clear();
+        self.state().found.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn progress(&self, progress: &Progress) {
+        let mut state = self.state();
+        let now = self.clock.elapsed();
+        let rate = state.rates.note(now, progress);
+        state.newest = *progress;
+        self.bar.set_length(progress.bytes_expected);
+        self.bar.set_position(progress.bytes_arrived.min(progress.bytes_expected));
+        self.bar.set_message(message(progress, rate));
+        if self.output.is_json() && state.told_at.is_none_or(|told| now.saturating_sub(told) >= JSON_INTERVAL) {
+            state.told_at = Some(now);
+            drop(state);
+            self.object(&progress_object(progress, rate));
+        }
+    }
+
+    /// A reader that has gone is noticed when the result is written.
+    fn object(&self, value: &serde_json::Value) {
+        let _told: anyhow::Result<()> = self.output.object(value);
+    }
+
+    fn left_out(&self, event: &'static str, label: &str, reason: &str) {
+        let mut state = self.state();
+        let list = if event == "failed" { &mut state.found.failed } else { &mut state.found.skipped };
+        list.insert(label.to_owned(), reason.to_owned());
+        let news = state.told.insert(label.to_owned(), reason.to_owned()).is_none_or(|before| before != reason);
+        drop(state);
+        if news {
+            self.object(&json!({ "event": event, "file": label, "reason": reason }));
+        }
+    }
+}
+
+impl Observer for Reporter {
+    fn on_event(&self, event: &TransferEvent) {
+        match event {
+            TransferEvent::Started { transfer } => {
+                self.state().found = Findings::default();
+                self.object(&json!({ "event": "started", "transfer": transfer.to_string() }));
+            }
+            TransferEvent::Progress(progress) => self.progress(progress),
+            TransferEvent::Skipped { label, reason } => self.left_out("skipped", label, reason),
+            TransferEvent::Failed { label, reason } => self.left_out("failed", label, reason),
+            TransferEvent::Interrupted { reason, retry_in_ms } => {
+                let wait = human_time(Duration::from_millis(*retry_in_ms));
+                let text = format!("line lost ({}), trying again in {wait}", safe(reason));
+                self.bar.suspend(|| self.output.say(&text));
+                self.object(&json!({ "event": "interrupted", "reason": reason, "retry_in_ms": retry_in_ms }));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The words behind the bar.
+fn message(progress: &Progress, rate: Rate) -> String {
+    let mut text = format!(
+        "{}/{} instances  {} of {}  line {}",
+        progress.instances_committed,
+        progress.instances_expected.max(progress.instances_committed),
+        human_bytes(progress.bytes_arrived),
+        human_bytes(progress.bytes_expected),
+        human_bytes(progress.line_bytes),
+    );
+    if rate.line_bps > 0.0 {
+        text += &format!("  {} (line {})", human_rate(rate.effective_bps), human_rate(rate.line_bps));
+    }
+    if let Some(left) = time_left(progress, rate).filter(|_| progress.bytes_arrived < progress.bytes_expected) {
+        text += &format!("  {} left", human_time(left));
+    }
+    if progress.bytes_present > 0 {
+        text += &format!("  already there: {}", human_bytes(progress.bytes_present));
+    }
+    text
+}
+
+fn progress_object(progress: &Progress, rate: Rate) -> serde_json::Value {
+    json!({
+        "event": "progress",
+        "instances": progress.instances_committed,
+        "instances_expected": progress.instances_expected,
+        "bytes": progress.bytes_arrived,
+        "bytes_expected": progress.bytes_expected,
+        "bytes_present": progress.bytes_present,
+        "payload_bytes": progress.payload_bytes,
+        "line_bytes": progress.line_bytes,
+        "effective_bps": rate.effective_bps.round(),
+        "line_bps": rate.line_bps.round(),
+        "seconds_left": time_left(progress, rate).map(|time| time.as_secs()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::Manner;
+
+    #[test]
+    fn a_new_connection_looks_at_every_file_anew() {
+        let reporter = Reporter::new(&Output::new(Manner { json: false, quiet: true }));
+        let failed = |label: &str| {
+            let (label, reason) = (label.to_owned(), "changed".to_owned());
+            reporter.on_event(&TransferEvent::Failed { label, reason });
+        };
+        let transfer = imgxfer_core::ids::TransferId::from_bytes([0; 16]);
+        reporter.on_event(&TransferEvent::Started { transfer });
+        failed("a");
+        failed("a");
+        failed("b");
+        assert_eq!(reporter.finish().failed.len(), 2);
+        reporter.on_event(&TransferEvent::Started { transfer });
+        failed("b");
+        assert_eq!(reporter.finish().failed.into_keys().collect::<Vec<_>>(), ["b"]);
+    }
+
+    #[test]
+    fn the_message_tells_what_matters() {
+        let mut progress = Progress { instances_expected: 10, bytes_expected: 2_000_000, ..Progress::default() };
+        (progress.bytes_arrived, progress.bytes_present, progress.line_bytes) = (1_000_000, 500_000, 250_000);
+        let rate = Rate { effective_bps: 1e6, line_bps: 5e5 };
+        assert_eq!(
+            message(&progress, rate),
+            "0/10 instances  1.00 MB of 2.00 MB  line 250 kB  1.00 Mbit/s (line 500 kbit/s)  8.0 s left  \
+             already there: 500 kB"
+        );
+    }
+}

@@ -1,0 +1,97 @@
+//! Checking a daemon's store.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use imgxfer_core::store::{CheckOptions, CheckReport, Finding, FsOptions, FsRecords, RecordStore, SqliteIndex, check};
+use imgxfer_core::units::human_bytes;
+use indicatif::{ProgressBar, ProgressDrawTarget};
+use serde_json::json;
+
+use crate::exit::{Exit, problem};
+use crate::output::Output;
+
+/// The index, beside the packs.
+const INDEX_FILE: &str = "index.sqlite";
+
+/// Checks packs and index against each other; with `read_data` every byte.
+pub(crate) fn run(store: &Path, read_data: bool, output: &Output) -> anyhow::Result<Exit> {
+    let index_file = store.join(INDEX_FILE);
+    if !index_file.is_file() {
+        let message = format!("{} is no store: there is no {INDEX_FILE} in it", store.display());
+        return Err(problem(Exit::NotFound, message));
+    }
+    // A daemon may be running on it.
+    let options = FsOptions { read_only: true, ..FsOptions::default() };
+    let opening = || format!("open the store {}", store.display());
+    let records: Arc<dyn RecordStore> = Arc::new(FsRecords::open(store, options).with_context(opening)?);
+    let index = SqliteIndex::open(&index_file).with_context(opening)?;
+    index.check().context("check the index")?;
+    let options = CheckOptions { read_data, ..CheckOptions::default() };
+    let bar = if output.shows_progress() {
+        ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(4))
+    } else {
+        ProgressBar::hidden()
+    };
+    let report = check(&records, &index, &options, &mut |report| {
+        bar.set_message(format!("{} packs, {} instances", report.packs, report.instances));
+        bar.tick();
+        true
+    });
+    bar.finish_and_clear();
+    tell(&report.context("check the store")?, read_data, output)
+}
+
+fn tell(report: &CheckReport, read_data: bool, output: &Output) -> anyhow::Result<Exit> {
+    for finding in &report.findings {
+        let (kind, place, what) = words(finding);
+        output.line(&format!("{kind}: {place}: {what}"))?;
+        output.object(&json!({
+            "event": "finding", "kind": kind, "place": place, "reason": what, "loss": finding.is_loss(),
+        }))?;
+    }
+    if report.findings_left_out > 0 {
+        output.line(&format!("and {} more findings", report.findings_left_out))?;
+    }
+    let depth = if read_data { "all read, decoded and hashed" } else { "headers alone; --read-data reads everything" };
+    output.line(&format!(
+        "{} packs with {} records ({}); {} studies, {} instances ({} of original files); {depth}",
+        report.packs,
+        report.records,
+        human_bytes(report.record_bytes),
+        report.studies,
+        report.instances,
+        human_bytes(report.instance_bytes)
+    ))?;
+    output.line(if report.is_clean() { "nothing is wrong" } else { "something is wrong: see above" })?;
+    output.object(&json!({
+        "event": "done",
+        "packs": report.packs,
+        "records": report.records,
+        "record_bytes": report.record_bytes,
+        "studies": report.studies,
+        "instances": report.instances,
+        "bytes": report.instance_bytes,
+        "findings": imgxfer_core::units::to_u64(report.findings.len()) + report.findings_left_out,
+        "clean": report.is_clean(),
+        "read_data": read_data,
+    }))?;
+    Ok(if report.is_clean() { Exit::Done } else { Exit::Integrity })
+}
+
+/// Kind, place and reason of a finding.
+fn words(finding: &Finding) -> (&'static str, String, String) {
+    match finding {
+        Finding::Pack { pack, what } => ("unreadable pack", pack.to_string(), what.clone()),
+        Finding::Record { at, what } => ("damaged record", format!("{} at {}", at.pack, at.offset), what.clone()),
+        Finding::Tail { pack, offset, len } => {
+            let what = format!("{len} bytes behind the last whole record, as a crash leaves them");
+            ("torn end", format!("{pack} at {offset}"), what)
+        }
+        Finding::Instance { study, sop_instance, what, .. } => {
+            ("LOST", format!("instance {sop_instance} of study {study}"), format!("{what}; it must be sent again"))
+        }
+        _ => ("finding", String::new(), format!("{finding:?}")),
+    }
+}

@@ -1,0 +1,11 @@
+//! The program as its users run it: arguments in; exit code, standard output and standard error out.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says where")]
+
+mod harness;
+
+mod demo;
+mod local;
+mod pairing;
+mod stop;
+mod transfer;

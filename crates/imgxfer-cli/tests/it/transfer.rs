@@ -1,0 +1,133 @@
+//! Push, list, pull and verify against a site on loopback.
+
+use crate::harness::{Site, User, event, study};
+use imgxfer_core::ids::PeerId;
+use imgxfer_core::server::Rights;
+use predicates::prelude::PredicateBooleanExt as _;
+use predicates::str::contains;
+
+#[test]
+fn a_study_goes_there_and_back() {
+    let user = User::with_identity();
+    let site = Site::serving(&user, Rights::all()).known_to(&user, "cloud");
+    let uid = study(&user.path("in"), 1, 5);
+    std::fs::write(user.path("in/note.txt"), "hello").unwrap();
+
+    let pushed = user.run(&["push", "in", "--to", "cloud"]).success();
+    let said = String::from_utf8(pushed.get_output().stdout.clone()).unwrap();
+    assert!(said.contains("5 instances") && said.contains("line multiple"), "{said}");
+    let talk = String::from_utf8(pushed.get_output().stderr.clone()).unwrap();
+    assert!(talk.contains("skipped: 1 file") && talk.contains("note.txt"), "{talk}");
+    assert!(!talk.contains('\u{1b}'), "no bar where there is no terminal");
+
+    // The receipt was kept and holds.
+    let receipt = said.lines().find_map(|line| line.strip_prefix("receipt")).unwrap().trim();
+    user.run(&["receipt", receipt, "--key", &site.key.fingerprint()]).success().stdout(contains("instances    5"));
+    let other = PeerId::of_key(b"other").fingerprint();
+    user.run(&["receipt", receipt, "--key", &other]).code(7);
+
+    // A second push finds everything there.
+    let (code, lines) = user.json(&["push", "in", "--to", "cloud"]);
+    assert_eq!(code, 0);
+    let done = event(&lines, "done");
+    assert_eq!((&done["instances"], &done["payload_bytes"], &done["complete"]), (&5.into(), &0.into(), &true.into()));
+    assert_eq!(event(&lines, "skipped")["file"], "in/note.txt");
+    assert!(event(&lines, "progress")["bytes_expected"].as_u64().unwrap() > 0);
+
+    let listed = user.run(&["ls", "--from", "cloud", "--modality", "ct"]).success();
+    let listed = String::from_utf8(listed.get_output().stdout.clone()).unwrap();
+    assert!(listed.contains(&uid) && listed.contains("2026-01-02") && listed.contains("complete v1"), "{listed}");
+    assert!(!listed.contains("CONFLICTS"), "{listed}");
+    assert_eq!(user.json(&["ls", "--from", "cloud", "--date", "20260101-20260131"]).1[0]["instances"], 5);
+    assert!(user.json(&["ls", "--from", "cloud", "--date", "-20251231"]).1.is_empty());
+
+    user.run(&["pull", &uid, "--from", "cloud", "--out", "out"]).success().stdout(contains("written       5 files"));
+    user.run(&["verify", "out"]).success();
+    user.run(&["verify", "out", "--against", "in", "--dicom-only"]).success();
+    let (code, lines) = user.json(&["pull", "--accession", "ACC000001", "--from", "cloud", "--out", "out2"]);
+    assert_eq!((code, &event(&lines, "done")["written"]), (0, &5.into()));
+    user.run(&["pull", "1.2.3", "--from", "cloud", "--out", "out3"]).code(4);
+}
+
+#[test]
+fn conflicting_contents_are_kept_and_told() {
+    let user = User::with_identity();
+    let _site = Site::serving(&user, Rights::all()).known_to(&user, "cloud");
+    let uid = study(&user.path("a"), 1, 2);
+    let spec = imgxfer_core::sim::studies::StudySpec::new(1).with_instances(1, 2).with_size(64, 64);
+    spec.with_patient_name("Corrected^Name").write_to(&user.path("b")).unwrap();
+    user.run(&["push", "a", "--to", "cloud"]).success();
+    user.run(&["push", "b", "--to", "cloud"]).success();
+    user.run(&["ls", "--from", "cloud"]).success().stdout(contains("CONFLICTS").and(contains("complete v2")));
+    let (code, lines) = user.json(&["pull", &uid, "--from", "cloud", "--out", "out"]);
+    assert_eq!(code, 0);
+    let done = event(&lines, "done");
+    assert_eq!((&done["written"], done["conflicts"].as_array().unwrap().len()), (&4.into(), 2));
+    user.run(&["verify", "out"]).success();
+}
+
+#[test]
+fn an_unreadable_file_makes_it_partial() {
+    let user = User::with_identity();
+    let _site = Site::serving(&user, Rights::all()).known_to(&user, "cloud");
+    study(&user.path("in"), 1, 3);
+    let made = std::process::Command::new("mkfifo").arg(user.path("in/pipe.dcm")).status().unwrap();
+    assert!(made.success());
+    user.run(&["push", "in", "--to", "cloud"]).code(3).stderr(contains("FAILED: 1 file").and(contains("in/pipe.dcm")));
+    let (code, lines) = user.json(&["push", "in", "--to", "cloud"]);
+    assert_eq!(code, 3);
+    assert_eq!(event(&lines, "failed")["file"], "in/pipe.dcm");
+    assert_eq!(event(&lines, "done")["complete"], false);
+}
+
+#[test]
+fn nothing_to_send_is_not_found() {
+    let user = User::with_identity();
+    let key = PeerId::of_key(b"nobody").fingerprint();
+    std::fs::create_dir(user.path("in")).unwrap();
+    user.run(&["push", "in", "--to", "127.0.0.1:9", "--peer-key", &key]).code(4).stderr(contains("no files"));
+    std::fs::write(user.path("in/note.txt"), "hello").unwrap();
+    user.run(&["push", "in", "--to", "127.0.0.1:9", "--peer-key", &key]).code(4).stderr(contains("no DICOM"));
+    user.run(&["push", "nowhere", "--to", "127.0.0.1:9", "--peer-key", &key]).code(4).stderr(contains("nowhere"));
+}
+
+#[test]
+fn all_files_are_sent_when_asked() {
+    let user = User::with_identity();
+    let _site = Site::serving(&user, Rights::all()).known_to(&user, "cloud");
+    std::fs::create_dir(user.path("in")).unwrap();
+    std::fs::write(user.path("in/note.txt"), "hello").unwrap();
+    let (code, lines) = user.json(&["push", "in", "--to", "cloud", "--all-files"]);
+    assert_eq!((code, &event(&lines, "done")["instances"]), (0, &1.into()));
+}
+
+#[test]
+fn peers_that_are_not_there_or_not_known() {
+    let user = User::with_identity();
+    study(&user.path("in"), 1, 1);
+    user.run(&["push", "in", "--to", "nobody"]).code(78).stderr(contains("no peer is called nobody"));
+    user.run(&["push", "in", "--to", "127.0.0.1:9"]).code(2).stderr(contains("--peer-key"));
+    let key = PeerId::of_key(b"nobody").fingerprint();
+    let arguments = ["--to", "no-such-host.invalid:9", "--peer-key", &key, "--give-up-after", "0"];
+    let (code, lines) = user.json(&[&["push", "in"], &arguments[..]].concat());
+    assert_eq!((code, &event(&lines, "error")["exit"]), (5, &5.into()));
+}
+
+#[test]
+fn a_peer_that_gives_no_rights_refuses() {
+    let user = User::with_identity();
+    let site = Site::serving(&user, Rights::none()).known_to(&user, "cloud");
+    study(&user.path("in"), 1, 1);
+    user.run(&["push", "in", "--to", "cloud"])
+        .code(6)
+        .stderr(contains("push to cloud: ").and(contains("right `send`")));
+    user.run(&["ls", "--from", "cloud"]).code(6);
+    user.run(&["pull", "1.2.3", "--from", "cloud", "--out", "out"]).code(6);
+    // Somebody that the site does not know at all.
+    let stranger = User::with_identity();
+    let key = site.key.fingerprint();
+    stranger.run(&["ls", "--from", &site.address, "--peer-key", &key]).code(6);
+    // Another key than expected.
+    let other = PeerId::of_key(b"other").fingerprint();
+    stranger.run(&["ls", "--from", &site.address, "--peer-key", &other]).code(6);
+}
