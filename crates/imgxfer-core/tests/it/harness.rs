@@ -63,7 +63,7 @@ impl Site {
 
     /// Drains and stops.
     pub(crate) async fn stop(mut self) {
-        drop(self.stop.take().unwrap().send(()));
+        self.stop.take().unwrap().send(()).unwrap();
         self.task.await.unwrap();
     }
 }

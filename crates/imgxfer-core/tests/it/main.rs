@@ -1,6 +1,8 @@
 //! Whole transfers: real sessions, real stores, real files.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the report")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests: a panic is the report")]
+#![allow(clippy::cast_possible_truncation, reason = "small numbers of tests")]
+#![allow(clippy::print_stderr, reason = "figures, and why a test was skipped")]
 
 mod bad_input;
 mod cuts;
