@@ -77,7 +77,7 @@ impl Item {
             study: identity.study,
             series: identity.series,
             sop_instance: identity.sop_instance,
-            sop_class: scan.sop_class.clone(),
+            sop_class: scan.sop_class,
             transfer_syntax: scan.transfer_syntax,
             name: Vec::new(),
             len: to_u64(bytes.len()),
@@ -224,7 +224,7 @@ impl<'a> Drive<'a> {
     #[must_use]
     pub fn run(self) -> Outcome {
         let mut run = Run::new(self);
-        if let Err(error) = run.run_to_the_end() {
+        if let Err(error) = run.drive_on() {
             run.outcome.error = Some(error);
         }
         for record in &run.line {
@@ -314,7 +314,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn run_to_the_end(&mut self) -> Result<(), ProtocolError> {
+    fn drive_on(&mut self) -> Result<(), ProtocolError> {
         self.drain_sender();
         while !self.over {
             if self.drive.cut_at == Some(self.outcome.steps) {
