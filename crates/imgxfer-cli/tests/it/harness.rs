@@ -122,9 +122,9 @@ impl Site {
         let code = code.parse().unwrap();
         Self::start(user, |endpoint| {
             tokio::spawn(async move {
-                let _open = endpoint.open_pairing();
+                let mut window = endpoint.open_pairing();
                 let invitation = Invitation::new(code, Duration::from_secs(60));
-                while let Some(session) = endpoint.accept().await {
+                while let Some(session) = window.accept().await {
                     let me = endpoint.identity();
                     let paired = invite(&session, me, &invitation, "north", |_| async { true }).await;
                     session.closed().await;
