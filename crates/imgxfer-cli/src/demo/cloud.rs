@@ -39,7 +39,7 @@ impl Host for AllRights {
 impl Cloud {
     /// Starts a site that keeps everything in `folder`, sends over `line`, and knows `peer`.
     pub(super) fn start(folder: &Path, line: LineParams, peer: PeerId) -> anyhow::Result<Self> {
-        let records = FsRecords::open(&folder.join("records"), FsOptions::default())?;
+        let records = FsRecords::open(folder, FsOptions::default())?;
         let index = SqliteIndex::open(&folder.join("index.db"))?;
         let depot = Depot::new(Arc::new(records), Arc::new(index), Registry::default());
         let (identity, trust) = (Identity::generate()?, Trust::new());

@@ -59,8 +59,8 @@ fn an_invitation_goes_through_the_daemon() {
     let user = User::new();
     std::fs::write(user.path("token"), "secret\n").unwrap();
     let (url, asked) = daemon(vec![
-        ("200 OK", r#"{"code":"428-519-063","expires_in_s":600,"fingerprint":"ix-me"}"#),
-        ("200 OK", r#"{"state":"offer","name":"south\u001b","fingerprint":"ix-them"}"#),
+        ("200 OK", r#"{"code":"428-519-063","minutes":10,"fingerprint":"ix-me"}"#),
+        ("200 OK", r#"{"state":"asking","name":"south\u001b","fingerprint":"ix-them"}"#),
         ("200 OK", "{}"),
         ("200 OK", r#"{"state":"paired","name":"south"}"#),
     ]);
