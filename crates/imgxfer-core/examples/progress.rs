@@ -2,6 +2,8 @@
 //!
 //! Needs no peer: both ends run here, in one process, with a store in memory.
 
+#![expect(clippy::print_stdout, reason = "an example talks to its user")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +36,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     trust.pin(here.peer_id());
     let peer = there.peer_id();
     let server_end = Endpoint::bind(EndpointConfig::new("127.0.0.1:0".parse()?, there, trust, ALPN))?;
-    let dial = Dial::new(server_end.local_address()?).with_peer(peer);
+    let dial = Dial::from(server_end.local_address()?).with_peer(peer);
     let depot = Depot::new(Arc::new(MemRecords::default()), Arc::new(MemIndex::default()), Registry::default());
     let server = Server::new(server_end, depot, Arc::new(Everything), ServerLimits::default());
     let serving = tokio::spawn(async move { server.serve(std::future::pending()).await });

@@ -1,5 +1,7 @@
 //! Pulls a study into a folder: `pull_study KEY_FOLDER HOST:PORT FINGERPRINT STUDY_UID OUT`
 
+#![expect(clippy::print_stdout, reason = "an example talks to its user")]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -1,5 +1,7 @@
 //! Pushes files and folders: `push_study KEY_FOLDER HOST:PORT FINGERPRINT PATH...`
 
+#![expect(clippy::print_stdout, reason = "an example talks to its user")]
+
 use std::path::{Path, PathBuf};
 
 use imgxfer_core::ALPN;

@@ -1,5 +1,7 @@
 //! A site in forty lines: `serve ADDRESS FOLDER FINGERPRINT...` takes studies from the peers named.
 
+#![expect(clippy::print_stdout, reason = "an example talks to its user")]
+
 use std::path::Path;
 use std::sync::Arc;
 

@@ -307,7 +307,7 @@ impl Client {
                 ReceiveSettings { registry: self.registry.clone(), identity: self.endpoint.identity().clone() };
             let router = Router::start(session.clone());
             let control = (control_out, control_in);
-            let received = receive(&session, &router, control, &start, intake, settings, watch);
+            let received = receive((&session, &router), control, &start, intake, settings, watch);
             let outcome = Box::pin(received).await?;
             session.close(crate::transport::CloseCode::Done, "");
             Ok((outcome.progress, (outcome.receipt, outcome.studies)))
@@ -406,7 +406,7 @@ pub(crate) fn check_receipt(
 ) -> Result<(Receipt, SignedReceipt), TransferError> {
     let signed = SignedReceipt::from_wire(&outcome.receipt);
     let (receipt, signer) = signed.verify().map_err(|_| TransferError::Receipt("its signature does not hold"))?;
-    let about_this = receipt.transfer == outcome.transfer && receipt.root == outcome.root;
+    let about_this = receipt.transfer == outcome.transfer && outcome.sender.announced(&receipt.root);
     if signer != session.peer() || receipt.receiver != signer || receipt.sender != me {
         return Err(TransferError::Receipt("it is signed by, or made out to, somebody else"));
     }

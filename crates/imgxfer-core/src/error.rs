@@ -98,12 +98,12 @@ impl TransferError {
                 }
                 _ => Retry::Never,
             },
-            Self::Protocol(ProtocolError::Refused { code, .. }) => match code {
-                RefuseCode::Busy | RefuseCode::ShuttingDown | RefuseCode::NoSpace => Retry::Later,
-                _ => Retry::Never,
-            },
-            Self::Stalled => Retry::Later,
-            Self::Store(StoreError::Full { .. }) => Retry::Later,
+            Self::Protocol(ProtocolError::Refused {
+                code: RefuseCode::Busy | RefuseCode::ShuttingDown | RefuseCode::NoSpace,
+                ..
+            })
+            | Self::Stalled
+            | Self::Store(StoreError::Full { .. }) => Retry::Later,
             _ => Retry::Never,
         }
     }

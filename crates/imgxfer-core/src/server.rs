@@ -249,7 +249,7 @@ impl Server {
                     identity: self.endpoint.identity().clone(),
                 };
                 let observer = |event: &TransferEvent| self.host.on_event(peer, Direction::In, event);
-                receive(session, router, control, start, Arc::new(intake), settings, &observer).await
+                receive((session, router), control, start, Arc::new(intake), settings, &observer).await
             }
             Ok(Err(error)) => {
                 let error = TransferError::from(error);

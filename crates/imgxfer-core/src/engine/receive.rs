@@ -62,6 +62,7 @@ pub(crate) struct ReceiveOutcome {
 
 /// What the tasks tell the driver.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "moved once through a channel; the large variant is the rare one")]
 enum Work {
     Kept { header: RecordHeader, at: RecordAt },
     Damaged { header: RecordHeader },
@@ -215,8 +216,12 @@ impl Driver<'_> {
                 ReceiverOutput::Over => self.over = true,
             }
         }
-        let (instances, bytes) = self.shared.receiver().committed();
+        let receiver = self.shared.receiver();
+        let ((instances, bytes), (present, received)) = (receiver.committed(), receiver.arrived());
+        drop(receiver);
         (self.progress.instances_committed, self.progress.bytes_committed) = (instances, bytes);
+        self.progress.bytes_present = present;
+        self.progress.bytes_arrived = (present + received).max(bytes);
     }
 
     fn handle_work(&mut self, work: Work) -> Result<(), TransferError> {
@@ -224,9 +229,6 @@ impl Driver<'_> {
             Work::Kept { header, at } => {
                 let mut receiver = self.shared.receiver();
                 for (slot, chunk) in (0u16..).zip(&header.chunks) {
-                    if receiver.wants(&chunk.id) {
-                        self.progress.bytes_arrived += u64::from(chunk.len);
-                    }
                     receiver.handle_chunk(&chunk.id, chunk.len, ChunkAt { record: at, slot });
                 }
                 drop(receiver);
@@ -295,15 +297,14 @@ impl Driver<'_> {
 /// # Errors
 /// [`TransferError`]; what was committed before stays so.
 pub(crate) async fn receive(
-    session: &Session,
-    router: &Router,
+    (session, router): (&Session, &Router),
     mut control: (ControlSender, ControlReceiver),
     start: &Start,
     intake: Arc<dyn Intake>,
     settings: ReceiveSettings,
     observer: &dyn Observer,
 ) -> Result<ReceiveOutcome, TransferError> {
-    let result = run(session, router, &mut control, start, intake, settings, observer).await;
+    let result = run((session, router), &mut control, start, intake, settings, observer).await;
     if let Err(error) = &result {
         refuse(&mut control.0, error).await;
     }
@@ -321,8 +322,7 @@ pub(crate) async fn refuse(control: &mut ControlSender, error: &TransferError) {
 }
 
 async fn run(
-    session: &Session,
-    router: &Router,
+    (session, router): (&Session, &Router),
     control: &mut (ControlSender, ControlReceiver),
     start: &Start,
     intake: Arc<dyn Intake>,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::effort::EffortControl;
+use super::effort::{EffortControl, Sent};
 use super::encode::{Coding, Encoded, encode};
 use super::lanes::Lanes;
 use super::plan::{OfferedPage, Plan, bytes_outside, plans};
@@ -50,8 +50,8 @@ pub(crate) struct SendOutcome {
     pub(crate) receipt: ReceiptBody,
     /// What was sent.
     pub(crate) progress: Progress,
-    /// Root of the manifest that was sent.
-    pub(crate) root: crate::ids::ManifestRoot,
+    /// The machine that sent: knows which manifest a receipt may be for.
+    pub(crate) sender: Sender,
     /// The transfer.
     pub(crate) transfer: TransferId,
 }
@@ -180,7 +180,7 @@ impl Driver<'_> {
             let effort = Arc::clone(&self.effort);
             let mut coding = self.coding.clone();
             coding.effort = effort.lock().unwrap_or_else(PoisonError::into_inner).effort();
-            let workers = self.workers;
+            let raw_bytes = plan.raw_len();
             self.jobs.spawn(async move {
                 let begun = Instant::now();
                 let encoded = tokio::task::spawn_blocking(move || encode(&plan, &coding)).await;
@@ -191,8 +191,10 @@ impl Driver<'_> {
                     lanes.send(record).await?;
                     sent += to_u64(record.bytes().len());
                 }
-                let (encoding, waiting) = (made - begun, made.elapsed());
-                effort.lock().unwrap_or_else(PoisonError::into_inner).record_sent(encoding, waiting, workers);
+                let at = Instant::now();
+                let line_rate = lanes.line_rate();
+                let sent_record = Sent { at, raw_bytes, encoding: made - begun, waiting: at - made, line_rate };
+                effort.lock().unwrap_or_else(PoisonError::into_inner).record_sent(sent_record);
                 Ok((withdrawn, sent))
             });
         }
@@ -259,7 +261,7 @@ async fn run(
         jobs: JoinSet::new(),
         lanes: Lanes::new(session.clone(), transfer, stream_priority),
         coding: Coding { registry: settings.registry, accepted: vec![CodecId::STORE], effort: None },
-        effort: Arc::new(Mutex::new(EffortControl::new(settings.effort))),
+        effort: Arc::new(Mutex::new(EffortControl::new(settings.effort, workers, Instant::now()))),
         workers,
         observer,
         progress: Progress {
@@ -295,7 +297,7 @@ async fn run(
             driver.progress.line_bytes = session.stats().line_bytes() - line_before;
             observer.on_event(&TransferEvent::Progress(driver.progress));
             control_out.finish()?;
-            return Ok(SendOutcome { receipt, progress: driver.progress, root: driver.sender.root(), transfer });
+            return Ok(SendOutcome { receipt, progress: driver.progress, sender: driver.sender, transfer });
         }
         if let Some(mut done) = built.take() {
             driver.events(std::mem::take(&mut done.events));

@@ -104,6 +104,8 @@ struct ReceivedPage {
     instances: Vec<InstanceSlot>,
     /// Where each chunk entry stands, once known.
     chunks: Vec<Option<ChunkAt>>,
+    /// Whether the sender has been told what is needed of it.
+    answered: bool,
 }
 
 /// A chunk that has been asked for.
@@ -139,6 +141,7 @@ pub struct Receiver {
     committed: u64,
     committed_bytes: u64,
     studies: HashSet<StudyUid>,
+    present_bytes: u64,
     received_chunks: u64,
     received_bytes: u64,
     reported_chunks: u64,
@@ -169,6 +172,7 @@ impl Receiver {
             committed: 0,
             committed_bytes: 0,
             studies: HashSet::new(),
+            present_bytes: 0,
             received_chunks: 0,
             received_bytes: 0,
             reported_chunks: 0,
@@ -201,6 +205,12 @@ impl Receiver {
         (self.committed, self.committed_bytes)
     }
 
+    /// Original bytes that were here before, and that arrived and were verified since.
+    #[must_use]
+    pub const fn arrived(&self) -> (u64, u64) {
+        (self.present_bytes, self.received_bytes)
+    }
+
     /// Instances that failed here, and that the sender took back.
     #[must_use]
     pub fn failed(&self) -> (u64, u64) {
@@ -230,10 +240,10 @@ impl Receiver {
     /// # Errors
     /// [`ProtocolError`] ends the transfer.
     pub fn handle_message(&mut self, message: Body) -> Result<(), ProtocolError> {
-        if self.over {
-            return Err(ProtocolError::Unexpected("a message behind the end"));
-        }
         match message {
+            // Said before the sender could know that everything had arrived: the receipt stands.
+            Body::Withdraw(_) | Body::End(_) if self.over => Ok(()),
+            _ if self.over => Err(ProtocolError::Unexpected("a message behind the end")),
             Body::Refused(refused) => Err(ProtocolError::refused(&refused)),
             Body::PageRef(page) => self.handle_page_ref(&page),
             Body::Page(page) => self.handle_page(&page),
@@ -306,18 +316,25 @@ impl Receiver {
         if self.chunks_in_flight + chunk_count > 2 * CHUNKS_IN_FLIGHT_MAX && !self.pages.is_empty() {
             return Err(ProtocolError::Invalid("more chunks at once than allowed"));
         }
+        // While the page was asked about by its hash, instances of it may have been withdrawn.
+        let none = InstanceAt { page: index, place: to_u32(page.instances.len()) };
+        if self.withdrawn.range(none..).next().is_some_and(|at| at.page == index) {
+            return Err(ProtocolError::Invalid("an instance number"));
+        }
         let mut at = 0;
-        let instances = page.instances.iter().map(|instance| {
+        let instances = (0..).zip(&page.instances).map(|(place, instance)| {
             let first_chunk = at;
             at += instance.chunks.len();
-            InstanceSlot { state: InstanceState::Waiting(usize::MAX), first_chunk }
+            let withdrawn = self.withdrawn.contains(&InstanceAt { page: index, place });
+            let state = if withdrawn { InstanceState::Withdrawn } else { InstanceState::Waiting(usize::MAX) };
+            InstanceSlot { state, first_chunk }
         });
         let instances: Vec<_> = instances.collect();
         self.studies.extend(page.instances.iter().map(|i| i.study.clone()));
         self.chunks_in_flight += chunk_count;
         let page = Arc::new(page);
         let chunks = vec![None; chunk_count];
-        let received = ReceivedPage { hash, encoded, page: Arc::clone(&page), instances, chunks };
+        let received = ReceivedPage { hash, encoded, page: Arc::clone(&page), instances, chunks, answered: false };
         self.pages.insert(index, received);
         self.out.push_back(ReceiverOutput::Lookup { index, page });
         Ok(())
@@ -335,6 +352,7 @@ impl Receiver {
             }
             if lookup.committed.get(place).copied().unwrap_or(false) {
                 committed.push(InstanceAt { page: index, place: to_u32(place) });
+                self.present_bytes += entry.len;
                 continue;
             }
             let mut missing = 0;
@@ -342,6 +360,7 @@ impl Receiver {
                 let at = slot.first_chunk + n;
                 if let Some(found) = lookup.chunks.get(at).copied().flatten() {
                     received.chunks[at] = Some(found);
+                    self.present_bytes += u64::from(chunk.len);
                     continue;
                 }
                 missing += 1;
@@ -354,6 +373,7 @@ impl Receiver {
             }
             slot.state = InstanceState::Waiting(missing);
         }
+        received.answered = true;
         let need = Need { index, bitmap: need.to_wire() };
         self.out.push_back(ReceiverOutput::Send(Body::Need(need)));
         let complete: Vec<usize> = self.pages[&index]
@@ -366,6 +386,8 @@ impl Receiver {
         for place in complete {
             self.start_verifying(index, place);
         }
+        // All of it may have been withdrawn meanwhile.
+        self.retire_if_settled(index);
         self.handle_committed(&committed);
     }
 
@@ -498,19 +520,21 @@ impl Receiver {
         }
         // The root changes with what is withdrawn; the sender says the new one next.
         self.end = None;
-        let Some(slot) = self.slot(at) else { return Ok(()) };
-        if !matches!(slot.state, InstanceState::Committed | InstanceState::Failed) {
-            slot.state = InstanceState::Withdrawn;
-            self.abandon(at);
+        if self.pages.contains_key(&at.page) {
+            let slot = self.slot(at).ok_or(ProtocolError::Invalid("an instance number"))?;
+            if !matches!(slot.state, InstanceState::Committed | InstanceState::Failed) {
+                slot.state = InstanceState::Withdrawn;
+                self.abandon(at);
+            }
+            self.retire_if_settled(at.page);
         }
-        self.retire_if_settled(at.page);
         Ok(())
     }
 
-    /// Drops a page when each of its instances is settled.
+    /// Drops a page when the sender knows what is needed of it and each of its instances is settled.
     fn retire_if_settled(&mut self, index: u32) {
         let Some(received) = self.pages.get(&index) else { return };
-        let settled = received.instances.iter().all(|slot| {
+        let settled = received.answered && received.instances.iter().all(|slot| {
             matches!(slot.state, InstanceState::Committed | InstanceState::Withdrawn | InstanceState::Failed)
         });
         if !settled {

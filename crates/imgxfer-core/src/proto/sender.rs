@@ -1,6 +1,6 @@
 //! The sending side of one transfer.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::bitmap::Bitmap;
 use super::event::{InstanceFailure, ProtocolError};
 use crate::codec::CodecId;
-use crate::ids::{PageHash, TransferId};
+use crate::ids::{ManifestRoot, PageHash, TransferId};
 use crate::limits::{CHUNKS_IN_FLIGHT_MAX, PAGES_IN_FLIGHT_MAX, WITHDRAWN_MAX};
 use crate::manifest::{self, InstanceAt, Page};
 use crate::units::{to_u32, to_usize};
@@ -103,7 +103,7 @@ enum Offering {
 /// When an instance turns out to be unsendable, call [`withdraw`](Self::withdraw). The transfer is over
 /// when `Receipt` comes out or a call fails.
 ///
-/// Memory: page bodies in flight, 32 bytes for each page of the transfer, 8 for each withdrawn instance.
+/// Memory: page bodies in flight, 32 bytes for each page of the transfer, about 60 for each withdrawn instance.
 #[derive(Debug)]
 pub struct Sender {
     pages: BTreeMap<u32, SentPage>,
@@ -113,6 +113,8 @@ pub struct Sender {
     offering: Offering,
     accepted: bool,
     finished: Option<bool>,
+    /// Every root that has been announced: a receipt may cross with a withdrawal, and name an earlier one.
+    announced: HashSet<ManifestRoot>,
     over: bool,
     out: VecDeque<SenderOutput>,
 }
@@ -130,6 +132,7 @@ impl Sender {
             offering: Offering::First,
             accepted: false,
             finished: None,
+            announced: HashSet::new(),
             over: false,
             out: VecDeque::from([SenderOutput::Send(Body::Start(start))]),
         }
@@ -189,6 +192,7 @@ impl Sender {
     fn send_end(&mut self) {
         let Some(complete) = self.finished else { return };
         let root = self.root();
+        self.announced.insert(root);
         self.out.push_back(SenderOutput::Send(Body::End(End {
             pages: to_u32(self.hashes.len()),
             root: Bytes::copy_from_slice(root.as_bytes()),
@@ -267,6 +271,11 @@ impl Sender {
     }
 
     fn handle_need(&mut self, need: &Need, plain: bool) -> Result<(), ProtocolError> {
+        let forgotten = to_usize(u64::from(need.index)) < self.hashes.len() && !self.pages.contains_key(&need.index);
+        if plain && forgotten {
+            // Asked before the receiver could know that the last of the page had been withdrawn.
+            return Ok(());
+        }
         let page = self.pages.get_mut(&need.index).ok_or(ProtocolError::Invalid("a page number"))?;
         if page.body.is_some() {
             return Err(ProtocolError::Unexpected("a need for a page that it has not seen"));
@@ -301,7 +310,7 @@ impl Sender {
             return Err(ProtocolError::Invalid("a list of instances"));
         };
         for &[page, first, count] in runs {
-            let end = first.checked_add(count).ok_or(ProtocolError::Invalid("a list of instances"))?;
+            let end = first.checked_add(count).filter(|_| count > 0).ok_or(ProtocolError::Invalid("a list of instances"))?;
             for place in first..end {
                 self.settle(InstanceAt { page, place })?;
             }
@@ -355,7 +364,14 @@ impl Sender {
 
     /// Root of the manifest, once [`finish`](Self::finish) was called.
     #[must_use]
-    pub fn root(&self) -> crate::ids::ManifestRoot {
+    pub fn root(&self) -> ManifestRoot {
         manifest::root(&self.hashes, &self.withdrawn)
+    }
+
+    /// Whether a receipt for `root` is one for this transfer: it names what was announced when the receiver
+    /// settled, which may have been before the last withdrawal.
+    #[must_use]
+    pub fn announced(&self, root: &ManifestRoot) -> bool {
+        self.announced.contains(root)
     }
 }

@@ -22,9 +22,14 @@ impl Default for SpoolLimits {
     }
 }
 
+/// So many of a peer's newest packs are walked over whatever the index says of them: the last record of a
+/// pack may be committed while an earlier one waits for its instance, a large one perhaps.
+const NEWEST_PACKS: usize = 4;
+
 /// The chunks in packs of `owner` that may not be committed yet: where each stands and how long it is.
 ///
-/// Packs that committed instances use to the last record are passed over without being opened. A chunk
+/// Packs that committed instances use to the last record are passed over without being opened, except for
+/// the newest. A chunk
 /// that is returned is a claim of the record that holds it, and may be damaged or not yet durable: the
 /// caller must read, decode and hash it, and sync, before it counts as received.
 ///
@@ -41,8 +46,8 @@ pub fn spool_chunks(
     packs.sort_by_key(|pack| std::cmp::Reverse((pack.created, pack.id)));
     let mut found = HashMap::new();
     let mut bytes_left = limits.bytes_max;
-    for pack in packs {
-        if index.pack_extent(pack.id)?.is_some_and(|end| end >= pack.len) {
+    for (age, pack) in packs.into_iter().enumerate() {
+        if age >= NEWEST_PACKS && index.pack_extent(pack.id)?.is_some_and(|end| end >= pack.len) {
             continue;
         }
         if pack.len > bytes_left || found.len() >= limits.chunks_max {

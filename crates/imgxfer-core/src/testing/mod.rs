@@ -8,6 +8,8 @@
 
 pub mod faulty;
 mod index_suite;
+#[cfg(feature = "quic")]
+pub mod pair;
 mod store_suite;
 
 use crate::codec::{Codec, CodecId, Effort, Store, Zstd};

@@ -218,3 +218,53 @@ impl fmt::Debug for ControlReceiver {
         write!(f, "ControlReceiver({})", self.stream.id())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::line::{LineParams, LineProfile, VirtualNet};
+    use crate::transport::{Dial, Endpoint, EndpointConfig, Identity, Session, Trust};
+
+    /// The two ends of a session, and the endpoints that keep it alive.
+    async fn session() -> (Session, Session, [Endpoint; 2]) {
+        let net = VirtualNet::new(LineProfile::symmetric(LineParams::default()), 1);
+        let trust = Trust::new();
+        let open = |address, socket| {
+            let identity = Identity::generate().unwrap();
+            trust.pin(identity.peer_id());
+            Endpoint::with_socket(EndpointConfig::new(address, identity, trust.clone(), b"test"), socket).unwrap()
+        };
+        let ends = [open(VirtualNet::HOSPITAL, net.hospital()), open(VirtualNet::CLOUD, net.cloud())];
+        let dial = Dial::from(VirtualNet::CLOUD);
+        let (dialled, accepted) = tokio::join!(ends[0].connect(&dial), ends[1].accept());
+        (dialled.unwrap(), accepted.unwrap(), ends)
+    }
+
+    /// Sends these bytes as they are, and receives a message.
+    async fn recv_raw(bytes: &[u8], limit: usize) -> (Result<Option<Bytes>, TransportError>, usize) {
+        let (a, b, _ends) = session().await;
+        let mut control = a.open_control().await.unwrap();
+        control.sender.stream.write_all(bytes).await.unwrap();
+        control.finish().unwrap();
+        let mut receiver = b.accept_control().await.unwrap().receiver;
+        let received = receiver.recv(limit).await;
+        (received, receiver.arrived.capacity())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_cut_short_is_told() {
+        for bytes in [&[1][..], &[0, 1, 0], &[2, 0, 0, 0], &[2, 0, 0, 0, 7]] {
+            assert_eq!(recv_raw(bytes, 16).await.0, Err(TransportError::Truncated), "{bytes:?}");
+        }
+        assert_eq!(recv_raw(&[1, 0, 0, 0, 7], 1).await.0, Ok(Some(Bytes::from_static(&[7]))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn memory_is_for_what_arrived_and_not_for_what_was_announced() {
+        let (received, capacity) = recv_raw(&[0xff, 0xff, 0xff, 0x7f, 1, 2, 3], usize::MAX).await;
+        assert_eq!(received, Err(TransportError::Truncated));
+        assert!(capacity <= 64 << 10, "{capacity}");
+        let long = TransportError::MessageTooLong { bytes: u32::MAX.into(), limit: 4096 };
+        assert_eq!(recv_raw(&[0xff; 9], 4096).await.0, Err(long));
+    }
+}

@@ -31,8 +31,8 @@ impl Dial {
     /// With a hospital's authorities configured that is any site they vouch for as a server: say which
     /// one is meant by [`Dial::with_peer`] or [`Dial::with_name`].
     #[must_use]
-    pub fn new(address: impl ToString) -> Self {
-        Self { address: address.to_string(), peer: None, name: None }
+    pub fn new(address: impl Into<String>) -> Self {
+        Self { address: address.into(), peer: None, name: None }
     }
 
     /// Takes only the holder of this key, and takes it even if it is not pinned.
@@ -48,6 +48,12 @@ impl Dial {
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
+    }
+}
+
+impl From<SocketAddr> for Dial {
+    fn from(address: SocketAddr) -> Self {
+        Self::new(address.to_string())
     }
 }
 

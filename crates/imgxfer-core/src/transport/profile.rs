@@ -32,7 +32,7 @@ pub enum Profile {
 
 /// Size of a UDP payload that any path must carry (RFC 9000, 14) and the search starts from.
 const MTU_FIRST: u16 = 1200;
-/// What fits an Ethernet frame with IPv6 and PPPoE to spare: the search ends here unless told otherwise.
+/// What fits an Ethernet frame with room for IPv6 and a tunnel: the search ends here unless told otherwise.
 pub(super) const MTU_UPPER_DEFAULT: u16 = 1452;
 /// Before the first measurement. QUIC's 333 ms makes the first loss on any line cost a second.
 const RTT_FIRST: Duration = Duration::from_millis(100);

@@ -99,12 +99,23 @@ mod tests {
         let mut client = ClientConnection::new(Arc::new(client), Version::V1, name, vec![]).unwrap();
         let mut server = ServerConnection::new(Arc::new(server), Version::V1, vec![]).unwrap();
         while client.is_handshaking() || server.is_handshaking() {
-            let mut bytes = Vec::new();
-            while client.write_hs(&mut bytes).is_some() {}
-            server.read_hs(&bytes).unwrap();
-            bytes.clear();
-            while server.write_hs(&mut bytes).is_some() {}
-            client.read_hs(&bytes).unwrap();
+            // What is under one key must be read before what is under the next.
+            loop {
+                let mut bytes = Vec::new();
+                let changed = client.write_hs(&mut bytes).is_some();
+                server.read_hs(&bytes).unwrap();
+                if bytes.is_empty() && !changed {
+                    break;
+                }
+            }
+            loop {
+                let mut bytes = Vec::new();
+                let changed = server.write_hs(&mut bytes).is_some();
+                client.read_hs(&bytes).unwrap();
+                if bytes.is_empty() && !changed {
+                    break;
+                }
+            }
         }
         (server, client)
     }

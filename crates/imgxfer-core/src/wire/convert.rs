@@ -76,13 +76,15 @@ pub fn study_to_wire(row: &StudyRow) -> Study {
 #[must_use]
 pub fn study_from_wire(study: Study) -> Option<StudyRow> {
     let text = |value: String| value.chars().filter(|c| !c.is_control()).take(TEXT_MAX).collect();
-    let mut attributes = Attributes::default();
-    attributes.patient_id = text(study.patient_id);
-    attributes.patient_name = text(study.patient_name);
-    attributes.accession_number = text(study.accession_number);
-    attributes.study_date = text(study.study_date);
-    attributes.study_time = text(study.study_time);
-    attributes.study_description = text(study.study_description);
+    let attributes = Attributes {
+        patient_id: text(study.patient_id),
+        patient_name: text(study.patient_name),
+        accession_number: text(study.accession_number),
+        study_date: text(study.study_date),
+        study_time: text(study.study_time),
+        study_description: text(study.study_description),
+        ..Attributes::default()
+    };
     let root = match study.root.len() {
         0 => None,
         _ => Some(ManifestRoot::from_slice(&study.root)?),

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// Grants every peer the same rights.
-pub struct SameRights(pub Rights);
+pub(crate) struct SameRights(pub(crate) Rights);
 
 impl Host for SameRights {
     fn rights(&self, _: &Session) -> Rights {
@@ -25,29 +25,29 @@ impl Host for SameRights {
 }
 
 /// A store on disk.
-pub fn depot_at(folder: &Path) -> Depot {
+pub(crate) fn depot_at(folder: &Path) -> Depot {
     let records = FsRecords::open(&folder.join("records"), FsOptions::default()).unwrap();
     let index = SqliteIndex::open(&folder.join("index.db")).unwrap();
     Depot::new(Arc::new(records), Arc::new(index), Registry::default())
 }
 
 /// A site that serves.
-pub struct Site {
-    pub depot: Depot,
-    pub dial: Dial,
-    pub trust: Trust,
+pub(crate) struct Site {
+    pub(crate) depot: Depot,
+    pub(crate) dial: Dial,
+    pub(crate) trust: Trust,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
 
 impl Site {
     /// Starts serving a store on loopback.
-    pub fn start(identity: Identity, depot: Depot, rights: Rights) -> Self {
+    pub(crate) fn start(identity: Identity, depot: Depot, rights: Rights) -> Self {
         let trust = Trust::new();
         let id = identity.peer_id();
         let config = EndpointConfig::new("127.0.0.1:0".parse().unwrap(), identity, trust.clone(), ALPN);
         let endpoint = Endpoint::bind(config).unwrap();
-        let dial = Dial::new(endpoint.local_address().unwrap()).with_peer(id);
+        let dial = Dial::from(endpoint.local_address().unwrap()).with_peer(id);
         let server = Server::new(endpoint, depot.clone(), Arc::new(SameRights(rights)), ServerLimits::default());
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(async move {
@@ -57,22 +57,27 @@ impl Site {
     }
 
     /// Drains and stops.
-    pub async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         drop(self.stop.take().unwrap().send(()));
         self.task.await.unwrap();
     }
 }
 
 /// A client that the site trusts.
-pub fn client_of(site: &Site) -> Client {
+pub(crate) fn client_of(site: &Site) -> Client {
     let identity = Identity::generate().unwrap();
     site.trust.pin(identity.peer_id());
+    client_with(identity)
+}
+
+/// A client that is this peer.
+pub fn client_with(identity: Identity) -> Client {
     let config = EndpointConfig::new("127.0.0.1:0".parse().unwrap(), identity, Trust::new(), ALPN);
     Client::new(Endpoint::bind(config).unwrap())
 }
 
 /// Pushes paths once and collects what happened.
-pub async fn push(
+pub(crate) async fn push(
     client: &Client,
     site: &Site,
     paths: &[PathBuf],
@@ -91,7 +96,7 @@ pub async fn push(
 }
 
 /// All files below a folder, by content.
-pub fn contents(folder: &Path) -> Vec<(blake3::Hash, PathBuf)> {
+pub(crate) fn contents(folder: &Path) -> Vec<(blake3::Hash, PathBuf)> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {

@@ -64,7 +64,7 @@ async fn real_sockets_on_loopback() {
         Endpoint::bind(config).unwrap()
     };
     let (a, b) = (bind(a), bind(b));
-    let dial = Dial::new(b.local_address().unwrap()).with_peer(b.identity().peer_id());
+    let dial = Dial::from(b.local_address().unwrap()).with_peer(b.identity().peer_id());
     let (dialled, accepted) = tokio::join!(a.connect(&dial), b.accept());
     let (dialled, accepted) = (dialled.unwrap(), accepted.unwrap());
     let mut out = dialled.open_data().await.unwrap();

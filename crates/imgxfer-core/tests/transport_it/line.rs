@@ -63,7 +63,7 @@ async fn a_real_socket_behind_a_line() {
         Endpoint::with_socket(EndpointConfig::new(loopback, identity, trust.clone(), ALPN), socket).unwrap()
     };
     let (a, b) = (open(a, socket_a), open(b, socket_b));
-    let dial = Dial::new(b.local_address().unwrap());
+    let dial = Dial::from(b.local_address().unwrap());
     let (dialled, accepted) = tokio::join!(a.connect(&dial), b.accept());
     let (dialled, accepted) = (dialled.unwrap(), accepted.unwrap());
     let took = transfer(&dialled, &accepted, 1 << 20).await;

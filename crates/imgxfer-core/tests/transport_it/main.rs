@@ -1,4 +1,5 @@
 //! Endpoints against each other over simulated lines, mostly in virtual time.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
 
 mod door;
 mod handshake;

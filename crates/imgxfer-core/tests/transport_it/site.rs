@@ -82,10 +82,6 @@ impl Setup {
     pub(crate) fn new(identity: Identity, trust: Trust) -> Self {
         Self { identity, trust, alpn: ALPN, limits: AcceptLimits::default() }
     }
-
-    pub(crate) fn peer_id(&self) -> PeerId {
-        self.identity.peer_id()
-    }
 }
 
 /// A hospital and a cloud, joined by a line.
@@ -134,13 +130,13 @@ impl Pair {
     }
 
     pub(crate) fn dial() -> Dial {
-        Dial::new(VirtualNet::CLOUD)
+        Dial::from(VirtualNet::CLOUD)
     }
 
     /// The hospital dials the cloud: both ends of the session.
     pub(crate) async fn session(&self) -> (Session, Session) {
-        let (dialled, accepted) =
-            tokio::join!(self.hospital.endpoint.connect(&Self::dial()), self.cloud.endpoint.accept());
+        let dial = Self::dial();
+        let (dialled, accepted) = tokio::join!(self.hospital.endpoint.connect(&dial), self.cloud.endpoint.accept());
         (dialled.unwrap(), accepted.unwrap())
     }
 

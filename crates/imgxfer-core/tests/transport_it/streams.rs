@@ -7,19 +7,9 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 fn pattern(seed: u32, bytes: usize) -> Bytes {
-    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill_vec(bytes)
-}
-
-trait FillVec {
-    fn fill_vec(self, bytes: usize) -> Bytes;
-}
-
-impl FillVec for blake3::OutputReader {
-    fn fill_vec(mut self, bytes: usize) -> Bytes {
-        let mut out = vec![0; bytes];
-        self.fill(&mut out);
-        out.into()
-    }
+    let mut out = vec![0; bytes];
+    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut out);
+    out.into()
 }
 
 #[tokio::test(start_paused = true)]
@@ -56,7 +46,7 @@ async fn data_streams_cross_a_bad_line_side_by_side() {
     let start = Instant::now();
     let send = async {
         let mut streams = Vec::new();
-        for i in 0..8 {
+        for i in 0..8_u32 {
             let mut data = a.open_data().await.unwrap();
             data.set_priority(-i32::try_from(i).unwrap());
             data.send(Bytes::copy_from_slice(&i.to_le_bytes())).await.unwrap();

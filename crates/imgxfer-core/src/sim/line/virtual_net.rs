@@ -17,7 +17,7 @@ const SEGMENTS_MAX: usize = 10;
 
 /// A network of two hosts: a hospital and a cloud.
 ///
-/// Make one socket of each kind. Use it under `tokio::time::pause` on a current-thread runtime: time
+/// Make one socket of each kind: a line wakes one reader. Use it under `tokio::time::pause` on a current-thread runtime: time
 /// then passes as fast as the machine computes. Randomness of TLS remains, so that two runs differ in
 /// packet contents, but not in what the lines do to the nth packet.
 #[derive(Debug)]
@@ -92,6 +92,16 @@ impl VirtualSocket {
     fn new(address: SocketAddr, out: LineControl, into: LineControl) -> Self {
         Self { address, out, into, timer: Mutex::default() }
     }
+
+    /// The next datagram for this host. Answers to forged addresses lead nowhere.
+    fn next(&self, now: Instant) -> Option<Parcel> {
+        while let Some(parcel) = self.into.take_due(now, |_| true) {
+            if parcel.to == self.address {
+                return Some(parcel);
+            }
+        }
+        None
+    }
 }
 
 /// A line takes all that is sent, and drops what is too much.
@@ -124,7 +134,7 @@ impl AsyncUdpSocket for VirtualSocket {
             let now = Instant::now();
             let mut received = 0;
             for (buf, meta) in bufs.iter_mut().zip(meta.iter_mut()) {
-                let Some(parcel) = self.into.take_due(now, |_| true) else { break };
+                let Some(parcel) = self.next(now) else { break };
                 // As a real socket does, what does not fit is cut off.
                 let len = parcel.bytes.len().min(buf.len());
                 buf[..len].copy_from_slice(&parcel.bytes[..len]);

@@ -96,10 +96,10 @@ pub(super) fn load_or_create(dir: &Path) -> Result<Identity, IdentityError> {
         create_dir(dir).map_err(|e| io_error(dir, &e))?;
         // An orphaned certificate belongs to a key that is gone.
         write(&key_path, &generated::key()?, true)?;
-        write(&certificate_path, &generated::certificate(&*read(&key_path, true)?)?, false)?;
+        write(&certificate_path, &generated::certificate(&read(&key_path, true)?)?, false)?;
     } else if missing(&certificate_path)? {
         // The process died between the two files. The key is the identity; a certificate can be made anew.
-        write(&certificate_path, &generated::certificate(&*read(&key_path, true)?)?, false)?;
+        write(&certificate_path, &generated::certificate(&read(&key_path, true)?)?, false)?;
     }
     load(dir)
 }

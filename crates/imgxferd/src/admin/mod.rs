@@ -1,0 +1,119 @@
+//! The admin listener: health, metrics, status, and the few things an operator changes while the daemon runs.
+//!
+//! Plain HTTP on loopback. Reading health, metrics and status needs no token and shows nothing of patients.
+//! Everything else needs the token from `admin.token` in the state folder. Requests under a host name that
+//! is not this machine's are refused, so that no web page can reach through somebody's browser (DNS rebinding).
+
+mod guard;
+mod pairing;
+mod status;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::app::Shared;
+use crate::queue::{Queue, QueueError};
+use guard::Guard;
+pub(crate) use status::StoreTotals;
+
+/// Longest body of a request.
+const BODY_BYTES_MAX: usize = 16 << 10;
+
+/// All routes.
+pub(crate) fn router(shared: Arc<Shared>, token: &str, address: SocketAddr) -> Router {
+    let guard = Guard::new(token, address, shared.config.admin_hosts.clone());
+    let open = Router::new()
+        .route("/livez", get(async || "alive\n"))
+        .route("/readyz", get(status::readyz))
+        .route("/metrics", get(metrics))
+        .route("/status", get(status::status));
+    let guarded = Router::new()
+        .route("/queue/{id}", get(job))
+        .route("/queue/{id}/retry", post(retry))
+        .route("/pair/invite", post(pairing::invite))
+        .route("/pair/join", post(pairing::join))
+        .route("/pair/state", get(pairing::state))
+        .route("/pair/confirm", post(pairing::confirm))
+        .route("/drain", post(drain))
+        .route_layer(axum::middleware::from_fn_with_state(guard.clone(), guard::needs_token));
+    open.merge(guarded)
+        .fallback(async || problem(StatusCode::NOT_FOUND, "there is nothing here; the paths are in docs/operating.md"))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(axum::middleware::from_fn_with_state(guard, guard::host_is_ours))
+        .with_state(shared)
+}
+
+/// Answers until the daemon stops.
+pub(crate) async fn serve(listener: TcpListener, app: Router, mut stopping: watch::Receiver<bool>) {
+    // Health is asked for while the daemon drains: this ends with its task, not with the request to stop.
+    let never = async move {
+        if stopping.wait_for(|stop| *stop).await.is_ok() {
+            std::future::pending::<()>().await;
+        }
+    };
+    if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(never).await {
+        tracing::error!(%error, "the admin listener failed");
+    }
+}
+
+/// An error as this listener says it.
+fn problem(status: StatusCode, text: impl Into<String>) -> Response {
+    (status, Json(json!({ "error": text.into() }))).into_response()
+}
+
+/// Runs a call that blocks on the queue.
+async fn on_queue<T: Send + 'static>(
+    shared: &Shared,
+    call: impl FnOnce(&Queue) -> Result<T, QueueError> + Send + 'static,
+) -> Result<T, Response> {
+    let queue = Arc::clone(&shared.queue);
+    let failed = |error: QueueError| problem(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
+    tokio::task::spawn_blocking(move || call(&queue)).await.map_err(|_| failed(QueueError::Stopping))?.map_err(failed)
+}
+
+async fn metrics(State(shared): State<Arc<Shared>>) -> Result<Response, Response> {
+    let now = status::snapshot(&shared).await?;
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(header::CONTENT_TYPE, kind)], shared.metrics.encode(&now)).into_response())
+}
+
+/// A job with its files; their names may be names of people, hence the token.
+async fn job(State(shared): State<Arc<Shared>>, Path(id): Path<i64>) -> Result<Response, Response> {
+    let found = on_queue(&shared, move |queue| Ok((queue.job(id)?, queue.files(id)?))).await?;
+    let (Some(job), files) = found else { return Err(no_such_job(id)) };
+    let files: Vec<_> = files
+        .into_iter()
+        .map(|file| json!({ "path": imgxfer_core::engine::printable(&file.path), "bytes": file.stamp.len, "state": file.state }))
+        .collect();
+    Ok(Json(json!({ "job": job, "files": files })).into_response())
+}
+
+async fn retry(State(shared): State<Arc<Shared>>, Path(id): Path<i64>) -> Result<Response, Response> {
+    if on_queue(&shared, move |queue| queue.retry(id)).await? {
+        tracing::info!(job = id, "an operator wants a job tried again");
+        return Ok(Json(json!({ "job": id, "state": "queued" })).into_response());
+    }
+    Err(match on_queue(&shared, move |queue| queue.job(id)).await? {
+        Some(_) => problem(StatusCode::CONFLICT, "the job is not failed or waiting"),
+        None => no_such_job(id),
+    })
+}
+
+fn no_such_job(id: i64) -> Response {
+    problem(StatusCode::NOT_FOUND, format!("there is no job {id}; GET /status lists them"))
+}
+
+async fn drain(State(shared): State<Arc<Shared>>) -> Response {
+    tracing::info!("an operator wants the daemon to stop");
+    shared.drain_wanted.send_replace(true);
+    (StatusCode::ACCEPTED, Json(json!({ "state": "draining" }))).into_response()
+}

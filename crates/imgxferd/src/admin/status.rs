@@ -1,0 +1,212 @@
+//! What is going on, for monitoring and for people. Nothing of patients.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use imgxfer_core::clock::Stopwatch;
+use imgxfer_core::server::Direction;
+use imgxfer_core::store::{Scope, StudyQuery};
+use imgxfer_core::units::to_u64;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{on_queue, problem};
+use crate::app::Shared;
+use crate::config::PeerKey;
+use crate::live::Running;
+use crate::metrics::Snapshot;
+
+/// Counting the store reads its index: not more often than this.
+const COUNT_EVERY: Duration = Duration::from_secs(60);
+
+/// Jobs in one status.
+const JOBS_SHOWN: u32 = 200;
+
+/// What the store holds.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub(crate) struct StoreTotals {
+    studies: u64,
+    instances: u64,
+    /// Original bytes of the instances.
+    original_bytes: u64,
+    packs: u64,
+    pack_bytes: u64,
+}
+
+/// Ready to take and to send: index open, space on disk, socket open, not stopping.
+pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
+    let depot = shared.depot.clone();
+    let store = tokio::task::spawn_blocking(move || {
+        let nobody = Scope::Owners(Vec::new());
+        let query = StudyQuery { limit: Some(1), ..StudyQuery::default() };
+        (depot.index.studies(&nobody, &query).is_ok(), depot.records.space_left())
+    });
+    let (index, space) = store.await.unwrap_or((false, Some(0)));
+    let queue = on_queue(&shared, |queue| queue.job(0)).await.is_ok();
+    let checks = [
+        ("index", index, "the index cannot be read: look at the log and the disk"),
+        ("disk", space.is_none_or(|bytes| bytes > 0), "the disk is full down to its reserve: make room"),
+        ("queue", queue, "the queue cannot be read: look at the log and the disk"),
+        ("quic", shared.endpoint.local_address().is_ok(), "the UDP socket is gone: restart"),
+        ("running", !*shared.stopping.borrow(), "the daemon is stopping"),
+    ];
+    let ready = checks.iter().all(|(_, sound, _)| *sound);
+    let checks: BTreeMap<&str, Value> = checks
+        .into_iter()
+        .map(|(name, sound, remedy)| (name, if sound { json!({ "ok": true }) } else { json!({ "ok": false, "remedy": remedy }) }))
+        .collect();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({ "ready": ready, "checks": checks }))).into_response()
+}
+
+/// Reads what the metrics need.
+pub(super) async fn snapshot(shared: &Shared) -> Result<Snapshot, Response> {
+    let summary = on_queue(shared, crate::queue::Queue::summary).await?;
+    let mut queue: BTreeMap<String, (u64, u64, u64)> = BTreeMap::new();
+    for peer in shared.peers.all() {
+        if peer.address.is_some() {
+            queue.insert(peer.name, (0, 0, 0));
+        }
+    }
+    for of_peer in summary {
+        queue.insert(of_peer.peer, (of_peer.open, of_peer.failed, of_peer.oldest_age_seconds));
+    }
+    let depot = shared.depot.clone();
+    let store = tokio::task::spawn_blocking(move || {
+        let packs = depot.records.packs().unwrap_or_default();
+        (depot.records.space_left(), packs.iter().map(|pack| pack.len).sum::<u64>())
+    });
+    let (space_left, pack_bytes) = store.await.unwrap_or((None, 0));
+    shared.metrics.store_bytes.set(i64::try_from(pack_bytes).unwrap_or(i64::MAX));
+    let mut sessions: BTreeMap<String, (u64, f64)> = BTreeMap::new();
+    for (id, session) in shared.live.sessions() {
+        let entry = sessions.entry(shared.peers.name_of(id)).or_default();
+        *entry = (entry.0 + 1, session.stats().rtt.as_secs_f64());
+    }
+    Ok(Snapshot {
+        queue: queue.into_iter().map(|(name, (open, failed, age))| (name, open, failed, age)).collect(),
+        sessions: sessions.into_iter().map(|(name, (connections, rtt))| (name, connections, rtt)).collect(),
+        running: shared.live.count(),
+        space_left,
+    })
+}
+
+async fn totals(shared: &Arc<Shared>) -> StoreTotals {
+    let cached = *shared.totals.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((counted, totals)) = cached
+        && counted.elapsed() < COUNT_EVERY
+    {
+        return totals;
+    }
+    let depot = shared.depot.clone();
+    let count = tokio::task::spawn_blocking(move || {
+        let mut totals = StoreTotals::default();
+        for row in depot.index.studies(&Scope::All, &StudyQuery::default()).unwrap_or_default() {
+            totals.studies += 1;
+            totals.instances += row.instances;
+            totals.original_bytes += row.bytes;
+        }
+        for pack in depot.records.packs().unwrap_or_default() {
+            totals.packs += 1;
+            totals.pack_bytes += pack.len;
+        }
+        totals
+    });
+    let totals = count.await.unwrap_or_default();
+    *shared.totals.lock().unwrap_or_else(PoisonError::into_inner) = Some((Stopwatch::start(), totals));
+    totals
+}
+
+pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Result<Response, Response> {
+    let summary = on_queue(&shared, crate::queue::Queue::summary).await?;
+    let jobs = on_queue(&shared, |queue| queue.jobs(JOBS_SHOWN)).await?;
+    let store = totals(&shared).await;
+    let sessions: Vec<(String, Value)> = shared
+        .live
+        .sessions()
+        .into_iter()
+        .map(|(id, session)| {
+            let stats = session.stats();
+            let line = json!({
+                "address": session.peer_address().to_string(),
+                "rtt_ms": stats.rtt.as_secs_f64() * 1e3,
+                "lost_packets": stats.lost_packets,
+                "sent_bytes": stats.sent_bytes,
+                "received_bytes": stats.received_bytes,
+            });
+            (shared.peers.name_of(id), line)
+        })
+        .collect();
+    let running = shared.live.running();
+    let peers: Vec<Value> = shared
+        .peers
+        .all()
+        .into_iter()
+        .map(|peer| {
+            let lines: Vec<&Value> = sessions.iter().filter(|(name, _)| *name == peer.name).map(|(_, l)| l).collect();
+            let sending = running.iter().any(|r| r.peer == peer.name && r.direction == Direction::Out);
+            json!({
+                "name": peer.name,
+                "key": match &peer.key {
+                    PeerKey::Pinned(id) => json!({ "fingerprint": id.fingerprint() }),
+                    PeerKey::Subject(subject) => json!({ "subject": subject }),
+                },
+                "address": peer.address,
+                "rights": peer.rights.names(),
+                "connected": !lines.is_empty() || sending,
+                "connections": lines,
+            })
+        })
+        .collect();
+    let Ok(door) = serde_json::to_value(shared.pairings.state()) else {
+        return Err(problem(StatusCode::INTERNAL_SERVER_ERROR, "the state of pairing cannot be shown"));
+    };
+    let accepted = shared.endpoint.accept_counters();
+    Ok(Json(json!({
+        "site": shared.config.site_name,
+        "version": env!("CARGO_PKG_VERSION"),
+        "fingerprint": shared.identity.peer_id().fingerprint(),
+        "certificate_expires": shared.identity.expires().0,
+        "listen": shared.quic_address.to_string(),
+        "uptime_seconds": shared.uptime.elapsed().as_secs(),
+        "stopping": *shared.stopping.borrow(),
+        "pairing": door.get("state"),
+        "peers": peers,
+        "refused_connections": accepted.failed,
+        "transfers": running.iter().map(transfer).collect::<Vec<_>>(),
+        "queue": { "peers": summary, "jobs": jobs },
+        "store": store,
+    }))
+    .into_response())
+}
+
+fn transfer(running: &Running) -> Value {
+    let progress = running.progress;
+    json!({
+        "peer": running.peer,
+        "direction": if running.direction == Direction::In { "in" } else { "out" },
+        "transfer": running.transfer.map(|id| id.to_string()),
+        "job": running.job,
+        "seconds": running.since.elapsed().as_secs_f64(),
+        "instances_expected": progress.instances_expected,
+        "instances_committed": progress.instances_committed,
+        "instances_failed": progress.instances_failed,
+        "bytes_expected": progress.bytes_expected,
+        "bytes_arrived": progress.bytes_arrived,
+        "bytes_committed": progress.bytes_committed,
+        "bytes_present": progress.bytes_present,
+        "line_bytes": progress.line_bytes,
+        "bytes_per_second": to_u64(rounded(running.rate)),
+    })
+}
+
+/// A rate as a whole number.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "casts from floats saturate, and a rate is never negative")]
+const fn rounded(rate: f64) -> usize {
+    rate as usize
+}

@@ -1,0 +1,520 @@
+//! Wires the parts: a [`Daemon`] is a whole site, started and stopped in-process.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use imgxfer_core::client::Client;
+use imgxfer_core::clock::{Stopwatch, UnixSeconds};
+use imgxfer_core::codec::Registry;
+use imgxfer_core::engine::Depot;
+use imgxfer_core::ids::PeerId;
+use imgxfer_core::server::{Server, ServerLimits};
+use imgxfer_core::store::{FsOptions, FsRecords, SqliteIndex, StoreError, collect};
+use imgxfer_core::transport::{
+    AsyncUdpSocket, CloseCode, Endpoint, EndpointConfig, Identity, PeerRefusal, Refused, TransportError, Trust,
+};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+use crate::admin;
+use crate::config::{Config, IdentityFiles};
+use crate::files;
+use crate::host::DaemonHost;
+use crate::inbox::watch_inbox;
+use crate::live::Live;
+use crate::metrics::Metrics;
+use crate::pair::Pairings;
+use crate::peers::Peers;
+use crate::queue::{Lane, LaneKind, NewJob, PushParts, Queue, Stamp};
+
+/// Name of the file under the state folder with the token for the admin listener.
+pub const ADMIN_TOKEN_FILE: &str = "admin.token";
+
+/// How often the remains of interrupted transfers are looked for.
+const COLLECT_EVERY: Duration = Duration::from_hours(1);
+
+/// Jobs that are done are remembered for so long, and longer while their files lie in an inbox.
+const DONE_JOBS_KEPT: Duration = Duration::from_hours(14 * 24);
+
+type EndpointHook = Box<dyn FnOnce(EndpointConfig) -> EndpointConfig + Send>;
+
+/// What a program that embeds a daemon may change beyond its configuration.
+#[derive(Default)]
+#[non_exhaustive]
+pub struct Options {
+    /// The UDP socket to use, for example one with a simulated line behind it.
+    pub socket: Option<Arc<dyn AsyncUdpSocket>>,
+    /// Changes the settings of the endpoint before it is opened.
+    pub endpoint: Option<EndpointHook>,
+}
+
+impl Options {
+    /// Uses this socket instead of opening one.
+    #[must_use]
+    pub fn with_socket(mut self, socket: Arc<dyn AsyncUdpSocket>) -> Self {
+        self.socket = Some(socket);
+        self
+    }
+
+    /// Changes the endpoint's settings.
+    #[must_use]
+    pub fn with_endpoint(mut self, hook: impl FnOnce(EndpointConfig) -> EndpointConfig + Send + 'static) -> Self {
+        self.endpoint = Some(Box::new(hook));
+        self
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options").field("socket", &self.socket.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// What the parts of a daemon share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) identity: Identity,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) depot: Depot,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) live: Live,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) pairings: Pairings,
+    pub(crate) uptime: Stopwatch,
+    pub(crate) quic_address: SocketAddr,
+    pub(crate) stopping: watch::Sender<bool>,
+    /// Set by somebody who wants the daemon to stop.
+    pub(crate) drain_wanted: watch::Sender<bool>,
+    /// Studies and bytes in the store, and when they were counted.
+    pub(crate) totals: Mutex<Option<(Stopwatch, admin::StoreTotals)>>,
+}
+
+/// A running site. Dropping it ends everything at once, as a crash would; nothing committed is lost.
+#[derive(Debug)]
+pub struct Daemon {
+    shared: Arc<Shared>,
+    admin_address: SocketAddr,
+    tasks: JoinSet<()>,
+    lanes: Arc<Mutex<JoinSet<()>>>,
+    server: Option<tokio::task::JoinHandle<()>>,
+    stop_server: Option<oneshot::Sender<()>>,
+    abort: watch::Sender<bool>,
+}
+
+impl Daemon {
+    /// Starts a site: opens or makes its identity, store and queue, opens its ports, and takes up its work.
+    /// Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// With what to do, when anything is not as the configuration says, or a port is taken.
+    pub async fn start(config: Config, options: Options) -> anyhow::Result<Self> {
+        let uptime = Stopwatch::start();
+        files::private_folder(&config.state_dir)
+            .with_context(|| format!("cannot make the state folder {}; check permissions", config.state_dir.display()))?;
+        let identity = identity(&config)?;
+        let trust = Trust::new();
+        if let Some(file) = &config.authorities {
+            let pem = std::fs::read_to_string(file)
+                .with_context(|| format!("cannot read the certificate authorities in {}", file.display()))?;
+            let set = trust.set_authorities_pem(&pem);
+            set.with_context(|| format!("cannot use the certificate authorities in {}", file.display()))?;
+        }
+        let peers = Arc::new(Peers::new(config.peers.clone(), trust.clone(), &config.state_dir));
+        let metrics = Arc::new(Metrics::new(identity.expires().0));
+        // Ports first: whoever starts a second daemon by mistake is told so before anything else is touched.
+        let admin_listener = TcpListener::bind(config.admin).await.with_context(|| {
+            format!("cannot open the admin listener at TCP {}: stop what holds the port, or set admin.listen", config.admin)
+        })?;
+        let admin_address = admin_listener.local_addr().context("the admin listener has no address")?;
+        let endpoint = endpoint(&config, options, &identity, trust, Arc::clone(&metrics))?;
+        let quic_address = endpoint.local_address().context("the QUIC socket has no address")?;
+        let depot = depot(&config).await?;
+        let queue_path = config.state_dir.join("queue.db");
+        let queue = tokio::task::spawn_blocking(move || Queue::open(&queue_path)).await.context("the queue's thread ended")?;
+        let queue = Arc::new(queue.context("cannot open the queue")?);
+        let token = admin_token(&config.state_dir)?;
+
+        let (stopping, _) = watch::channel(false);
+        let (abort, aborting) = watch::channel(false);
+        let (added, peers_added) = mpsc::unbounded_channel();
+        let (done, jobs_done) = mpsc::unbounded_channel();
+        let live = Live::default();
+        let pairings = Pairings::new(endpoint.clone(), Arc::clone(&peers), config.site_name.clone(), added);
+        let shared = Arc::new(Shared {
+            identity,
+            depot,
+            queue: Arc::clone(&queue),
+            peers: Arc::clone(&peers),
+            live: live.clone(),
+            metrics: Arc::clone(&metrics),
+            pairings,
+            uptime,
+            quic_address,
+            stopping,
+            drain_wanted: watch::channel(false).0,
+            totals: Mutex::new(None),
+            endpoint: endpoint.clone(),
+            config,
+        });
+        let host = DaemonHost { peers: Arc::clone(&peers), queue: Arc::clone(&queue), live: live.clone(), metrics: Arc::clone(&metrics) };
+        let mut limits = ServerLimits::default();
+        limits.transfers_max = shared.config.transfers;
+        limits.drain_deadline = shared.config.drain;
+        let server = Server::new(endpoint.clone(), shared.depot.clone(), Arc::new(host), limits);
+        let (stop_server, server_stopped) = oneshot::channel::<()>();
+        let server = tokio::spawn(async move {
+            server.serve(async { drop(server_stopped.await) }).await;
+        });
+        let parts = PushParts {
+            queue,
+            client: Client::new(endpoint),
+            peers: Arc::clone(&peers),
+            live,
+            metrics,
+            stopping: shared.stopping.subscribe(),
+            aborting,
+            done,
+            seed: u64::from_le_bytes(imgxfer_core::transport::random_bytes()?),
+        };
+        let mut daemon = Self {
+            admin_address,
+            tasks: JoinSet::new(),
+            lanes: Arc::default(),
+            server: Some(server),
+            stop_server: Some(stop_server),
+            abort,
+            shared,
+        };
+        for peer in peers.all() {
+            spawn_lanes(&daemon.lanes, &parts, &peer.name);
+        }
+        daemon.tasks.spawn(serve_new_peers(peers_added, Arc::clone(&daemon.lanes), parts));
+        daemon.watch_inboxes(jobs_done);
+        daemon.tasks.spawn(keep_house(Arc::clone(&daemon.shared)));
+        let app = admin::router(Arc::clone(&daemon.shared), &token, admin_address);
+        daemon.tasks.spawn(admin::serve(admin_listener, app, daemon.shared.stopping.subscribe()));
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            site = %daemon.shared.config.site_name,
+            fingerprint = %daemon.fingerprint(),
+            quic = %quic_address,
+            admin = %admin_address,
+            start_ms = u64::try_from(uptime.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "ready"
+        );
+        Ok(daemon)
+    }
+
+    fn watch_inboxes(&mut self, mut jobs_done: mpsc::UnboundedReceiver<PathBuf>) {
+        let mut nudges: HashMap<PathBuf, Arc<Notify>> = HashMap::new();
+        for inbox in &self.shared.config.inboxes {
+            let nudge = Arc::new(Notify::new());
+            nudges.insert(inbox.path.clone(), Arc::clone(&nudge));
+            let queue = Arc::clone(&self.shared.queue);
+            self.tasks.spawn(watch_inbox(inbox.clone(), queue, nudge, self.shared.stopping.subscribe()));
+        }
+        self.tasks.spawn(async move {
+            while let Some(path) = jobs_done.recv().await {
+                if let Some(nudge) = nudges.get(&path) {
+                    nudge.notify_one();
+                }
+            }
+        });
+    }
+
+    /// Where other sites reach this one: UDP.
+    #[must_use]
+    pub fn quic_address(&self) -> SocketAddr {
+        self.shared.quic_address
+    }
+
+    /// Where the admin listener is: TCP.
+    #[must_use]
+    pub const fn admin_address(&self) -> SocketAddr {
+        self.admin_address
+    }
+
+    /// The token for requests that change something.
+    ///
+    /// # Errors
+    /// When its file cannot be read.
+    pub fn admin_token(&self) -> std::io::Result<String> {
+        let text = std::fs::read_to_string(self.shared.config.state_dir.join(ADMIN_TOKEN_FILE))?;
+        Ok(text.trim().to_owned())
+    }
+
+    /// The key of this site.
+    #[must_use]
+    pub fn peer_id(&self) -> PeerId {
+        self.shared.identity.peer_id()
+    }
+
+    /// The fingerprint of this site's key.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        self.peer_id().fingerprint()
+    }
+
+    /// Records and index.
+    #[must_use]
+    pub fn depot(&self) -> &Depot {
+        &self.shared.depot
+    }
+
+    /// The socket and the sessions on it.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.shared.endpoint
+    }
+
+    /// What is to be sent.
+    #[must_use]
+    pub fn queue(&self) -> &Arc<Queue> {
+        &self.shared.queue
+    }
+
+    /// The known sites.
+    #[must_use]
+    pub fn peers(&self) -> &Arc<Peers> {
+        &self.shared.peers
+    }
+
+    /// Queues files, and all files below folders as they are now, for a peer. Blocks on the disk.
+    ///
+    /// # Errors
+    /// When there is no such peer, it has no address, or a path cannot be read.
+    pub fn enqueue(&self, peer: &str, paths: &[PathBuf], urgency: imgxfer_core::priority::Priority) -> anyhow::Result<i64> {
+        let known = self.shared.peers.named(peer).with_context(|| format!("there is no peer {peer:?}"))?;
+        anyhow::ensure!(known.address.is_some(), "the peer {peer:?} has no address to send to");
+        let mut found = Vec::new();
+        for path in paths {
+            snapshot(path, &mut found).with_context(|| "a path cannot be read")?;
+        }
+        anyhow::ensure!(!found.is_empty(), "there is no file under the given paths");
+        found.sort();
+        found.dedup();
+        Ok(self.shared.queue.push(&NewJob::new(peer, found).with_priority(urgency))?)
+    }
+
+    /// Resolves when somebody asked through the admin listener that the daemon stop.
+    pub async fn drain_wanted(&self) {
+        let mut wanted = self.shared.drain_wanted.subscribe();
+        // An error means that the daemon is gone, which is what was asked for.
+        drop(wanted.wait_for(|wanted| *wanted).await);
+    }
+
+    /// Stops in order: nothing new is begun, what runs is given the configured time, then everything ends.
+    /// What did not end in time is resumed at the next start.
+    pub async fn stop(mut self) {
+        let deadline = tokio::time::Instant::now() + self.shared.config.drain;
+        tracing::info!(drain_seconds = self.shared.config.drain.as_secs(), "stopping");
+        self.shared.stopping.send_replace(true);
+        self.shared.pairings.stop();
+        let mut lanes = std::mem::take(&mut *self.lanes.lock().unwrap_or_else(PoisonError::into_inner));
+        // What is being sent goes over the endpoint that the server closes at its end.
+        if tokio::time::timeout_at(deadline, join_all(&mut lanes)).await.is_err() {
+            tracing::warn!("what was being sent is put back; it is resumed at the next start");
+            self.abort.send_replace(true);
+            join_all(&mut lanes).await;
+        }
+        if let Some(stop) = self.stop_server.take() {
+            // An error means that it has ended already.
+            let _: Result<(), ()> = stop.send(());
+        }
+        if let Some(server) = self.server.take() {
+            let mut server = server;
+            let left = deadline.max(tokio::time::Instant::now() + Duration::from_secs(5));
+            if tokio::time::timeout_at(left, &mut server).await.is_err() {
+                server.abort();
+            }
+        }
+        self.shared.endpoint.close(CloseCode::ShuttingDown, "");
+        self.tasks.shutdown().await;
+        tracing::info!("stopped");
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.abort();
+        }
+        self.shared.pairings.stop();
+        self.shared.endpoint.close(CloseCode::ShuttingDown, "");
+    }
+}
+
+async fn join_all(tasks: &mut JoinSet<()>) {
+    while tasks.join_next().await.is_some() {}
+}
+
+fn spawn_lanes(lanes: &Mutex<JoinSet<()>>, parts: &PushParts, peer: &str) {
+    if parts.peers.dial(peer).is_none() {
+        return;
+    }
+    let mut lanes = lanes.lock().unwrap_or_else(PoisonError::into_inner);
+    for kind in [LaneKind::Any, LaneKind::StatOnly] {
+        lanes.spawn(Lane { parts: parts.clone(), peer: peer.to_owned(), kind }.run());
+    }
+}
+
+async fn serve_new_peers(
+    mut added: mpsc::UnboundedReceiver<String>,
+    lanes: Arc<Mutex<JoinSet<()>>>,
+    parts: PushParts,
+) {
+    while let Some(peer) = added.recv().await {
+        spawn_lanes(&lanes, &parts, &peer);
+    }
+}
+
+fn snapshot(path: &Path, found: &mut Vec<(PathBuf, Stamp)>) -> std::io::Result<()> {
+    let metadata = path.metadata()?;
+    if let Some(stamp) = Stamp::of(&metadata) {
+        found.push((std::path::absolute(path)?, stamp));
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        // Links inside are left out, so that nothing outside is sent by mistake.
+        if metadata.is_dir() || metadata.is_file() {
+            snapshot(&entry.path(), found)?;
+        }
+    }
+    Ok(())
+}
+
+fn identity(config: &Config) -> anyhow::Result<Identity> {
+    match &config.identity {
+        IdentityFiles::Folder(folder) => {
+            files::private_folder(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+            Identity::load_or_create(folder).with_context(|| format!("cannot use the identity in {}", folder.display()))
+        }
+        IdentityFiles::Files { certificate, key } => {
+            use std::os::unix::fs::PermissionsExt as _;
+            let read = |path: &Path| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
+            let mode = std::fs::metadata(key).map_or(0, |m| m.permissions().mode() & 0o7777);
+            anyhow::ensure!(
+                mode & 0o077 == 0,
+                "{} has mode {mode:04o} and others can read the private key; run: chmod 600 {}",
+                key.display(),
+                key.display()
+            );
+            Identity::from_pem(&read(certificate)?, &read(key)?)
+                .with_context(|| format!("cannot use {} with {}", certificate.display(), key.display()))
+        }
+    }
+}
+
+fn endpoint(
+    config: &Config,
+    options: Options,
+    identity: &Identity,
+    trust: Trust,
+    metrics: Arc<Metrics>,
+) -> anyhow::Result<Endpoint> {
+    let audit = move |refused: &Refused| {
+        let reason = match &refused.error {
+            TransportError::Peer(PeerRefusal::Unknown { .. } | PeerRefusal::NotPaired { .. }) => "unknown",
+            TransportError::Peer(PeerRefusal::Blocked { .. }) => "blocked",
+            TransportError::Peer(PeerRefusal::Expired { .. } | PeerRefusal::NotYetValid { .. }) => "validity",
+            TransportError::Peer(_) => "certificate",
+            TransportError::Busy => "busy",
+            _ => "handshake",
+        };
+        metrics.refused(reason);
+        tracing::warn!(address = %refused.address, problem = %refused.error, "a connection was turned away");
+    };
+    let settings = EndpointConfig::new(config.quic, identity.clone(), trust, imgxfer_core::ALPN)
+        .with_profile(config.profile)
+        .with_audit(audit);
+    let settings = match options.endpoint {
+        Some(hook) => hook(settings),
+        None => settings,
+    };
+    match options.socket {
+        Some(socket) => Ok(Endpoint::with_socket(settings, socket)?),
+        None => Endpoint::bind(settings).map_err(|error| match error {
+            TransportError::Bind { address, kind: std::io::ErrorKind::AddrInUse } => anyhow::anyhow!(
+                "UDP {address} is in use: another imgxferd may be running; stop it, or set listen.quic to another port"
+            ),
+            other => anyhow::Error::new(other),
+        }),
+    }
+}
+
+async fn depot(config: &Config) -> anyhow::Result<Depot> {
+    let folder = config.store.clone();
+    let options = FsOptions { reserve_bytes: config.reserve_bytes, read_only: false };
+    let open = move || -> Result<Depot, StoreError> {
+        files::private_folder(&folder).map_err(|source| StoreError::Io { what: "make its folder", source })?;
+        let records = FsRecords::open(&folder, options)?;
+        let index = SqliteIndex::open(&folder.join("index.db"))?;
+        Ok(Depot::new(Arc::new(records), Arc::new(index), Registry::default()))
+    };
+    let opened = tokio::task::spawn_blocking(open).await.context("the store's thread ended")?;
+    opened.with_context(|| format!("cannot open the store in {}", config.store.display()))
+}
+
+fn admin_token(state_dir: &Path) -> anyhow::Result<String> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = state_dir.join(ADMIN_TOKEN_FILE);
+    let cannot = || format!("cannot use the admin token in {}", path.display());
+    match std::fs::read_to_string(&path) {
+        Ok(text) => {
+            let mode = std::fs::metadata(&path).with_context(cannot)?.permissions().mode() & 0o7777;
+            anyhow::ensure!(
+                mode & 0o077 == 0 && text.trim().len() >= 32,
+                "{} is too short, or others can read it (mode {mode:04o}); remove it: a new one is made",
+                path.display()
+            );
+            Ok(text.trim().to_owned())
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let token = data_encoding::HEXLOWER.encode(&imgxfer_core::transport::random_bytes::<32>()?);
+            files::write_private(&path, format!("{token}\n").as_bytes()).with_context(cannot)?;
+            Ok(token)
+        }
+        Err(error) => Err(error).with_context(cannot),
+    }
+}
+
+/// Removes what is left of transfers that nobody resumed, and forgets jobs that are long done.
+async fn keep_house(shared: Arc<Shared>) {
+    let mut timer = tokio::time::interval(COLLECT_EVERY);
+    timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        timer.tick().await;
+        let shared = Arc::clone(&shared);
+        let work = tokio::task::spawn_blocking(move || {
+            let now = UnixSeconds::now().0;
+            let before = |age: Duration| UnixSeconds(now.saturating_sub(i64::try_from(age.as_secs()).unwrap_or(i64::MAX)));
+            let depot = &shared.depot;
+            let older_than = before(shared.config.spool_ttl);
+            match collect(depot.records.as_ref(), depot.index.as_ref(), &depot.active_packs(), older_than) {
+                Ok(report) => {
+                    shared.metrics.collected(report.bytes_removed);
+                    if report.packs_removed > 0 {
+                        tracing::info!(packs = report.packs_removed, bytes = report.bytes_removed, "removed what was left of interrupted transfers");
+                    }
+                }
+                Err(error) => tracing::error!(%error, "the store could not be tidied up"),
+            }
+            if let Err(error) = shared.queue.prune(before(DONE_JOBS_KEPT)) {
+                tracing::error!(%error, "the queue could not be tidied up");
+            }
+        });
+        if work.await.is_err() {
+            return;
+        }
+    }
+}

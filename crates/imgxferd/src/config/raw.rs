@@ -1,0 +1,121 @@
+//! The configuration exactly as it is written: every key optional, unknown keys refused, nothing checked.
+
+use serde::Deserialize;
+use toml::Spanned;
+
+type Text = Option<Spanned<String>>;
+type Flag = Option<Spanned<bool>>;
+type Number = Option<Spanned<u64>>;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Raw {
+    pub(super) state_dir: Text,
+    pub(super) site: Site,
+    pub(super) listen: Listen,
+    pub(super) admin: Admin,
+    pub(super) store: Store,
+    pub(super) identity: Identity,
+    pub(super) trust: Trust,
+    pub(super) limits: Limits,
+    pub(super) log: Log,
+    pub(super) peers: Vec<Spanned<Peer>>,
+    pub(super) inbox: Vec<Spanned<Inbox>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Site {
+    pub(super) name: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Listen {
+    pub(super) quic: Text,
+    pub(super) profile: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Admin {
+    pub(super) listen: Text,
+    pub(super) allow_remote: Flag,
+    pub(super) hosts: Option<Spanned<Vec<String>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Store {
+    pub(super) path: Text,
+    pub(super) reserve_bytes: Number,
+    pub(super) spool_ttl_days: Number,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Identity {
+    pub(super) dir: Text,
+    pub(super) certificate: Text,
+    pub(super) key: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Trust {
+    pub(super) authorities: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Limits {
+    pub(super) transfers: Number,
+    pub(super) drain_seconds: Number,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Log {
+    pub(super) format: Text,
+    pub(super) level: Text,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Peer {
+    pub(super) name: Spanned<String>,
+    #[serde(default)]
+    pub(super) key: Text,
+    #[serde(default)]
+    pub(super) subject: Text,
+    #[serde(default)]
+    pub(super) address: Text,
+    #[serde(default)]
+    pub(super) rights: Option<Spanned<Vec<String>>>,
+    #[serde(default)]
+    pub(super) sees: Option<Spanned<Sees>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected \"own\", \"all\" or a list of peer names")]
+pub(super) enum Sees {
+    Word(String),
+    Names(Vec<String>),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Inbox {
+    pub(super) path: Spanned<String>,
+    pub(super) to: Spanned<String>,
+    #[serde(default)]
+    pub(super) priority: Text,
+    #[serde(default)]
+    pub(super) settle_seconds: Number,
+    #[serde(default)]
+    pub(super) poll_seconds: Number,
+    #[serde(default)]
+    pub(super) after: Text,
+    #[serde(default)]
+    pub(super) all_files: Flag,
+}

@@ -1,0 +1,117 @@
+//! First step: texts into raw settings, each with its origin. Looks at nothing but the texts it is given.
+
+use std::ops::Range;
+
+use toml::Spanned;
+
+use super::origin::{ConfigError, Origin, Place};
+use super::raw::{Inbox, Peer, Raw};
+
+/// A value, and where it was written.
+#[derive(Debug, Clone)]
+pub(super) struct Sourced<T> {
+    pub(super) value: T,
+    pub(super) place: Place,
+    pub(super) origin: Origin,
+}
+
+impl<T> Sourced<T> {
+    pub(super) fn new(place: &Place, spanned: Spanned<T>) -> Self {
+        let origin = place.at(spanned.span());
+        Self { value: spanned.into_inner(), place: place.clone(), origin }
+    }
+}
+
+/// A raw value of any kind of text, merged over its places.
+pub(super) type Merged<T> = Option<Sourced<T>>;
+
+/// What all places together say, later ones over earlier ones.
+#[derive(Debug, Default)]
+pub(super) struct Layers {
+    pub(super) state_dir: Merged<String>,
+    pub(super) site_name: Merged<String>,
+    pub(super) listen_quic: Merged<String>,
+    pub(super) listen_profile: Merged<String>,
+    pub(super) admin_listen: Merged<String>,
+    pub(super) admin_allow_remote: Merged<bool>,
+    pub(super) admin_hosts: Merged<Vec<String>>,
+    pub(super) store_path: Merged<String>,
+    pub(super) store_reserve_bytes: Merged<u64>,
+    pub(super) store_spool_ttl_days: Merged<u64>,
+    pub(super) identity_dir: Merged<String>,
+    pub(super) identity_certificate: Merged<String>,
+    pub(super) identity_key: Merged<String>,
+    pub(super) trust_authorities: Merged<String>,
+    pub(super) limits_transfers: Merged<u64>,
+    pub(super) limits_drain_seconds: Merged<u64>,
+    pub(super) log_format: Merged<String>,
+    pub(super) log_level: Merged<String>,
+    pub(super) peers: Vec<Sourced<Peer>>,
+    pub(super) inboxes: Vec<Sourced<Inbox>>,
+}
+
+fn over<T>(slot: &mut Merged<T>, place: &Place, value: Option<Spanned<T>>) {
+    if let Some(value) = value {
+        *slot = Some(Sourced::new(place, value));
+    }
+}
+
+impl Layers {
+    /// Reads one text, over what is there.
+    pub(super) fn add(&mut self, place: &Place, text: &str) -> Result<(), ConfigError> {
+        let raw = parse(place, text)?;
+        over(&mut self.state_dir, place, raw.state_dir);
+        over(&mut self.site_name, place, raw.site.name);
+        over(&mut self.listen_quic, place, raw.listen.quic);
+        over(&mut self.listen_profile, place, raw.listen.profile);
+        over(&mut self.admin_listen, place, raw.admin.listen);
+        over(&mut self.admin_allow_remote, place, raw.admin.allow_remote);
+        over(&mut self.admin_hosts, place, raw.admin.hosts);
+        over(&mut self.store_path, place, raw.store.path);
+        over(&mut self.store_reserve_bytes, place, raw.store.reserve_bytes);
+        over(&mut self.store_spool_ttl_days, place, raw.store.spool_ttl_days);
+        over(&mut self.identity_dir, place, raw.identity.dir);
+        over(&mut self.identity_certificate, place, raw.identity.certificate);
+        over(&mut self.identity_key, place, raw.identity.key);
+        over(&mut self.trust_authorities, place, raw.trust.authorities);
+        over(&mut self.limits_transfers, place, raw.limits.transfers);
+        over(&mut self.limits_drain_seconds, place, raw.limits.drain_seconds);
+        over(&mut self.log_format, place, raw.log.format);
+        over(&mut self.log_level, place, raw.log.level);
+        self.peers.extend(raw.peers.into_iter().map(|peer| Sourced::new(place, peer)));
+        self.inboxes.extend(raw.inbox.into_iter().map(|inbox| Sourced::new(place, inbox)));
+        Ok(())
+    }
+
+    /// Sets one setting by its dotted key, from a value without TOML's quotes.
+    pub(super) fn set(&mut self, place: &Place, key: &str, value: &str) -> Result<(), ConfigError> {
+        let quoted = toml::Value::String(value.to_owned());
+        // A value that reads as a number, a truth value or a list may be one, or may be a text all the same.
+        let plain = toml::from_str::<toml::Table>(&format!("value = {value}"));
+        let plain = plain.ok().filter(|table| table.len() == 1);
+        if let Some(plain) = plain
+            && self.add(place, &format!("{key} = {}", plain["value"])).is_ok()
+        {
+            return Ok(());
+        }
+        self.add(place, &format!("{key} = {quoted}"))
+    }
+}
+
+fn parse(place: &Place, text: &str) -> Result<Raw, ConfigError> {
+    let wrong = |key: String, error: &toml::de::Error| {
+        let span: Range<usize> = error.span().unwrap_or(0..0);
+        let message = error.message();
+        let problem = match message {
+            m if m.starts_with("unknown field") => format!("{m}; remove it, or correct its spelling"),
+            m if m.starts_with("missing field") => format!("{m}; add it"),
+            m => m.to_owned(),
+        };
+        ConfigError::new(place.at(span), key, problem)
+    };
+    let deserializer = toml::Deserializer::parse(text).map_err(|error| wrong(String::new(), &error))?;
+    serde_path_to_error::deserialize(deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        wrong(if path == "." { String::new() } else { path }, error.inner())
+    })
+}

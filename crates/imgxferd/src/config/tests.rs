@@ -1,0 +1,165 @@
+use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use super::*;
+
+const KEY: &str = "0000000000000000000000000000000000000000000000000000000000000001";
+
+fn load(folder: &Path, text: &str) -> Result<Config, ConfigError> {
+    let file = folder.join("imgxferd.toml");
+    std::fs::write(&file, format!("state_dir = \"state\"\n{text}")).unwrap();
+    Config::load(&Sources::file(file))
+}
+
+/// The text must be refused at this line, with these words in the message.
+fn refused(text: &str, line: usize, words: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    let error = load(folder.path(), text).expect_err(text);
+    let message = error.to_string();
+    assert!(matches!(error.origin, Origin::File { line: found, .. } if found == line), "{text}\n{message}");
+    for word in words {
+        assert!(message.contains(word), "{word:?} is not in: {message}");
+    }
+}
+
+#[test]
+fn a_file_with_nothing_in_it_gives_the_defaults() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = load(folder.path(), "").unwrap();
+    assert_eq!(config.state_dir, folder.path().join("state"));
+    assert_eq!(config.store, folder.path().join("state/store"));
+    assert_eq!(config.quic, "[::]:11120".parse().unwrap());
+    assert_eq!(config.admin, "127.0.0.1:11121".parse().unwrap());
+    assert!(config.peers.is_empty() && config.inboxes.is_empty());
+}
+
+#[test]
+fn what_is_wrong_is_named_with_its_place() {
+    refused("[listen]\nqiuc = \"[::]:1\"\n", 3, &["listen", "unknown field `qiuc`", "`quic`", "spelling"]);
+    refused("\nlisten = 3\n", 3, &["listen"]);
+    refused("[listen]\nquic = 11120\n", 3, &["listen.quic", "string"]);
+    refused("[listen]\nquic = \"11120\"\n", 3, &["listen.quic", "not an IP address and port"]);
+    refused("[listen]\nprofile = \"fast\"\n", 3, &["listen.profile", "\"copper\""]);
+    refused("[limits]\ntransfers = 0\n", 3, &["limits.transfers", "1 and 1024"]);
+    refused("[limits]\ntransfers = \"many\"\n", 3, &["limits.transfers", "u64"]);
+    refused("[log]\nlevel = \"loud=very\"\n", 3, &["log.level", "warn"]);
+    refused("[site]\nname = \"\"\n", 3, &["site.name"]);
+    refused("[site\n", 2, &[]);
+    refused("[[peers]]\nkey = \"ix-a\"\n", 2, &["missing field `name`", "add it"]);
+    refused("[[peers]]\nname = \"a b\"\n", 3, &["peers.name", "letters"]);
+    refused("[[peers]]\nname = \"a\"\n", 2, &["peers.key", "add key"]);
+    refused("[[peers]]\nname = \"a\"\nkey = \"ix-a\"\n", 4, &["peers.key", "imgxfer id"]);
+    refused(&format!("[[peers]]\nname = \"a\"\nkey = \"{KEY}\"\naddress = \"cloud\"\n"), 5, &["HOST:PORT"]);
+    refused(&format!("[[peers]]\nname = \"a\"\nkey = \"{KEY}\"\nrights = [\"delete\"]\n"), 5, &["\"pull\""]);
+    refused(&format!("[[peers]]\nname = \"a\"\nkey = \"{KEY}\"\nsees = \"most\"\n"), 5, &["\"own\""]);
+    refused(&format!("[[peers]]\nname = \"a\"\nkey = \"{KEY}\"\nsees = [\"b\"]\n"), 2, &["no peer \"b\""]);
+    refused("[[inbox]]\npath = \"in\"\nto = \"a\"\n", 4, &["inbox.to", "no peer \"a\""]);
+    refused("[identity]\nkey = \"k.pem\"\n", 3, &["identity.certificate", "missing"]);
+}
+
+#[test]
+fn settings_that_weaken_safety_are_refused() {
+    refused("[admin]\nlisten = \"0.0.0.0:80\"\n", 3, &["admin.listen", "allow_remote"]);
+    refused("[store]\nreserve_bytes = 0\n", 3, &["store.reserve_bytes"]);
+    refused("[[peers]]\nname = \"a\"\nsubject = \"CN=a\"\n", 4, &["authorities"]);
+    refused("[trust]\nauthorities = \"ca.pem\"\n[[peers]]\nname = \"a\"\nsubject = \"\"\n", 6, &["fit nobody"]);
+    let peer = format!("[[peers]]\nname = \"a\"\nkey = \"{KEY}\"\naddress = \"a:1\"\n");
+    refused(&format!("{peer}[[peers]]\nname = \"A\"\nkey = \"{}2\"\n", &KEY[1..]), 6, &["peers.name", ":2:", "remove one"]);
+    refused(&format!("{peer}[[peers]]\nname = \"b\"\nkey = \"{KEY}\"\n"), 6, &["peers.key", "same key"]);
+    let inbox = format!("{peer}[[inbox]]\npath = \"in\"\nto = \"a\"\n");
+    refused(&format!("{inbox}after = \"move:in/done\"\n"), 9, &["inside the inbox"]);
+    refused(&format!("{inbox}after = \"burn\"\n"), 9, &["keep"]);
+    refused(&format!("{inbox}[[inbox]]\npath = \"in/x/../y\"\nto = \"a\"\n"), 10, &["overlaps"]);
+    refused(&format!("{peer}[[inbox]]\npath = \"state/in\"\nto = \"a\"\n"), 7, &["state folder"]);
+    let no_address = format!("[[peers]]\nname = \"a\"\nkey = \"{KEY}\"\n[[inbox]]\npath = \"in\"\nto = \"a\"\n");
+    refused(&no_address, 7, &["no address"]);
+}
+
+#[test]
+fn a_file_that_others_may_change_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    load(folder.path(), "").unwrap();
+    let file = folder.path().join("imgxferd.toml");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).unwrap();
+    let message = Config::load(&Sources::file(&file)).unwrap_err().to_string();
+    assert!(message.contains("chmod o-w"), "{message}");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    std::fs::create_dir(folder.path().join("state")).unwrap();
+    let paired = folder.path().join("state/peers.toml");
+    std::fs::write(&paired, "").unwrap();
+    std::fs::set_permissions(&paired, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let message = Config::load(&Sources::file(&file)).unwrap_err().to_string();
+    assert!(message.contains("chmod 600"), "{message}");
+}
+
+#[test]
+fn later_places_win_over_earlier_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("imgxferd.toml");
+    std::fs::create_dir(folder.path().join("conf.d")).unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let setting = |config: &Config, key: &str| {
+        let found = config.settings().iter().find(|setting| setting.key == key).unwrap();
+        (found.value.clone(), found.origin.to_string())
+    };
+    let variables = |list: &[(&str, &str)]| -> Vec<(OsString, OsString)> {
+        list.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect()
+    };
+    write("imgxferd.toml", "state_dir = \"s\"\n[limits]\ntransfers = 2\n");
+    let sources = Sources::file(&file);
+    assert_eq!(Config::load(&sources).unwrap().transfers, 2);
+    write("conf.d/20.toml", "[limits]\ntransfers = 4\n");
+    write("conf.d/10.toml", "[limits]\ntransfers = 3\ndrain_seconds = 5\n");
+    write("conf.d/30.toml.bak", "nonsense");
+    let config = Config::load(&sources).unwrap();
+    assert_eq!((config.transfers, config.drain.as_secs()), (4, 5));
+    assert!(setting(&config, "limits.transfers").1.ends_with("conf.d/20.toml:2:13"));
+
+    let sources = sources.with_environment(variables(&[
+        ("IMGXFERD_LIMITS__TRANSFERS", "5"),
+        ("IMGXFER_SITE__NAME", "1234"),
+        ("IMGXFERD_LISTEN__QUIC", "[::1]:7"),
+        ("IMGXFER_COLOUR", "no"),
+        ("PATH", "/bin"),
+    ]));
+    let config = Config::load(&sources).unwrap();
+    assert_eq!((config.transfers, config.site_name.as_str()), (5, "1234"));
+    assert_eq!(config.quic, "[::1]:7".parse().unwrap());
+    assert_eq!(setting(&config, "limits.transfers").1, "environment IMGXFERD_LIMITS__TRANSFERS");
+
+    let sources = sources.with_flags(vec!["limits.transfers=6".to_owned()]);
+    let config = Config::load(&sources).unwrap();
+    assert_eq!(setting(&config, "limits.transfers"), ("6".to_owned(), "flag --set limits.transfers=6".to_owned()));
+    assert_eq!(setting(&config, "log.level"), ("\"info\"".to_owned(), "default".to_owned()));
+
+    let wrong = Sources::file(&file).with_environment(variables(&[("IMGXFERD_LIMTIS__TRANSFERS", "5")]));
+    let message = Config::load(&wrong).unwrap_err().to_string();
+    assert!(message.contains("environment IMGXFERD_LIMTIS__TRANSFERS") && message.contains("limtis"), "{message}");
+}
+
+#[test]
+fn paired_peers_are_added_and_may_not_repeat_configured_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("state")).unwrap();
+    let paired = folder.path().join("state/peers.toml");
+    std::fs::write(&paired, format!("[[peers]]\nname = \"b\"\nkey = \"{KEY}\"\nrights = [\"send\"]\n")).unwrap();
+    std::fs::set_permissions(&paired, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let config = load(folder.path(), "").unwrap();
+    assert!(config.peer("b").unwrap().rights.send);
+    let error = load(folder.path(), &format!("[[peers]]\nname = \"a\"\nkey = \"{KEY}\"\n")).unwrap_err();
+    assert!(error.to_string().contains("peers.toml:1:1: peers.key"), "{error}");
+}
+
+#[test]
+fn the_example_is_a_sound_configuration() {
+    let example = include_str!("../../../../docs/imgxferd.example.toml");
+    let folder = tempfile::tempdir().unwrap();
+    let uncommented: String = example
+        .lines()
+        .map(|line| line.strip_prefix("#: ").unwrap_or(line))
+        .filter(|line| !line.starts_with("state_dir"))
+        .fold(String::new(), |text, line| text + line + "\n");
+    let config = load(folder.path(), &uncommented).unwrap();
+    assert_eq!((config.peers.len(), config.inboxes.len()), (1, 1));
+}

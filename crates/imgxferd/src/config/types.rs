@@ -1,0 +1,371 @@
+//! The configuration as checked types.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use imgxfer_core::ids::PeerId;
+use imgxfer_core::priority::Priority;
+use imgxfer_core::transport::Profile;
+
+use super::origin::{ConfigError, Origin};
+use super::show::Setting;
+
+/// UDP port that sites listen on unless told otherwise.
+pub const DEFAULT_QUIC_PORT: u16 = 11120;
+
+/// TCP port of the admin listener unless told otherwise.
+pub const DEFAULT_ADMIN_PORT: u16 = 11121;
+
+/// The whole configuration of a daemon.
+///
+/// Made by [`Config::load`] from files, or by [`Config::in_folder`] by a program that embeds a daemon and
+/// then sets what it wants otherwise.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Config {
+    /// What this site calls itself when it pairs, and in its status.
+    pub site_name: String,
+    /// Folder for everything the daemon keeps besides the store: queue, token, paired peers, identity.
+    pub state_dir: PathBuf,
+    /// UDP address for other sites. Port 0 takes any.
+    pub quic: SocketAddr,
+    /// Kind of line.
+    pub profile: Profile,
+    /// TCP address of the admin listener. Port 0 takes any.
+    pub admin: SocketAddr,
+    /// Names, besides `localhost` and IP addresses, under which the admin listener may be asked.
+    pub admin_hosts: Vec<String>,
+    /// Folder of the record store and its index.
+    pub store: PathBuf,
+    /// Bytes kept free on the store's file system; `None` for the store's own default.
+    pub reserve_bytes: Option<u64>,
+    /// How long the remains of an interrupted transfer are kept for resuming it. Default 7 days.
+    pub spool_ttl: Duration,
+    /// Key and certificate.
+    pub identity: IdentityFiles,
+    /// Certificate authorities that may vouch for peers: a PEM file.
+    pub authorities: Option<PathBuf>,
+    /// Known sites.
+    pub peers: Vec<PeerConfig>,
+    /// Watched folders.
+    pub inboxes: Vec<Inbox>,
+    /// Transfers at once, in and out. Each may take up to about 60 MB of memory. Default 16.
+    pub transfers: usize,
+    /// How long running transfers are given when the daemon stops. Default 60 s.
+    pub drain: Duration,
+    /// Format of the log.
+    pub log_format: LogFormat,
+    /// Filter of the log: a level, or `target=level` pairs with commas between them. Default `info`.
+    pub log_level: String,
+    pub(super) settings: Vec<Setting>,
+}
+
+impl Config {
+    /// A daemon that keeps everything under `folder`, on ports of the system's choice on loopback, without peers.
+    #[must_use]
+    pub fn in_folder(folder: &Path, site_name: &str) -> Self {
+        Self {
+            site_name: site_name.to_owned(),
+            state_dir: folder.to_owned(),
+            quic: (Ipv4Addr::LOCALHOST, 0).into(),
+            admin: (Ipv4Addr::LOCALHOST, 0).into(),
+            store: folder.join("store"),
+            identity: IdentityFiles::Folder(folder.join("identity")),
+            ..Self::defaults()
+        }
+    }
+
+    pub(super) fn defaults() -> Self {
+        let state_dir = PathBuf::from("/var/lib/imgxfer");
+        Self {
+            site_name: "imgxfer".to_owned(),
+            quic: (Ipv6Addr::UNSPECIFIED, DEFAULT_QUIC_PORT).into(),
+            profile: Profile::default(),
+            admin: (Ipv4Addr::LOCALHOST, DEFAULT_ADMIN_PORT).into(),
+            admin_hosts: Vec::new(),
+            store: state_dir.join("store"),
+            reserve_bytes: None,
+            spool_ttl: Duration::from_hours(7 * 24),
+            identity: IdentityFiles::Folder(state_dir.join("identity")),
+            authorities: None,
+            peers: Vec::new(),
+            inboxes: Vec::new(),
+            transfers: 16,
+            drain: Duration::from_secs(60),
+            log_format: LogFormat::Auto,
+            log_level: "info".to_owned(),
+            settings: Vec::new(),
+            state_dir,
+        }
+    }
+
+    /// Each setting with its effective value and origin, in the order of the documentation.
+    #[must_use]
+    pub fn settings(&self) -> &[Setting] {
+        &self.settings
+    }
+
+    /// The peer with this name.
+    #[must_use]
+    pub fn peer(&self, name: &str) -> Option<&PeerConfig> {
+        self.peers.iter().find(|peer| peer.name == name)
+    }
+}
+
+/// Where key and certificate come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IdentityFiles {
+    /// A folder; a new identity is made there when it holds none.
+    Folder(PathBuf),
+    /// Two PEM files, from a hospital's certificate authority.
+    Files {
+        /// Certificate chain, the site's own first.
+        certificate: PathBuf,
+        /// Private key, readable by the daemon's user alone.
+        key: PathBuf,
+    },
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    /// One JSON object a line.
+    Json,
+    /// Text for people.
+    Text,
+}
+
+/// How a peer is recognised.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PeerKey {
+    /// By its public key, whatever certificate carries it.
+    Pinned(PeerId),
+    /// By the subject of a certificate that one of the trusted authorities issued.
+    Subject(String),
+}
+
+/// What a peer may do here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct PeerRights {
+    /// Send studies to this site.
+    pub send: bool,
+    /// Ask which studies are here.
+    pub query: bool,
+    /// Fetch studies from here.
+    pub pull: bool,
+}
+
+impl PeerRights {
+    /// Names of the rights, in the order of the documentation.
+    pub const NAMES: [&str; 3] = ["send", "query", "pull"];
+
+    /// All rights.
+    #[must_use]
+    pub const fn all() -> Self {
+        Self { send: true, query: true, pull: true }
+    }
+
+    /// Takes names from [`PeerRights::NAMES`].
+    ///
+    /// # Errors
+    /// The first name that is none.
+    pub fn parse<S: AsRef<str>>(names: &[S]) -> Result<Self, String> {
+        let mut rights = Self::default();
+        for name in names {
+            match name.as_ref() {
+                "send" => rights.send = true,
+                "query" => rights.query = true,
+                "pull" => rights.pull = true,
+                other => return Err(other.to_owned()),
+            }
+        }
+        Ok(rights)
+    }
+
+    /// The names of these rights.
+    #[must_use]
+    pub fn names(self) -> Vec<&'static str> {
+        let held = [self.send, self.query, self.pull];
+        Self::NAMES.into_iter().zip(held).filter(|(_, held)| *held).map(|(name, _)| name).collect()
+    }
+}
+
+/// Whose studies a peer's queries and pulls are about.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Sees {
+    /// What it sent itself.
+    #[default]
+    Own,
+    /// Everything in the store.
+    All,
+    /// What these peers sent, by name, and what it sent itself.
+    Peers(Vec<String>),
+}
+
+/// A known site.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeerConfig {
+    /// What it is called here.
+    pub name: String,
+    /// How it is recognised.
+    pub key: PeerKey,
+    /// `host:port` to dial; without one it is only answered.
+    pub address: Option<String>,
+    /// What it may do here.
+    pub rights: PeerRights,
+    /// Whose studies that is about.
+    pub sees: Sees,
+    /// Where it was written.
+    pub origin: Origin,
+}
+
+impl PeerConfig {
+    /// A site recognised by its key, without address or rights.
+    #[must_use]
+    pub fn pinned(name: &str, key: PeerId) -> Self {
+        Self {
+            name: name.to_owned(),
+            key: PeerKey::Pinned(key),
+            address: None,
+            rights: PeerRights::default(),
+            sees: Sees::Own,
+            origin: Origin::Program,
+        }
+    }
+
+    /// Sets where it is dialled.
+    #[must_use]
+    pub fn with_address(mut self, address: impl ToString) -> Self {
+        self.address = Some(address.to_string());
+        self
+    }
+
+    /// Sets what it may do here, and whose studies that is about.
+    #[must_use]
+    pub fn with_rights(mut self, rights: PeerRights, sees: Sees) -> Self {
+        self.rights = rights;
+        self.sees = sees;
+        self
+    }
+
+    /// Its key, when it is recognised by that.
+    #[must_use]
+    pub const fn peer_id(&self) -> Option<PeerId> {
+        match &self.key {
+            PeerKey::Pinned(id) => Some(*id),
+            PeerKey::Subject(_) => None,
+        }
+    }
+}
+
+/// What happens to an inbox's files once they are committed at the other end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum After {
+    /// They stay, and are not sent again.
+    Keep,
+    /// They move to this folder, under the same relative path.
+    Move(PathBuf),
+    /// They are deleted, if they still are what was sent.
+    Delete,
+}
+
+/// A watched folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Inbox {
+    /// The folder, with everything below it. Symbolic links are not followed.
+    pub path: PathBuf,
+    /// Name of the peer that gets what arrives there.
+    pub to: String,
+    /// Priority of its transfers.
+    pub priority: Priority,
+    /// A study is sent when none of its files has changed for this long. Default 10 s.
+    pub settle: Duration,
+    /// How often the folder is read through besides notifications of the system, which network shares
+    /// do not give. Default 30 s.
+    pub poll: Duration,
+    /// What happens to files that are committed.
+    pub after: After,
+    /// Whether files that are not DICOM are sent too, as opaque bytes. Default no.
+    pub all_files: bool,
+}
+
+impl Inbox {
+    /// A folder whose files are kept, with the default times.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>, to: &str) -> Self {
+        Self {
+            path: path.into(),
+            to: to.to_owned(),
+            priority: Priority::Routine,
+            settle: Duration::from_secs(10),
+            poll: Duration::from_secs(30),
+            after: After::Keep,
+            all_files: false,
+        }
+    }
+
+    /// Sets what happens to files that are committed.
+    #[must_use]
+    pub fn with_after(mut self, after: After) -> Self {
+        self.after = after;
+        self
+    }
+
+    /// Sets how long a study must be quiet, and how often the folder is read through.
+    #[must_use]
+    pub const fn with_times(mut self, settle: Duration, poll: Duration) -> Self {
+        self.settle = settle;
+        self.poll = poll;
+        self
+    }
+
+    /// Sets the priority.
+    #[must_use]
+    pub const fn with_priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
+    }
+}
+
+/// Refuses what [`super::resolve`] also refuses in files, for peers that come otherwise.
+pub(crate) fn check_name(name: &str) -> Result<(), String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || name.len() > 64 || !name.chars().all(allowed) {
+        return Err("a name has 1 to 64 letters, digits, dashes, dots and underscores".to_owned());
+    }
+    Ok(())
+}
+
+/// Refuses a peer that has the name or the key of one that is there.
+pub(crate) fn check_duplicate(peers: &[PeerConfig], new: &PeerConfig) -> Result<(), ConfigError> {
+    for known in peers {
+        let refuse = |key: &str, what: &str| {
+            let problem = format!(
+                "another peer, {:?} at {}, has the same {what}; remove one of the two",
+                known.name, known.origin
+            );
+            Err(ConfigError::new(new.origin.clone(), format!("peers.{key}"), problem))
+        };
+        if known.name.eq_ignore_ascii_case(&new.name) {
+            return refuse("name", "name");
+        }
+        if known.key == new.key {
+            return match new.key {
+                PeerKey::Pinned(_) => refuse("key", "key"),
+                PeerKey::Subject(_) => refuse("subject", "subject"),
+            };
+        }
+    }
+    Ok(())
+}

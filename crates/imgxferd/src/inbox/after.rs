@@ -1,0 +1,183 @@
+//! What happens to files once they are committed at the other end, and only then.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use imgxfer_core::ids::InstanceHash;
+
+use crate::config::{After, Inbox};
+use crate::files::sync_folder;
+use crate::queue::{FileState, JobFile, Queue, QueueError, Stamp};
+
+/// Applies the inbox's rule to what a job has committed. Blocks. A file that has changed since it was sent
+/// stays where it is and is sent again. What fails stays to be done, and is told in the log.
+pub(super) fn apply(queue: &Queue, inbox: &Inbox, job: i64) -> Result<(), QueueError> {
+    let mut failed = 0_u64;
+    for file in queue.files(job)? {
+        if file.state != FileState::Committed {
+            continue;
+        }
+        let state = match &inbox.after {
+            After::Keep => Ok(FileState::Kept),
+            After::Move(folder) => move_away(&file, &inbox.path, folder),
+            After::Delete => delete(&file),
+        };
+        match state {
+            Ok(state) => {
+                if state == FileState::Changed {
+                    tracing::warn!(job, "a file has changed since it was sent: it stays, and is sent again");
+                }
+                queue.settle(job, &file.path, state)?;
+            }
+            Err(_) => failed += 1,
+        }
+    }
+    if failed > 0 {
+        tracing::warn!(job, files = failed, inbox = %inbox.path.display(), "committed files could not be moved or deleted; check permissions and space");
+    }
+    Ok(())
+}
+
+/// Whether a file is byte for byte what was sent.
+fn is_what_was_sent(file: &JobFile) -> io::Result<bool> {
+    let Some(hash) = file.hash else { return Ok(false) };
+    if Stamp::of(&file.path.symlink_metadata()?) != Some(file.stamp) {
+        return Ok(false);
+    }
+    let no_follow = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let mut opened = OpenOptions::new().read(true).custom_flags(no_follow.bits().cast_signed()).open(&file.path)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut buf = vec![0; 256 << 10];
+    loop {
+        match opened.read(&mut buf)? {
+            0 => break,
+            n => hasher.update(&buf[..n]),
+        };
+    }
+    let same = InstanceHash::from_bytes(*hasher.finalize().as_bytes()) == hash;
+    Ok(same && Stamp::of(&opened.metadata()?) == Some(file.stamp))
+}
+
+fn delete(file: &JobFile) -> io::Result<FileState> {
+    match is_what_was_sent(file) {
+        Ok(true) => {}
+        Ok(false) => return Ok(FileState::Changed),
+        // Somebody was faster, or a crash came between the deed and its record.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(FileState::Deleted),
+        Err(error) => return Err(error),
+    }
+    std::fs::remove_file(&file.path)?;
+    Ok(FileState::Deleted)
+}
+
+fn move_away(file: &JobFile, inbox: &Path, folder: &Path) -> io::Result<FileState> {
+    match is_what_was_sent(file) {
+        Ok(true) => {}
+        Ok(false) => return Ok(FileState::Changed),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(FileState::Moved),
+        Err(error) => return Err(error),
+    }
+    let relative = file.path.strip_prefix(inbox).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let wanted = folder.join(relative);
+    let parent = wanted.parent().unwrap_or(folder);
+    std::fs::create_dir_all(parent)?;
+    let target = free_name(&wanted)?;
+    // A hard link never replaces what is there.
+    match std::fs::hard_link(&file.path, &target) {
+        Ok(()) => {}
+        Err(error) if matches!(error.kind(), io::ErrorKind::CrossesDevices | io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied) => {
+            copy(&file.path, &target)?;
+        }
+        Err(error) => return Err(error),
+    }
+    sync_folder(parent)?;
+    std::fs::remove_file(&file.path)?;
+    Ok(FileState::Moved)
+}
+
+/// The name itself, or with the first number behind it that is free.
+fn free_name(wanted: &Path) -> io::Result<PathBuf> {
+    for number in 0..10_000 {
+        let mut name = wanted.file_name().unwrap_or_default().to_owned();
+        if number > 0 {
+            name.push(format!(".{number}"));
+        }
+        let path = wanted.with_file_name(name);
+        if path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            return Ok(path);
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+/// To another file system: durable before the original goes.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let mut source = File::open(from)?;
+    let mut target = OpenOptions::new().write(true).create_new(true).mode(0o640).open(to)?;
+    let copied = io::copy(&mut source, &mut target).and_then(|_| target.sync_all());
+    if copied.is_err() {
+        // The half copy is ours, made a moment ago under a name that was free.
+        let _: io::Result<()> = std::fs::remove_file(to);
+    }
+    copied
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn committed(path: &Path, content: &[u8]) -> JobFile {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+        JobFile {
+            path: path.to_owned(),
+            stamp: Stamp::of(&path.symlink_metadata().unwrap()).unwrap(),
+            hash: Some(InstanceHash::from_bytes(*blake3::hash(content).as_bytes())),
+            state: FileState::Committed,
+        }
+    }
+
+    #[test]
+    fn files_move_with_their_folders_and_replace_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let (inbox, sent) = (root.path().join("in"), root.path().join("sent"));
+        let file = committed(&inbox.join("x/1.dcm"), b"one");
+        assert_eq!(move_away(&file, &inbox, &sent).unwrap(), FileState::Moved);
+        let again = committed(&inbox.join("x/1.dcm"), b"two");
+        assert_eq!(move_away(&again, &inbox, &sent).unwrap(), FileState::Moved);
+        assert_eq!(std::fs::read(sent.join("x/1.dcm")).unwrap(), b"one");
+        assert_eq!(std::fs::read(sent.join("x/1.dcm.1")).unwrap(), b"two");
+        assert!(!file.path.exists());
+        assert_eq!(move_away(&again, &inbox, &sent).unwrap(), FileState::Moved, "done already");
+    }
+
+    #[test]
+    fn only_what_was_sent_is_deleted() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("1.dcm");
+        let mut file = committed(&path, b"one");
+        file.hash = Some(InstanceHash::from_bytes([0; 32]));
+        assert_eq!(delete(&file).unwrap(), FileState::Changed, "same stamp, other bytes");
+        let file = committed(&path, b"one");
+        let longer = committed(&path, b"longer");
+        assert_eq!(delete(&file).unwrap(), FileState::Changed);
+        assert!(path.exists());
+        assert_eq!(delete(&longer).unwrap(), FileState::Deleted);
+        assert!(!path.exists());
+        assert_eq!(delete(&longer).unwrap(), FileState::Deleted);
+    }
+
+    #[test]
+    fn a_link_put_in_the_files_place_is_not_followed() {
+        let root = tempfile::tempdir().unwrap();
+        let other = committed(&root.path().join("other"), b"one");
+        let path = root.path().join("1.dcm");
+        let file = committed(&path, b"one");
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(&other.path, &path).unwrap();
+        assert_eq!(delete(&file).unwrap(), FileState::Changed);
+        assert!(other.path.exists());
+    }
+}

@@ -1,0 +1,246 @@
+//! Watched folders: a study that settles in one becomes a job, and its files wait untouched until the
+//! other end has committed exactly them.
+//!
+//! The system tells of changes where it can; the folder is also read through from time to time, since
+//! network shares tell nothing. Symbolic links are not followed. What is not DICOM is left where it is and
+//! reported once. Names of files never go into the log: they may be names of people.
+
+mod after;
+mod settle;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use imgxfer_core::clock::Stopwatch;
+use imgxfer_core::dicom;
+use imgxfer_core::store::FileBytes;
+use notify::{RecursiveMode, Watcher as _};
+use tokio::sync::{Notify, watch};
+
+use crate::config::Inbox;
+use crate::queue::{NewJob, Queue, QueueError, Stamp};
+use settle::{Group, Kind, Settler};
+
+/// After a change the folder is read at most this often.
+const READ_AT_MOST_EVERY: Duration = Duration::from_millis(500);
+
+/// One watched folder. Its methods block.
+#[derive(Debug)]
+struct Watched {
+    inbox: Inbox,
+    queue: Arc<Queue>,
+    settler: Settler,
+    known: HashMap<PathBuf, Stamp>,
+    clock: Stopwatch,
+    /// Whether the folder could be read last time, so that trouble is told once.
+    readable: bool,
+}
+
+impl Watched {
+    fn new(inbox: Inbox, queue: Arc<Queue>) -> Result<Self, QueueError> {
+        let known = queue.known_files(&inbox.path)?;
+        let settler = Settler::new(inbox.settle);
+        Ok(Self { inbox, queue, settler, known, clock: Stopwatch::start(), readable: true })
+    }
+
+    /// Does for committed files what the inbox says.
+    fn finish_jobs(&mut self) -> Result<(), QueueError> {
+        let jobs = self.queue.unsettled(&self.inbox.path)?;
+        if jobs.is_empty() {
+            return Ok(());
+        }
+        for job in jobs {
+            after::apply(&self.queue, &self.inbox, job)?;
+        }
+        self.known = self.queue.known_files(&self.inbox.path)?;
+        Ok(())
+    }
+
+    /// Reads the folder once, and puts what has settled into the queue. Returns when to look again at the latest.
+    fn look(&mut self) -> Result<Duration, QueueError> {
+        self.finish_jobs()?;
+        let mut listing = Vec::new();
+        let read = list(&self.inbox.path, &mut listing);
+        if read.is_err() && self.readable {
+            tracing::warn!(inbox = %self.inbox.path.display(), "the folder cannot be read through; check that it is there, and its permissions");
+        }
+        self.readable = read.is_ok();
+        if !self.readable && listing.is_empty() {
+            return Ok(self.inbox.poll);
+        }
+        listing.retain(|(path, stamp)| self.known.get(path) != Some(stamp));
+        let now = self.clock.elapsed();
+        self.settler.observe(now, listing);
+        self.settler.look_again();
+        for (path, stamp) in self.settler.to_classify() {
+            let kind = self.kind_of(&path);
+            self.settler.classify(&path, stamp, kind);
+        }
+        let rejected = self.settler.rejected(now);
+        for (path, stamp) in &rejected {
+            self.queue.ignore(&self.inbox.path, path, *stamp)?;
+            self.known.insert(path.clone(), *stamp);
+        }
+        if !rejected.is_empty() {
+            tracing::warn!(
+                inbox = %self.inbox.path.display(),
+                files = rejected.len(),
+                "files that are not DICOM are left where they are; all_files = true sends them as well"
+            );
+        }
+        self.settler.taken(rejected.iter().map(|(path, _)| path.as_path()));
+        for (_, files) in self.settler.ready(now) {
+            let job = NewJob {
+                priority: self.inbox.priority,
+                all_files: self.inbox.all_files,
+                inbox: Some(self.inbox.path.clone()),
+                ..NewJob::new(&self.inbox.to, files)
+            };
+            let id = self.queue.push(&job)?;
+            tracing::info!(inbox = %self.inbox.path.display(), job = id, files = job.files.len(), peer = %job.peer, "queued");
+            self.settler.taken(job.files.iter().map(|(path, _)| path.as_path()));
+            self.known.extend(job.files);
+        }
+        Ok(self.settler.next_due(self.clock.elapsed()).map_or(self.inbox.poll, |due| due.min(self.inbox.poll)))
+    }
+
+    fn kind_of(&self, path: &Path) -> Kind {
+        let Ok(file) = FileBytes::open_no_follow(path) else { return Kind::Unreadable };
+        let other = || {
+            if self.inbox.all_files {
+                Kind::In(Group::Others(path.parent().unwrap_or(&self.inbox.path).to_owned()))
+            } else {
+                Kind::NotSent
+            }
+        };
+        match dicom::scan(&file) {
+            // An index of files that move away from it is of no use to anybody.
+            Ok(scan) if scan.is_dicomdir() => Kind::NotSent,
+            Ok(scan) => scan.identity.map_or_else(other, |identity| Kind::In(Group::Study(identity.study))),
+            Err(dicom::NotDicom::Read(_)) => Kind::Unreadable,
+            Err(_) => other(),
+        }
+    }
+}
+
+/// Regular files below a folder, without following links. Reads on where it can when a folder fails.
+fn list(folder: &Path, out: &mut Vec<(PathBuf, Stamp)>) -> std::io::Result<()> {
+    let mut result = Ok(());
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) => {
+                result = Err(error);
+                continue;
+            }
+        };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            // Does not follow a link.
+            let Ok(metadata) = entry.metadata() else { continue };
+            if metadata.is_dir() {
+                folders.push(path);
+            } else if let Some(stamp) = Stamp::of(&metadata) {
+                out.push((path, stamp));
+            }
+        }
+    }
+    result
+}
+
+/// Watches one inbox until the daemon stops. `nudge` is told when a job of the inbox is done.
+pub(crate) async fn watch_inbox(inbox: Inbox, queue: Arc<Queue>, nudge: Arc<Notify>, mut stopping: watch::Receiver<bool>) {
+    let changed = Arc::clone(&nudge);
+    let path = inbox.path.clone();
+    let watcher = notify::recommended_watcher(move |_: notify::Result<notify::Event>| changed.notify_one());
+    let watcher = watcher.and_then(|mut watcher| watcher.watch(&path, RecursiveMode::Recursive).map(|()| watcher));
+    if watcher.is_err() {
+        tracing::warn!(inbox = %path.display(), poll_seconds = inbox.poll.as_secs(), "the system does not tell of changes here; the folder is read through instead");
+    }
+    let mut watched: Option<Watched> = None;
+    while !*stopping.borrow() {
+        let (inbox, queue) = (inbox.clone(), Arc::clone(&queue));
+        let poll = inbox.poll;
+        let look = tokio::task::spawn_blocking(move || {
+            let mut watched = match watched {
+                Some(watched) => watched,
+                None => Watched::new(inbox, queue)?,
+            };
+            let wait = watched.look()?;
+            Ok::<_, QueueError>((watched, wait))
+        });
+        let wait;
+        (watched, wait) = match look.await {
+            Ok(Ok((watched, wait))) => (Some(watched), wait),
+            Ok(Err(error)) => {
+                tracing::error!(inbox = %path.display(), %error, "an inbox is not served; it is tried again");
+                (None, poll)
+            }
+            // Only when the runtime goes down.
+            Err(_) => return,
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            _ = stopping.changed() => {}
+            () = nudge.notified() => {
+                tokio::select! {
+                    () = tokio::time::sleep(READ_AT_MOST_EVERY.min(wait)) => {}
+                    _ = stopping.changed() => {}
+                }
+            }
+        }
+    }
+    drop(watcher);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::JobState;
+    use imgxfer_core::sim::studies::StudySpec;
+
+    fn watched(folder: &Path, inbox: Inbox) -> (Watched, Arc<Queue>) {
+        let queue = Arc::new(Queue::open(&folder.join("queue.db")).unwrap());
+        (Watched::new(inbox, Arc::clone(&queue)).unwrap(), queue)
+    }
+
+    #[test]
+    fn studies_become_jobs_and_the_rest_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("in");
+        StudySpec::new(1).with_instances(1, 2).with_size(16, 16).write_to(&path.join("a")).unwrap();
+        StudySpec::new(2).with_instances(1, 3).with_size(16, 16).write_to(&path.join("b")).unwrap();
+        std::fs::write(path.join("note.txt"), "not DICOM").unwrap();
+        std::os::unix::fs::symlink(folder.path(), path.join("loop")).unwrap();
+        let inbox = Inbox::new(&path, "cloud").with_times(Duration::ZERO, Duration::from_secs(60));
+        let (mut inbox_now, queue) = watched(folder.path(), inbox.clone());
+        inbox_now.look().unwrap();
+        let mut files: Vec<_> = queue.jobs(10).unwrap().iter().map(|job| (job.files, job.state)).collect();
+        files.sort_by_key(|(files, _)| *files);
+        assert_eq!(files, [(2, JobState::Queued), (3, JobState::Queued)]);
+        inbox_now.look().unwrap();
+        assert_eq!(queue.jobs(10).unwrap().len(), 2, "nothing is queued twice");
+        drop(inbox_now);
+        let mut after_restart = Watched::new(inbox, Arc::clone(&queue)).unwrap();
+        after_restart.look().unwrap();
+        assert_eq!(queue.jobs(10).unwrap().len(), 2, "nor after a restart");
+        std::fs::write(path.join("late.dcm"), StudySpec::new(1).with_instances(1, 3).with_size(16, 16).instance(1, 3).bytes).unwrap();
+        after_restart.look().unwrap();
+        assert_eq!(queue.jobs(10).unwrap().len(), 3, "what comes later is another job");
+        assert!(path.join("note.txt").exists());
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_no_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let inbox = Inbox::new(folder.path().join("in"), "cloud").with_times(Duration::ZERO, Duration::from_secs(60));
+        let (mut watched, queue) = watched(folder.path(), inbox);
+        assert_eq!(watched.look().unwrap(), Duration::from_secs(60));
+        StudySpec::new(1).with_instances(1, 1).with_size(16, 16).write_to(&folder.path().join("in")).unwrap();
+        watched.look().unwrap();
+        assert_eq!(queue.jobs(10).unwrap().len(), 1);
+    }
+}

@@ -1,0 +1,221 @@
+//! What a monitoring system sees. Labels are bounded: names of configured peers and fixed words, never a
+//! UID, a path or anything of a patient.
+
+use std::sync::atomic::{AtomicU64, AtomicI64};
+
+use imgxfer_core::progress::Progress;
+use imgxfer_core::server::Direction;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+/// Which way, as a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+enum Way {
+    #[expect(non_camel_case_types, reason = "the label's value as it is written")]
+    r#in,
+    #[expect(non_camel_case_types, reason = "the label's value as it is written")]
+    out,
+}
+
+impl From<Direction> for Way {
+    fn from(direction: Direction) -> Self {
+        if direction == Direction::In { Self::r#in } else { Self::out }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Bytes {
+    direction: Way,
+    stage: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ended {
+    direction: Way,
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Directed {
+    direction: Way,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Destination {
+    destination: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Peer {
+    peer: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+type IntGauge = Gauge<i64, AtomicI64>;
+type IntCounter = Counter<u64, AtomicU64>;
+
+/// All metrics of a daemon.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    bytes: Family<Bytes, IntCounter>,
+    instances: Family<Ended, IntCounter>,
+    transfers: Family<Ended, IntCounter>,
+    running: Family<Directed, IntGauge>,
+    seconds: Family<Directed, Histogram>,
+    dedup: IntCounter,
+    queue_depth: Family<Destination, IntGauge>,
+    queue_failed: Family<Destination, IntGauge>,
+    queue_age: Family<Destination, IntGauge>,
+    rtt: Family<Peer, Gauge<f64, AtomicU64>>,
+    connections: Family<Peer, IntGauge>,
+    lost: IntCounter,
+    refused: Family<Reason, IntCounter>,
+    space: IntGauge,
+    pub(crate) store_bytes: IntGauge,
+    collected: IntCounter,
+}
+
+/// What is looked up when somebody asks for the metrics.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshot {
+    /// Destination, waiting, failed, age of the oldest in seconds.
+    pub(crate) queue: Vec<(String, u64, u64, u64)>,
+    /// Peer, connections, smoothed round trip in seconds.
+    pub(crate) sessions: Vec<(String, u64, f64)>,
+    /// Inbound and outbound transfers that run.
+    pub(crate) running: (u64, u64),
+    /// Bytes that the store may still take.
+    pub(crate) space_left: Option<u64>,
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+impl Metrics {
+    /// Registers everything. `expires` is the last second of this site's certificate.
+    #[expect(clippy::too_many_lines, reason = "one line for each metric")]
+    pub(crate) fn new(expires: i64) -> Self {
+        let mut registry = Registry::with_prefix("imgxfer");
+        let histogram: fn() -> Histogram = || Histogram::new(exponential_buckets(0.25, 2.0, 16));
+        let seconds = Family::new_with_constructor(histogram);
+        let metrics = Self {
+            registry: Registry::default(),
+            bytes: Family::default(),
+            instances: Family::default(),
+            transfers: Family::default(),
+            running: Family::default(),
+            seconds,
+            dedup: IntCounter::default(),
+            queue_depth: Family::default(),
+            queue_failed: Family::default(),
+            queue_age: Family::default(),
+            rtt: Family::default(),
+            connections: Family::default(),
+            lost: IntCounter::default(),
+            refused: Family::default(),
+            space: IntGauge::default(),
+            store_bytes: IntGauge::default(),
+            collected: IntCounter::default(),
+        };
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "Version of the daemon", build);
+        registry.register("transfer_bytes", "Bytes moved by transfers that ended well", metrics.bytes.clone());
+        registry.register("instances", "Instances that were committed or failed", metrics.instances.clone());
+        registry.register("transfers", "Transfers that ended", metrics.transfers.clone());
+        registry.register("transfers_running", "Transfers that run now", metrics.running.clone());
+        let help = "How long transfers took that ended well";
+        registry.register_with_unit("transfer_duration", help, Unit::Seconds, metrics.seconds.clone());
+        let help = "Original bytes that were at the receiver already";
+        registry.register("chunk_dedup_bytes", help, metrics.dedup.clone());
+        registry.register("queue_depth", "Jobs that are not done or failed", metrics.queue_depth.clone());
+        registry.register("queue_failed", "Jobs that need an operator", metrics.queue_failed.clone());
+        let help = "Age of the oldest job that is not done or failed";
+        registry.register_with_unit("queue_oldest_age", help, Unit::Seconds, metrics.queue_age.clone());
+        let help = "Round trip of the newest connection that the peer opened, smoothed";
+        registry.register_with_unit("quic_rtt", help, Unit::Seconds, metrics.rtt.clone());
+        registry.register("connections", "Connections that peers have opened", metrics.connections.clone());
+        let help = "Packets given up for lost on connections that have ended";
+        registry.register("quic_lost_packets", help, metrics.lost.clone());
+        registry.register("connections_refused", "Connections turned away", metrics.refused.clone());
+        let help = "Bytes that the store may still take, less its reserve";
+        registry.register("store_space_left_bytes", help, metrics.space.clone());
+        registry.register("store_pack_bytes", "Bytes in the store's packs", metrics.store_bytes.clone());
+        registry.register("store_collected_bytes", "Bytes of remains removed", metrics.collected.clone());
+        let certificate: IntGauge = Gauge::default();
+        certificate.set(expires);
+        let help = "Last second of this site's certificate";
+        registry.register("certificate_expiry_timestamp_seconds", help, certificate);
+        Self { registry, ..metrics }
+    }
+
+    /// A transfer ended well.
+    pub(crate) fn transfer_done(&self, direction: Direction, progress: &Progress, seconds: f64) {
+        let direction = Way::from(direction);
+        let bytes = |stage, n| self.bytes.get_or_create(&Bytes { direction, stage }).inc_by(n);
+        bytes("logical", progress.bytes_committed);
+        bytes("payload", progress.payload_bytes);
+        bytes("wire", progress.line_bytes);
+        let instances = |result, n| self.instances.get_or_create(&Ended { direction, result }).inc_by(n);
+        instances("committed", progress.instances_committed);
+        instances("failed", progress.instances_failed);
+        self.transfers.get_or_create(&Ended { direction, result: "done" }).inc();
+        self.seconds.get_or_create(&Directed { direction }).observe(seconds);
+        self.dedup.inc_by(progress.bytes_present);
+    }
+
+    /// A transfer ended otherwise.
+    pub(crate) fn transfer_failed(&self, direction: Direction, result: &'static str) {
+        self.transfers.get_or_create(&Ended { direction: direction.into(), result }).inc();
+    }
+
+    /// A connection was turned away.
+    pub(crate) fn refused(&self, reason: &'static str) {
+        self.refused.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// A connection ended.
+    pub(crate) fn connection_ended(&self, lost_packets: u64) {
+        self.lost.inc_by(lost_packets);
+    }
+
+    /// The store's remains were collected.
+    pub(crate) fn collected(&self, bytes: u64) {
+        self.collected.inc_by(bytes);
+    }
+
+    /// The text format of OpenMetrics, with what is current.
+    pub(crate) fn encode(&self, now: &Snapshot) -> String {
+        for (destination, waiting, failed, age) in &now.queue {
+            let label = Destination { destination: destination.clone() };
+            self.queue_depth.get_or_create(&label).set(signed(*waiting));
+            self.queue_failed.get_or_create(&label).set(signed(*failed));
+            self.queue_age.get_or_create(&label).set(signed(*age));
+        }
+        self.connections.clear();
+        for (peer, connections, rtt) in &now.sessions {
+            let label = Peer { peer: peer.clone() };
+            self.connections.get_or_create(&label).set(signed(*connections));
+            self.rtt.get_or_create(&label).set(*rtt);
+        }
+        self.running.get_or_create(&Directed { direction: Way::r#in }).set(signed(now.running.0));
+        self.running.get_or_create(&Directed { direction: Way::out }).set(signed(now.running.1));
+        if let Some(space) = now.space_left {
+            self.space.set(signed(space));
+        }
+        let mut text = String::new();
+        // Writing into a text cannot fail.
+        let _: Result<(), std::fmt::Error> = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        text
+    }
+}

@@ -1,0 +1,217 @@
+//! The sites this one knows, while the daemon runs: who a session is, what it may do, how to dial it.
+//!
+//! Peers come from the configuration and from pairing. Those from pairing are kept in `peers.toml` in the
+//! state folder, in the same form as in the configuration, so that an operator can read and move them.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
+
+use imgxfer_core::ids::PeerId;
+use imgxfer_core::server::Rights;
+use imgxfer_core::store::Scope;
+use imgxfer_core::transport::{Dial, Session, Trust};
+
+use crate::config::{PAIRED_PEERS_FILE, PeerConfig, PeerKey, Sees, check_duplicate, check_name};
+use crate::files;
+
+/// How a peer that is in no list is called in metrics and in the status.
+pub const UNKNOWN: &str = "unknown";
+
+/// Why a peer could not be added.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AddPeerError {
+    /// Its name cannot be used.
+    #[error("the name {name:?} cannot be used: {problem}")]
+    Name {
+        /// The name.
+        name: String,
+        /// Why.
+        problem: String,
+    },
+    /// Its name or its key is taken.
+    #[error("{0}")]
+    Duplicate(String),
+    /// It could not be written down.
+    #[error("the peer could not be written to {}; check space and permissions", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Cause.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// The known sites.
+#[derive(Debug)]
+pub struct Peers {
+    list: RwLock<Vec<PeerConfig>>,
+    /// Names of peers that an authority vouches for, by the key they came with.
+    seen: Mutex<HashMap<PeerId, String>>,
+    trust: Trust,
+    file: PathBuf,
+}
+
+impl Peers {
+    /// Takes the configured peers and trusts those that are known by their key.
+    #[must_use]
+    pub fn new(list: Vec<PeerConfig>, trust: Trust, state_dir: &std::path::Path) -> Self {
+        trust.set_pinned(list.iter().filter_map(PeerConfig::peer_id));
+        Self { list: RwLock::new(list), seen: Mutex::default(), trust, file: state_dir.join(PAIRED_PEERS_FILE) }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Vec<PeerConfig>> {
+        self.list.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn all(&self) -> Vec<PeerConfig> {
+        self.read().clone()
+    }
+
+    /// The one with this name.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<PeerConfig> {
+        self.read().iter().find(|peer| peer.name == name).cloned()
+    }
+
+    /// Who is at the other end of a session: by its key, or else by the subject that an authority vouches for.
+    #[must_use]
+    pub fn of_session(&self, session: &Session) -> Option<PeerConfig> {
+        let id = session.peer();
+        let list = self.read();
+        if let Some(peer) = list.iter().find(|peer| peer.peer_id() == Some(id)) {
+            return Some(peer.clone());
+        }
+        // Nobody vouches for what a pinned certificate says of itself.
+        if self.trust.is_pinned(id) {
+            return None;
+        }
+        let subject = session.peer_subject();
+        let found = list.iter().find(|peer| matches!(&peer.key, PeerKey::Subject(s) if s == subject)).cloned()?;
+        drop(list);
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(id, found.name.clone());
+        Some(found)
+    }
+
+    /// What the peer of a session may do now.
+    #[must_use]
+    pub fn rights(&self, session: &Session) -> Rights {
+        let Some(peer) = self.of_session(session) else { return Rights::none() };
+        let own = session.peer();
+        let scope = match &peer.sees {
+            Sees::All => Scope::All,
+            Sees::Own => Scope::Owners(vec![own]),
+            Sees::Peers(names) => {
+                let mut owners: Vec<PeerId> =
+                    self.read().iter().filter(|p| names.contains(&p.name)).filter_map(PeerConfig::peer_id).collect();
+                owners.push(own);
+                Scope::Owners(owners)
+            }
+        };
+        let rights = Rights::none().with_send(peer.rights.send).with_query(peer.rights.query);
+        rights.with_pull(peer.rights.pull).with_scope(scope)
+    }
+
+    /// The name of the holder of a key, or [`UNKNOWN`]: bounded, so fit for a metric's label.
+    #[must_use]
+    pub fn name_of(&self, id: PeerId) -> String {
+        if let Some(peer) = self.read().iter().find(|peer| peer.peer_id() == Some(id)) {
+            return peer.name.clone();
+        }
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.get(&id).cloned().unwrap_or_else(|| UNKNOWN.to_owned())
+    }
+
+    /// How to dial a peer; `None` when it has no address.
+    #[must_use]
+    pub fn dial(&self, name: &str) -> Option<Dial> {
+        let peer = self.named(name)?;
+        let address = peer.address?;
+        let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let dial = Dial::new(&address);
+        Some(match peer.key {
+            PeerKey::Pinned(id) => dial.with_peer(id),
+            PeerKey::Subject(_) => dial.with_name(host),
+        })
+    }
+
+    /// Adds a peer that has been paired, keeps it, and trusts it. Blocks.
+    ///
+    /// # Errors
+    /// [`AddPeerError`]; nothing has changed then.
+    pub fn add_paired(&self, peer: PeerConfig) -> Result<(), AddPeerError> {
+        let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
+        check_name(&peer.name).map_err(|problem| AddPeerError::Name { name: peer.name.clone(), problem })?;
+        check_duplicate(&list, &peer).map_err(|error| AddPeerError::Duplicate(error.problem))?;
+        let write = |source| AddPeerError::Write { path: self.file.clone(), source };
+        let before = match std::fs::read_to_string(&self.file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => HEADING.to_owned(),
+            Err(error) => return Err(write(error)),
+        };
+        files::write_private(&self.file, (before + &written(&peer)).as_bytes()).map_err(write)?;
+        if let Some(id) = peer.peer_id() {
+            self.trust.pin(id);
+        }
+        list.push(peer);
+        Ok(())
+    }
+}
+
+const HEADING: &str = "# Peers added by pairing. Edit while the daemon is stopped.\n";
+
+fn written(peer: &PeerConfig) -> String {
+    let mut table = toml::Table::new();
+    table.insert("name".to_owned(), peer.name.clone().into());
+    match &peer.key {
+        PeerKey::Pinned(id) => table.insert("key".to_owned(), id.fingerprint().into()),
+        PeerKey::Subject(subject) => table.insert("subject".to_owned(), subject.clone().into()),
+    };
+    if let Some(address) = &peer.address {
+        table.insert("address".to_owned(), address.clone().into());
+    }
+    table.insert("rights".to_owned(), peer.rights.names().into());
+    let sees = match &peer.sees {
+        Sees::Own => "own".into(),
+        Sees::All => "all".into(),
+        Sees::Peers(names) => names.clone().into(),
+    };
+    table.insert("sees".to_owned(), sees);
+    format!("\n[[peers]]\n{table}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, PeerRights, Sources};
+
+    #[test]
+    fn paired_peers_are_kept_and_trusted() {
+        let folder = tempfile::tempdir().unwrap();
+        let trust = Trust::new();
+        let peers = Peers::new(Vec::new(), trust.clone(), folder.path());
+        let key = |n: u8| PeerId::of_key(&[n]);
+        let paired = |name: &str, n| PeerConfig::pinned(name, key(n)).with_rights(PeerRights::all(), Sees::Own);
+        peers.add_paired(paired("north", 1).with_address("north.example:11120")).unwrap();
+        peers.add_paired(paired("south", 2)).unwrap();
+        assert!(trust.is_pinned(key(1)) && trust.is_pinned(key(2)));
+        assert!(matches!(peers.add_paired(paired("North", 3)), Err(AddPeerError::Duplicate(_))));
+        assert!(matches!(peers.add_paired(paired("x", 2)), Err(AddPeerError::Duplicate(_))));
+        assert!(matches!(peers.add_paired(paired("../x", 4)), Err(AddPeerError::Name { .. })));
+        assert!(!trust.is_pinned(key(3)));
+
+        let file = folder.path().join("imgxferd.toml");
+        std::fs::write(&file, "state_dir = \".\"\n").unwrap();
+        let config = Config::load(&Sources::file(file)).unwrap();
+        assert_eq!(config.peers.len(), 2);
+        assert_eq!(config.peer("north").unwrap().address.as_deref(), Some("north.example:11120"));
+        assert_eq!(config.peer("south").unwrap().rights, PeerRights::all());
+        assert_eq!(peers.name_of(key(1)), "north");
+        assert_eq!(peers.name_of(key(9)), UNKNOWN);
+    }
+}

@@ -1,0 +1,278 @@
+//! Sends the jobs of one peer, one at a time.
+//!
+//! Each peer has two lanes: one takes jobs of any priority, the most urgent first; the other only takes
+//! STAT jobs, so that an emergency does not wait for the end of a study that is under way.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use imgxfer_core::client::{Client, PushOptions, PushReport, RetryPolicy};
+use imgxfer_core::error::{Fault, Retry, TransferError};
+use imgxfer_core::progress::TransferEvent;
+use imgxfer_core::server::Direction;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tracing::Instrument as _;
+
+use super::source::Sent;
+use super::{Claim, Job, JobFile, JobSource, Outcome, Queue, QueueError, SentFile, backoff, code_of};
+use crate::live::{Live, Ticket};
+use crate::metrics::Metrics;
+use crate::peers::Peers;
+
+/// Which jobs a lane takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LaneKind {
+    Any,
+    StatOnly,
+}
+
+/// Tries of a job some of whose files cannot be sent, before an operator is asked.
+const PARTIAL_TRIES: u32 = 5;
+
+/// One try ends when nothing moved for this long; the job waits then, and others get their turn.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
+
+/// What all lanes share.
+#[derive(Debug, Clone)]
+pub(crate) struct PushParts {
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) client: Client,
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) live: Live,
+    pub(crate) metrics: Arc<Metrics>,
+    /// True when no new job may begin.
+    pub(crate) stopping: watch::Receiver<bool>,
+    /// True when running jobs must end at once.
+    pub(crate) aborting: watch::Receiver<bool>,
+    /// Told of each inbox with a job that is done.
+    pub(crate) done: mpsc::UnboundedSender<PathBuf>,
+    pub(crate) seed: u64,
+}
+
+/// One lane of one peer.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(crate) parts: PushParts,
+    pub(crate) peer: String,
+    pub(crate) kind: LaneKind,
+}
+
+/// How a try ended.
+enum End {
+    Done,
+    /// The line or the peer is at fault: other jobs would fare no better for so long.
+    Hold(Duration),
+    /// Nothing was wrong with the line.
+    Next,
+}
+
+impl Lane {
+    /// Runs until the daemon stops.
+    pub(crate) async fn run(mut self) {
+        let mut changes = self.parts.queue.changes();
+        let mut hurries = self.parts.queue.hurries();
+        let mut in_a_row = 0;
+        while !*self.parts.stopping.borrow() {
+            changes.mark_unchanged();
+            let (peer, kind) = (self.peer.clone(), self.kind);
+            let claim = self.blocking(move |queue| queue.claim(&peer, kind)).await;
+            let hold = match claim {
+                Ok(Claim::Job(job, files)) => {
+                    let span = tracing::info_span!("transfer", peer = %self.peer, job = job.id, role = "sender");
+                    match self.send(&job, files).instrument(span).await {
+                        End::Done | End::Next => {
+                            in_a_row = 0;
+                            continue;
+                        }
+                        End::Hold(wait) => {
+                            in_a_row += 1;
+                            wait.max(backoff(self.parts.seed, in_a_row))
+                        }
+                    }
+                }
+                Ok(Claim::Wait(due)) => {
+                    let due = due.map(|wait| Instant::now() + wait);
+                    tokio::select! {
+                        _ = changes.changed() => {}
+                        _ = self.parts.stopping.changed() => {}
+                        () = sleep_until(due) => {}
+                    }
+                    continue;
+                }
+                Err(error) => {
+                    tracing::error!(peer = %self.peer, %error, "the queue failed; nothing is sent until it works again");
+                    backoff(self.parts.seed, 5)
+                }
+            };
+            tokio::select! {
+                _ = hurries.changed() => {}
+                _ = self.parts.stopping.changed() => {}
+                () = tokio::time::sleep(hold) => {}
+            }
+        }
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Queue) -> Result<T, QueueError> + Send + 'static,
+    ) -> Result<T, QueueError> {
+        let queue = Arc::clone(&self.parts.queue);
+        tokio::task::spawn_blocking(move || work(&queue)).await.map_err(|_| QueueError::Stopping)?
+    }
+
+    async fn send(&mut self, job: &Job, files: Vec<JobFile>) -> End {
+        let id = job.id;
+        let sent = Sent::default();
+        let ticket = self.parts.live.begin(self.peer.clone(), Direction::Out, Some(id));
+        let pushed = {
+            let mut aborting = self.parts.aborting.clone();
+            let push = self.push(job, files, &sent, ticket);
+            tokio::select! {
+                pushed = Box::pin(push) => Some(pushed),
+                _ = aborting.wait_for(|abort| *abort) => None,
+            }
+        };
+        let running = self.parts.live.end(ticket);
+        let seconds = running.map_or(0.0, |running| running.since.elapsed().as_secs_f64());
+        let sent = std::mem::take(&mut *sent.lock().unwrap_or_else(PoisonError::into_inner));
+        let end = match pushed {
+            None => self.blocking(move |queue| queue.put_back(id)).await.map(|()| End::Next),
+            Some(Ok(report)) => self.pushed(job, report, sent, seconds).await,
+            Some(Err(error)) => {
+                self.parts.metrics.transfer_failed(Direction::Out, fault(&error));
+                self.try_failed(job, &error, sent).await
+            }
+        };
+        end.unwrap_or_else(|error| {
+            // The job is still marked as running, and is queued again at the next start.
+            tracing::error!(%error, "the queue failed; the outcome of a transfer is not written down");
+            End::Hold(backoff(self.parts.seed, 5))
+        })
+    }
+
+    async fn push(
+        &self,
+        job: &Job,
+        files: Vec<JobFile>,
+        sent: &Sent,
+        ticket: Ticket,
+    ) -> Result<PushReport, TransferError> {
+        let Some(dial) = self.parts.peers.dial(&self.peer) else {
+            return Err(TransferError::Cancelled);
+        };
+        let files: Vec<_> = files.into_iter().map(|file| (file.path, file.stamp)).collect();
+        let (all_files, sent) = (job.all_files, Arc::clone(sent));
+        let source = move || Box::new(JobSource::new(files.clone(), all_files, Arc::clone(&sent))) as _;
+        let retry = RetryPolicy::default().giving_up_after(GIVE_UP_AFTER);
+        let options = PushOptions::default().with_priority(job.priority).with_retry(retry);
+        let live = self.parts.live.clone();
+        let interrupted = Mutex::new(0_u32);
+        let observer = move |event: &TransferEvent| match event {
+            TransferEvent::Started { transfer } => {
+                tracing::debug!(transfer = ?transfer, "a connection stands");
+                live.update(ticket, Some(*transfer), None);
+            }
+            TransferEvent::Progress(progress) => live.update(ticket, None, Some(*progress)),
+            TransferEvent::Interrupted { retry_in_ms, .. } => {
+                *interrupted.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+                tracing::debug!(retry_in_ms, "the connection was lost");
+            }
+            _ => {}
+        };
+        self.parts.client.push(&dial, source, &options, &observer).await
+    }
+
+    /// A receipt is there, and has been checked: is it for everything?
+    async fn pushed(
+        &self,
+        job: &Job,
+        report: PushReport,
+        sent: Vec<SentFile>,
+        seconds: f64,
+    ) -> Result<End, QueueError> {
+        let id = job.id;
+        self.parts.metrics.transfer_done(Direction::Out, &report.progress, seconds);
+        let count = |wanted: fn(&Outcome) -> bool| {
+            imgxfer_core::units::to_u64(sent.iter().filter(|file| wanted(&file.outcome)).count())
+        };
+        let offered = count(|outcome| matches!(outcome, Outcome::Sent { .. }));
+        let failed = count(|outcome| matches!(outcome, Outcome::Failed));
+        let whole = report.receipt.complete && failed == 0 && report.receipt.instances == offered;
+        let whole = whole && imgxfer_core::units::to_u64(sent.len()) == job.files;
+        if whole && offered > 0 {
+            let root = report.receipt.root;
+            let (peer, connections, progress) = (self.peer.clone(), report.connections, report.progress);
+            self.blocking(move |queue| queue.complete(id, &peer, (&report.receipt, &report.signed), &sent)).await?;
+            tracing::info!(
+                instances = offered,
+                bytes = progress.bytes_committed,
+                line_bytes = progress.line_bytes,
+                connections,
+                seconds,
+                root = ?root,
+                "committed at the other end"
+            );
+            if let Some(inbox) = &job.inbox {
+                // Nobody listens any more only when the daemon stops; the start looks again.
+                let _: Result<(), _> = self.parts.done.send(inbox.clone());
+            }
+            return Ok(End::Done);
+        }
+        let problem = match (offered, failed) {
+            (0, 0) => "nothing-to-send: none of the files is DICOM".to_owned(),
+            (0, _) => "files-gone: none of the files can be read".to_owned(),
+            _ => format!(
+                "partial: {} of {} instances are not committed; the files are kept",
+                job.files.saturating_sub(report.receipt.instances),
+                job.files
+            ),
+        };
+        tracing::warn!(%problem, attempts = job.attempts, "a job is not complete");
+        self.blocking(move |queue| queue.note(id, &sent)).await?;
+        self.again(job, problem, job.attempts < PARTIAL_TRIES).await?;
+        Ok(End::Next)
+    }
+
+    async fn try_failed(&self, job: &Job, error: &TransferError, sent: Vec<SentFile>) -> Result<End, QueueError> {
+        let id = job.id;
+        let problem = code_of(error);
+        let again = error.retry() != Retry::Never || matches!(error, TransferError::Cancelled);
+        if again {
+            tracing::warn!(problem, attempts = job.attempts, "a transfer failed; it will be tried again");
+        } else {
+            tracing::error!(problem, "a transfer failed for good; it needs an operator");
+        }
+        self.blocking(move |queue| queue.note(id, &sent)).await?;
+        let wait = self.again(job, problem.to_owned(), again).await?;
+        let elsewhere = matches!(error.fault(), Fault::Network | Fault::Peer);
+        Ok(if again && elsewhere { End::Hold(wait) } else { End::Next })
+    }
+
+    /// Puts a job back for another try, or gives it to the operator.
+    async fn again(&self, job: &Job, problem: String, again: bool) -> Result<Duration, QueueError> {
+        let id = job.id;
+        let seed = self.parts.seed.wrapping_add(imgxfer_core::units::to_u64(usize::try_from(id).unwrap_or(0)));
+        let wait = backoff(seed, job.attempts);
+        self.blocking(move |queue| if again { queue.wait(id, &problem, wait) } else { queue.fail(id, &problem) }).await?;
+        Ok(wait)
+    }
+}
+
+/// A word for a metric's label.
+pub(crate) fn fault(error: &TransferError) -> &'static str {
+    match error.fault() {
+        Fault::Peer => "peer",
+        Fault::Local => "local",
+        Fault::Network => "network",
+        _ => "stopped",
+    }
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,668 @@
+//! The durable queue of what is to be sent.
+//!
+//! A job is a list of files for one peer. It survives restarts and loss of power; it is done only when the
+//! peer's signed receipt for exactly these files is there, and the receipt is kept. Whatever trying again can
+//! mend is tried again for ever; a job fails only when somebody has to do something first, and an operator
+//! can then put it back. Files are never touched here: what happens to them afterwards is [`crate::inbox`]'s.
+//!
+//! Calls block on the disk: run them off the network's threads.
+
+mod backoff;
+mod error;
+mod lane;
+mod schema;
+mod source;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use imgxfer_core::clock::{Stopwatch, UnixSeconds};
+use imgxfer_core::ids::{InstanceHash, ManifestRoot, PeerId};
+use imgxfer_core::priority::Priority;
+use imgxfer_core::receipt::{Receipt, SignedReceipt};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use serde::Serialize;
+use tokio::sync::watch;
+
+pub(crate) use backoff::backoff;
+pub use error::QueueError;
+pub(crate) use error::code_of;
+pub(crate) use lane::{Lane, LaneKind, PushParts, fault};
+pub(crate) use source::{JobSource, Outcome, SentFile};
+
+/// What is compared to see whether a file is still the same: length and time of change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stamp {
+    /// Length in bytes.
+    pub len: u64,
+    /// Time of change, nanoseconds since 1970.
+    pub modified_ns: i64,
+}
+
+impl Stamp {
+    /// The stamp of a regular file; `None` for anything else, symbolic links included.
+    #[must_use]
+    pub fn of(metadata: &std::fs::Metadata) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt as _;
+        let modified_ns = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
+        metadata.is_file().then_some(Self { len: metadata.len(), modified_ns })
+    }
+}
+
+/// Where a job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum JobState {
+    /// Waits for its turn.
+    Queued,
+    /// Is being sent.
+    Running,
+    /// Will be tried again after a while.
+    Waiting,
+    /// Committed at the peer.
+    Done,
+    /// Needs an operator.
+    Failed,
+}
+
+impl JobState {
+    const ALL: [(Self, &'static str); 5] = [
+        (Self::Queued, "queued"),
+        (Self::Running, "running"),
+        (Self::Waiting, "waiting"),
+        (Self::Done, "done"),
+        (Self::Failed, "failed"),
+    ];
+
+    fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(state, _)| *state == self).map_or("failed", |(_, name)| name)
+    }
+
+    fn from_name(name: &str) -> Self {
+        Self::ALL.iter().find(|(_, other)| *other == name).map_or(Self::Failed, |(state, _)| *state)
+    }
+}
+
+/// Where a file of a job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum FileState {
+    /// Not committed yet.
+    Waiting,
+    /// Committed; what the inbox does with it is not done yet.
+    Committed,
+    /// Committed, and stays.
+    Kept,
+    /// Committed and moved.
+    Moved,
+    /// Committed and deleted.
+    Deleted,
+    /// Committed as it was then; it has changed since, so it stays.
+    Changed,
+    /// Not DICOM; left alone.
+    Skipped,
+    /// It could not be sent in the last try.
+    Failed,
+}
+
+impl FileState {
+    const ALL: [(Self, &'static str); 8] = [
+        (Self::Waiting, "waiting"),
+        (Self::Committed, "committed"),
+        (Self::Kept, "kept"),
+        (Self::Moved, "moved"),
+        (Self::Deleted, "deleted"),
+        (Self::Changed, "changed"),
+        (Self::Skipped, "skipped"),
+        (Self::Failed, "failed"),
+    ];
+
+    fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(state, _)| *state == self).map_or("failed", |(_, name)| name)
+    }
+
+    fn from_name(name: &str) -> Self {
+        Self::ALL.iter().find(|(_, other)| *other == name).map_or(Self::Failed, |(state, _)| *state)
+    }
+}
+
+/// A job to be put into the queue.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct NewJob {
+    /// Name of the peer.
+    pub peer: String,
+    /// Priority.
+    pub priority: Priority,
+    /// Whether files that are not DICOM are sent, as opaque bytes.
+    pub all_files: bool,
+    /// The inbox that it comes from, which decides what happens to the files afterwards.
+    pub inbox: Option<PathBuf>,
+    /// The files.
+    pub files: Vec<(PathBuf, Stamp)>,
+}
+
+impl NewJob {
+    /// A job of routine priority that leaves its files alone.
+    #[must_use]
+    pub fn new(peer: &str, files: Vec<(PathBuf, Stamp)>) -> Self {
+        Self { peer: peer.to_owned(), priority: Priority::Routine, all_files: false, inbox: None, files }
+    }
+
+    /// Sets the priority.
+    #[must_use]
+    pub const fn with_priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
+    }
+}
+
+/// A job as it is shown. Holds no path and nothing of a patient.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Job {
+    /// Its number.
+    pub id: i64,
+    /// Name of the peer.
+    pub peer: String,
+    /// Priority.
+    pub priority: Priority,
+    /// Where it stands.
+    pub state: JobState,
+    /// Files in it.
+    pub files: u64,
+    /// Bytes in them when it was made.
+    pub bytes: u64,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// What went wrong last, in fixed words.
+    pub last_error: Option<String>,
+    /// When it was made, seconds since 1970.
+    pub created: i64,
+    /// When it was done.
+    pub finished: Option<i64>,
+    /// Root of the manifest that was committed, hexadecimal.
+    pub root: Option<String>,
+    /// Instances that were committed.
+    pub instances: Option<u64>,
+    #[serde(skip)]
+    pub(crate) all_files: bool,
+    #[serde(skip)]
+    pub(crate) inbox: Option<PathBuf>,
+}
+
+/// One file of a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct JobFile {
+    pub(crate) path: PathBuf,
+    pub(crate) stamp: Stamp,
+    pub(crate) hash: Option<InstanceHash>,
+    pub(crate) state: FileState,
+}
+
+/// How many jobs of a peer stand where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Default)]
+#[non_exhaustive]
+pub struct QueueSummary {
+    /// Name of the peer.
+    pub peer: String,
+    /// Jobs that are queued, running or waiting.
+    pub open: u64,
+    /// Jobs that need an operator.
+    pub failed: u64,
+    /// Jobs that are done and still remembered.
+    pub done: u64,
+    /// Age of the oldest open job, seconds.
+    pub oldest_age_seconds: u64,
+}
+
+/// The queue.
+#[derive(Debug)]
+pub struct Queue {
+    db: Mutex<Connection>,
+    /// When jobs that wait are due, by a clock that does not jump. Jobs that are not in it are due.
+    due: Mutex<HashMap<i64, Duration>>,
+    clock: Stopwatch,
+    changed: watch::Sender<u64>,
+    hurry: watch::Sender<u64>,
+}
+
+/// What a lane may do next.
+#[derive(Debug)]
+pub(crate) enum Claim {
+    Job(Box<Job>, Vec<JobFile>),
+    /// Nothing now; something becomes due after so long.
+    Wait(Option<Duration>),
+}
+
+/// Order in which priorities are served; also their number in the database.
+const fn rank(priority: Priority) -> u32 {
+    match priority {
+        Priority::Stat => 0,
+        Priority::Background => 2,
+        _ => 1,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+const JOB_COLUMNS: &str = "id, peer, priority, state, files, bytes, attempts, last_error, created, finished, root, \
+                           instances, all_files, inbox";
+
+fn job_of(row: &Row<'_>) -> rusqlite::Result<Job> {
+    let priority = match row.get::<_, u32>("priority")? {
+        0 => Priority::Stat,
+        2 => Priority::Background,
+        _ => Priority::Routine,
+    };
+    let inbox: Option<Vec<u8>> = row.get("inbox")?;
+    Ok(Job {
+        id: row.get("id")?,
+        peer: row.get("peer")?,
+        priority,
+        state: JobState::from_name(&row.get::<_, String>("state")?),
+        files: unsigned(row.get("files")?),
+        bytes: unsigned(row.get("bytes")?),
+        attempts: row.get("attempts")?,
+        last_error: row.get("last_error")?,
+        created: row.get("created")?,
+        finished: row.get("finished")?,
+        root: row.get("root")?,
+        instances: row.get::<_, Option<i64>>("instances")?.map(unsigned),
+        all_files: row.get("all_files")?,
+        inbox: inbox.map(|bytes| path_of(&bytes)),
+    })
+}
+
+fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn bytes_of(path: &Path) -> &[u8] {
+    path.as_os_str().as_bytes()
+}
+
+fn path_of(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(OsStr::from_bytes(bytes))
+}
+
+impl Queue {
+    /// Opens the queue in a file, or makes it. Jobs that were running are queued again.
+    ///
+    /// # Errors
+    /// [`QueueError`] when it cannot be read, or was written by a newer version.
+    pub fn open(path: &Path) -> Result<Self, QueueError> {
+        let db = schema::open(path)?;
+        db.execute("UPDATE job SET state = 'queued' WHERE state IN ('running', 'waiting')", [])?;
+        Ok(Self {
+            db: Mutex::new(db),
+            due: Mutex::default(),
+            clock: Stopwatch::start(),
+            changed: watch::Sender::new(0),
+            hurry: watch::Sender::new(0),
+        })
+    }
+
+    fn tell(&self) {
+        self.changed.send_modify(|n| *n += 1);
+    }
+
+    /// Changes whenever a job changed.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Changes when somebody wants jobs to be tried at once.
+    pub(crate) fn hurries(&self) -> watch::Receiver<u64> {
+        self.hurry.subscribe()
+    }
+
+    /// Puts a job into the queue; durable when this returns. Returns its number.
+    ///
+    /// # Errors
+    /// [`QueueError`]; nothing is queued then.
+    pub fn push(&self, job: &NewJob) -> Result<i64, QueueError> {
+        let mut db = lock(&self.db);
+        let transaction = db.transaction()?;
+        let bytes = job.files.iter().map(|(_, stamp)| stamp.len).sum();
+        transaction.execute(
+            "INSERT INTO job (peer, priority, state, files, bytes, created, all_files, inbox) VALUES (?, ?, 'queued', ?, ?, ?, ?, ?)",
+            params![
+                job.peer,
+                rank(job.priority),
+                signed(imgxfer_core::units::to_u64(job.files.len())),
+                signed(bytes),
+                UnixSeconds::now().0,
+                job.all_files,
+                job.inbox.as_deref().map(bytes_of),
+            ],
+        )?;
+        let id = transaction.last_insert_rowid();
+        {
+            let mut insert = transaction
+                .prepare("INSERT INTO file (job, path, len, modified_ns, state) VALUES (?, ?, ?, ?, 'waiting')")?;
+            for (path, stamp) in &job.files {
+                insert.execute(params![id, bytes_of(path), signed(stamp.len), stamp.modified_ns])?;
+            }
+        }
+        transaction.commit()?;
+        drop(db);
+        self.tell();
+        Ok(id)
+    }
+
+    /// Takes the next job for a peer: the most urgent, then the oldest, of those that are due.
+    pub(crate) fn claim(&self, peer: &str, kind: LaneKind) -> Result<Claim, QueueError> {
+        let db = lock(&self.db);
+        let now = self.clock.elapsed();
+        let worst = if kind == LaneKind::StatOnly { rank(Priority::Stat) } else { rank(Priority::Background) };
+        let mut open = db.prepare_cached(&format!(
+            "SELECT {JOB_COLUMNS} FROM job WHERE peer = ? AND state IN ('queued', 'waiting') AND priority <= ? ORDER BY priority, id"
+        ))?;
+        let mut rows = open.query(params![peer, worst])?;
+        let mut soonest: Option<Duration> = None;
+        while let Some(row) = rows.next()? {
+            let job = job_of(row)?;
+            let wait = lock(&self.due).get(&job.id).map_or(Duration::ZERO, |due| due.saturating_sub(now));
+            if !wait.is_zero() {
+                soonest = Some(soonest.map_or(wait, |s| s.min(wait)));
+                continue;
+            }
+            let started = "UPDATE job SET state = 'running', attempts = attempts + 1 WHERE id = ?";
+            db.execute(started, [job.id])?;
+            let files = files_of(&db, job.id)?;
+            let job = Job { state: JobState::Running, attempts: job.attempts + 1, ..job };
+            self.tell();
+            return Ok(Claim::Job(Box::new(job), files));
+        }
+        Ok(Claim::Wait(soonest))
+    }
+
+    /// A try has failed; it is made again after `wait`.
+    pub(crate) fn wait(&self, job: i64, error: &str, wait: Duration) -> Result<(), QueueError> {
+        lock(&self.due).insert(job, self.clock.elapsed().saturating_add(wait));
+        let update = "UPDATE job SET state = 'waiting', last_error = ?, next_try = ? WHERE id = ?";
+        lock(&self.db).execute(update, params![error, UnixSeconds::now().plus(wait).0, job])?;
+        self.tell();
+        Ok(())
+    }
+
+    /// A job goes back to where it was, because the daemon stops.
+    pub(crate) fn put_back(&self, job: i64) -> Result<(), QueueError> {
+        let update = "UPDATE job SET state = 'queued', attempts = max(attempts - 1, 0) WHERE id = ?";
+        lock(&self.db).execute(update, [job])?;
+        self.tell();
+        Ok(())
+    }
+
+    /// A job cannot go on without somebody doing something.
+    pub(crate) fn fail(&self, job: i64, error: &str) -> Result<(), QueueError> {
+        lock(&self.db).execute("UPDATE job SET state = 'failed', last_error = ? WHERE id = ?", params![error, job])?;
+        self.tell();
+        Ok(())
+    }
+
+    /// Notes which files could not be sent in a try.
+    pub(crate) fn note(&self, job: i64, sent: &[SentFile]) -> Result<(), QueueError> {
+        let mut db = lock(&self.db);
+        let transaction = db.transaction()?;
+        for file in sent {
+            let state = if matches!(file.outcome, Outcome::Failed) { FileState::Failed } else { FileState::Waiting };
+            transaction.execute(
+                "UPDATE file SET state = ? WHERE job = ? AND path = ?",
+                params![state.name(), job, bytes_of(&file.path)],
+            )?;
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Everything of a job is committed at the peer: keeps the receipt and what exactly was sent.
+    pub(crate) fn complete(
+        &self,
+        job: i64,
+        peer: &str,
+        receipt: (&Receipt, &SignedReceipt),
+        sent: &[SentFile],
+    ) -> Result<(), QueueError> {
+        let mut db = lock(&self.db);
+        let transaction = db.transaction()?;
+        insert_receipt(&transaction, Some(peer), receipt.0.receiver, receipt)?;
+        for file in sent {
+            match &file.outcome {
+                Outcome::Sent { hash, stamp } => {
+                    transaction.execute(
+                        "UPDATE file SET state = 'committed', hash = ?, len = ?, modified_ns = ? WHERE job = ? AND path = ?",
+                        params![hash.as_bytes(), signed(stamp.len), stamp.modified_ns, job, bytes_of(&file.path)],
+                    )?;
+                }
+                Outcome::Skipped => {
+                    transaction.execute(
+                        "UPDATE file SET state = 'skipped' WHERE job = ? AND path = ?",
+                        params![job, bytes_of(&file.path)],
+                    )?;
+                }
+                Outcome::Failed => {}
+            }
+        }
+        transaction.execute(
+            "UPDATE job SET state = 'done', finished = ?, root = ?, instances = ?, last_error = NULL WHERE id = ?",
+            params![UnixSeconds::now().0, receipt.0.root.to_string(), signed(receipt.0.instances), job],
+        )?;
+        transaction.commit()?;
+        drop(db);
+        lock(&self.due).remove(&job);
+        self.tell();
+        Ok(())
+    }
+
+    /// Keeps a receipt that a peer gave for what it pulled from here.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub fn keep_receipt(&self, from: PeerId, signed_receipt: &SignedReceipt) -> Result<(), QueueError> {
+        let Ok((receipt, _)) = signed_receipt.verify() else { return Ok(()) };
+        insert_receipt(&lock(&self.db), None, from, (&receipt, signed_receipt))
+    }
+
+    /// Receipts for a manifest, newest last: proof of delivery.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub fn receipts(&self, root: &ManifestRoot) -> Result<Vec<SignedReceipt>, QueueError> {
+        let db = lock(&self.db);
+        let mut select = db.prepare_cached("SELECT signed FROM receipt WHERE root = ? ORDER BY id")?;
+        let texts = select.query_map([root.to_string()], |row| row.get::<_, String>(0))?;
+        let mut receipts = Vec::new();
+        for text in texts {
+            receipts.extend(serde_json::from_str(&text?).ok());
+        }
+        Ok(receipts)
+    }
+
+    /// A failed or waiting job is tried again at once. Returns whether there was such a job.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub fn retry(&self, job: i64) -> Result<bool, QueueError> {
+        let update = "UPDATE job SET state = 'queued' WHERE id = ? AND state IN ('failed', 'waiting')";
+        let found = lock(&self.db).execute(update, [job])? > 0;
+        if found {
+            lock(&self.due).remove(&job);
+            self.hurry.send_modify(|n| *n += 1);
+            self.tell();
+        }
+        Ok(found)
+    }
+
+    /// One job.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub fn job(&self, id: i64) -> Result<Option<Job>, QueueError> {
+        let select = format!("SELECT {JOB_COLUMNS} FROM job WHERE id = ?");
+        Ok(lock(&self.db).query_row(&select, [id], job_of).optional()?)
+    }
+
+    /// The newest jobs: those that are open or failed first, then those that are done.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub fn jobs(&self, limit: u32) -> Result<Vec<Job>, QueueError> {
+        let db = lock(&self.db);
+        let mut select = db.prepare_cached(&format!(
+            "SELECT {JOB_COLUMNS} FROM job ORDER BY state = 'done', priority, id DESC LIMIT ?"
+        ))?;
+        let jobs = select.query_map([limit], job_of)?.collect::<rusqlite::Result<_>>()?;
+        Ok(jobs)
+    }
+
+    /// How many jobs stand where, for each peer that has any.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub fn summary(&self) -> Result<Vec<QueueSummary>, QueueError> {
+        let db = lock(&self.db);
+        let mut select = db.prepare_cached(
+            "SELECT peer, sum(state IN ('queued', 'running', 'waiting')), sum(state = 'failed'), sum(state = 'done'), \
+             min(CASE WHEN state IN ('queued', 'running', 'waiting') THEN created END) FROM job GROUP BY peer ORDER BY peer",
+        )?;
+        let now = UnixSeconds::now().0;
+        let of = |row: &Row<'_>| {
+            let oldest: Option<i64> = row.get(4)?;
+            Ok(QueueSummary {
+                peer: row.get(0)?,
+                open: unsigned(row.get(1)?),
+                failed: unsigned(row.get(2)?),
+                done: unsigned(row.get(3)?),
+                oldest_age_seconds: oldest.map_or(0, |created| unsigned(now - created)),
+            })
+        };
+        let rows = select.query_map([], of)?.collect::<rusqlite::Result<_>>()?;
+        Ok(rows)
+    }
+
+    /// The files of a job.
+    pub(crate) fn files(&self, job: i64) -> Result<Vec<JobFile>, QueueError> {
+        files_of(&lock(&self.db), job)
+    }
+
+    /// Jobs of an inbox that are done while something is still to be done with their files.
+    pub(crate) fn unsettled(&self, inbox: &Path) -> Result<Vec<i64>, QueueError> {
+        let db = lock(&self.db);
+        let mut select = db.prepare_cached(
+            "SELECT DISTINCT job.id FROM job JOIN file ON file.job = job.id \
+             WHERE job.inbox = ? AND job.state = 'done' AND file.state = 'committed' ORDER BY job.id",
+        )?;
+        let ids = select.query_map([bytes_of(inbox)], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+        Ok(ids)
+    }
+
+    /// Notes what was done with a committed file.
+    pub(crate) fn settle(&self, job: i64, path: &Path, state: FileState) -> Result<(), QueueError> {
+        let update = "UPDATE file SET state = ? WHERE job = ? AND path = ?";
+        lock(&self.db).execute(update, params![state.name(), job, bytes_of(path)])?;
+        self.tell();
+        Ok(())
+    }
+
+    /// A file of an inbox is no DICOM and is left alone.
+    pub(crate) fn ignore(&self, inbox: &Path, path: &Path, stamp: Stamp) -> Result<(), QueueError> {
+        lock(&self.db).execute(
+            "INSERT OR REPLACE INTO ignored (inbox, path, len, modified_ns) VALUES (?, ?, ?, ?)",
+            params![bytes_of(inbox), bytes_of(path), signed(stamp.len), stamp.modified_ns],
+        )?;
+        Ok(())
+    }
+
+    /// Files of an inbox that are in a job or ignored, as they were then.
+    pub(crate) fn known_files(&self, inbox: &Path) -> Result<HashMap<PathBuf, Stamp>, QueueError> {
+        let db = lock(&self.db);
+        let mut select = db.prepare_cached(
+            "SELECT path, len, modified_ns FROM ignored WHERE inbox = ?1 UNION ALL \
+             SELECT * FROM (SELECT file.path, file.len, file.modified_ns FROM file JOIN job ON file.job = job.id \
+             WHERE job.inbox = ?1 AND file.state != 'changed' ORDER BY job.id)",
+        )?;
+        let of = |row: &Row<'_>| {
+            let path: Vec<u8> = row.get(0)?;
+            Ok((path_of(&path), Stamp { len: unsigned(row.get(1)?), modified_ns: row.get(2)? }))
+        };
+        let known = select.query_map([bytes_of(inbox)], of)?.collect::<rusqlite::Result<_>>()?;
+        Ok(known)
+    }
+
+    /// Forgets jobs that were done before `before` and whose files are gone or belong to nobody.
+    /// Receipts are kept. Returns how many.
+    pub(crate) fn prune(&self, before: UnixSeconds) -> Result<usize, QueueError> {
+        let old: Vec<i64> = {
+            let db = lock(&self.db);
+            let mut select = db.prepare_cached("SELECT id FROM job WHERE state = 'done' AND finished < ?")?;
+            select.query_map([before.0], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?
+        };
+        let mut pruned = 0;
+        for id in old {
+            let files = self.files(id)?;
+            let remembered = self.job(id)?.is_some_and(|job| job.inbox.is_some());
+            if remembered && files.iter().any(|file| file.path.symlink_metadata().is_ok()) {
+                continue;
+            }
+            lock(&self.db).execute("DELETE FROM job WHERE id = ?", [id])?;
+            pruned += 1;
+        }
+        Ok(pruned)
+    }
+}
+
+fn files_of(db: &Connection, job: i64) -> Result<Vec<JobFile>, QueueError> {
+    let mut select =
+        db.prepare_cached("SELECT path, len, modified_ns, hash, state FROM file WHERE job = ? ORDER BY path")?;
+    let of = |row: &Row<'_>| {
+        let path: Vec<u8> = row.get(0)?;
+        let hash: Option<Vec<u8>> = row.get(3)?;
+        Ok(JobFile {
+            path: path_of(&path),
+            stamp: Stamp { len: unsigned(row.get(1)?), modified_ns: row.get(2)? },
+            hash: hash.and_then(|bytes| InstanceHash::from_slice(&bytes)),
+            state: FileState::from_name(&row.get::<_, String>(4)?),
+        })
+    };
+    let files = select.query_map([job], of)?.collect::<rusqlite::Result<_>>()?;
+    Ok(files)
+}
+
+fn insert_receipt(
+    db: &Connection,
+    peer: Option<&str>,
+    id: PeerId,
+    (receipt, signed_receipt): (&Receipt, &SignedReceipt),
+) -> Result<(), QueueError> {
+    let text = serde_json::to_string(signed_receipt).map_err(|_| QueueError::Receipt)?;
+    db.execute(
+        "INSERT INTO receipt (root, peer, peer_id, at, instances, bytes, signed) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        params![
+            receipt.root.to_string(),
+            peer,
+            id.to_string(),
+            receipt.at.0,
+            signed(receipt.instances),
+            signed(receipt.bytes),
+            text
+        ],
+    )?;
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! Tables of the queue.
+
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::QueueError;
+
+/// Version of the tables, in SQLite's `user_version`.
+const VERSION: u32 = 1;
+
+const TABLES: &str = "
+CREATE TABLE job (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    peer TEXT NOT NULL,
+    priority INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    files INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    next_try INTEGER,
+    last_error TEXT,
+    created INTEGER NOT NULL,
+    finished INTEGER,
+    root TEXT,
+    instances INTEGER,
+    all_files INTEGER NOT NULL,
+    inbox BLOB
+);
+CREATE INDEX job_open ON job (peer, state, priority, id);
+CREATE TABLE file (
+    job INTEGER NOT NULL REFERENCES job (id) ON DELETE CASCADE,
+    path BLOB NOT NULL,
+    len INTEGER NOT NULL,
+    modified_ns INTEGER NOT NULL,
+    hash BLOB,
+    state TEXT NOT NULL,
+    PRIMARY KEY (job, path)
+) WITHOUT ROWID;
+CREATE TABLE ignored (
+    inbox BLOB NOT NULL,
+    path BLOB NOT NULL,
+    len INTEGER NOT NULL,
+    modified_ns INTEGER NOT NULL,
+    PRIMARY KEY (inbox, path)
+) WITHOUT ROWID;
+CREATE TABLE receipt (
+    id INTEGER PRIMARY KEY,
+    root TEXT NOT NULL,
+    peer TEXT,
+    peer_id TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    instances INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    signed TEXT NOT NULL
+);
+CREATE INDEX receipt_root ON receipt (root);
+";
+
+/// Opens the database, made readable by its owner alone: names of files may be names of people.
+pub(super) fn open(path: &Path) -> Result<Connection, QueueError> {
+    let file = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    drop(file.map_err(|source| QueueError::File { path: path.to_owned(), source })?);
+    let mut db = Connection::open(path)?;
+    db.busy_timeout(std::time::Duration::from_secs(10))?;
+    db.pragma_update(None, "journal_mode", "WAL")?;
+    db.pragma_update(None, "synchronous", "FULL")?;
+    db.pragma_update(None, "foreign_keys", true)?;
+    let found: u32 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if found > VERSION {
+        return Err(QueueError::Version { found, known: VERSION });
+    }
+    if found == 0 {
+        let transaction = db.transaction()?;
+        transaction.execute_batch(TABLES)?;
+        transaction.pragma_update(None, "user_version", VERSION)?;
+        transaction.commit()?;
+    }
+    Ok(db)
+}

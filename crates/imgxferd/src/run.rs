@@ -1,0 +1,42 @@
+//! Life of the process: from the configuration to the last drained transfer.
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::app::{Daemon, Options};
+use crate::config::Config;
+
+/// Runs a daemon until `shutdown` resolves or an operator asks through the admin listener, then drains it.
+///
+/// # Errors
+/// When the daemon cannot start.
+pub async fn run(config: Config, options: Options, shutdown: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
+    let daemon = Box::pin(Daemon::start(config, options)).await?;
+    tokio::select! {
+        () = shutdown => {}
+        () = daemon.drain_wanted() => {}
+    }
+    daemon.stop().await;
+    Ok(())
+}
+
+/// Runs a daemon until SIGTERM or SIGINT; a second signal stops it at once.
+///
+/// # Errors
+/// When the daemon cannot start, or signals cannot be received.
+pub async fn run_until_signal(config: Config) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot receive signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot receive signals")?;
+    let daemon = Box::pin(Daemon::start(config, Options::default())).await?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = daemon.drain_wanted() => {}
+    }
+    tokio::select! {
+        () = daemon.stop() => {}
+        _ = terminate.recv() => tracing::warn!("stopped at once by a second signal"),
+        _ = interrupt.recv() => tracing::warn!("stopped at once by a second signal"),
+    }
+    Ok(())
+}
