@@ -81,7 +81,7 @@ impl fmt::Debug for Options {
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) identity: Identity,
-    pub(crate) endpoint: Endpoint,
+    pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) depot: Depot,
     pub(crate) queue: Arc<Queue>,
     pub(crate) peers: Arc<Peers>,
@@ -134,7 +134,7 @@ impl Daemon {
             format!("cannot open the admin listener at TCP {}: stop what holds the port, or set admin.listen", config.admin)
         })?;
         let admin_address = admin_listener.local_addr().context("the admin listener has no address")?;
-        let endpoint = endpoint(&config, options, &identity, trust, Arc::clone(&metrics))?;
+        let endpoint = Arc::new(endpoint(&config, options, &identity, trust, Arc::clone(&metrics))?);
         let quic_address = endpoint.local_address().context("the QUIC socket has no address")?;
         let depot = depot(&config).await?;
         let queue_path = config.state_dir.join("queue.db");
@@ -147,7 +147,7 @@ impl Daemon {
         let (added, peers_added) = mpsc::unbounded_channel();
         let (done, jobs_done) = mpsc::unbounded_channel();
         let live = Live::default();
-        let pairings = Pairings::new(endpoint.clone(), Arc::clone(&peers), config.site_name.clone(), added);
+        let pairings = Pairings::new(Arc::clone(&endpoint), Arc::clone(&peers), config.site_name.clone(), added);
         let shared = Arc::new(Shared {
             identity,
             depot,
@@ -161,14 +161,14 @@ impl Daemon {
             stopping,
             drain_wanted: watch::channel(false).0,
             totals: Mutex::new(None),
-            endpoint: endpoint.clone(),
+            endpoint: Arc::clone(&endpoint),
             config,
         });
         let host = DaemonHost { peers: Arc::clone(&peers), queue: Arc::clone(&queue), live: live.clone(), metrics: Arc::clone(&metrics) };
         let mut limits = ServerLimits::default();
         limits.transfers_max = shared.config.transfers;
         limits.drain_deadline = shared.config.drain;
-        let server = Server::new(endpoint.clone(), shared.depot.clone(), Arc::new(host), limits);
+        let server = Server::new(Arc::clone(&endpoint), shared.depot.clone(), Arc::new(host), limits);
         let (stop_server, server_stopped) = oneshot::channel::<()>();
         let server = tokio::spawn(async move {
             server.serve(async { drop(server_stopped.await) }).await;

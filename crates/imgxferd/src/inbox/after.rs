@@ -119,7 +119,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     let copied = io::copy(&mut source, &mut target).and_then(|_| target.sync_all());
     if copied.is_err() {
         // The half copy is ours, made a moment ago under a name that was free.
-        let _: io::Result<()> = std::fs::remove_file(to);
+        drop(std::fs::remove_file(to));
     }
     copied
 }
