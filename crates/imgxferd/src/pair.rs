@@ -191,8 +191,8 @@ impl Pairings {
     ) -> Result<PairState, String> {
         let Some(decision) = decision else { return Err("nobody decided".to_owned()) };
         let name = decision.name.unwrap_or_else(|| plain_name(&paired.name));
-        let mut peer = PeerConfig::pinned(&name, paired.peer)
-            .with_rights(decision.rights.unwrap_or(rights), decision.sees);
+        let mut peer =
+            PeerConfig::pinned(&name, paired.peer).with_rights(decision.rights.unwrap_or(rights), decision.sees);
         peer.address = decision.address.or(address);
         let peers = Arc::clone(&self.peers);
         let added = tokio::task::spawn_blocking(move || peers.add_paired(peer)).await;
@@ -212,7 +212,8 @@ impl Pairings {
 
 /// What a site calls itself, as a name in the configuration.
 fn plain_name(name: &str) -> String {
-    let plain: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+    let plain: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
     let parts: Vec<&str> = plain.split('-').filter(|part| !part.is_empty()).collect();
     let name: String = parts.join("-").chars().take(64).collect();
     if name.is_empty() { "peer".to_owned() } else { name }
@@ -224,7 +225,9 @@ mod tests {
 
     #[test]
     fn names_become_plain() {
-        for (name, plain) in [("St Elsewhere, Radiology", "st-elsewhere-radiology"), ("..", "peer"), ("Ω", "peer"), ("a1", "a1")] {
+        for (name, plain) in
+            [("St Elsewhere, Radiology", "st-elsewhere-radiology"), ("..", "peer"), ("Ω", "peer"), ("a1", "a1")]
+        {
             assert_eq!(plain_name(name), plain);
         }
     }

@@ -53,7 +53,7 @@ impl Sites {
     }
 
     pub fn dial(&self) -> Dial {
-        Dial::new(VirtualNet::CLOUD).with_peer(self.cloud.peer_id())
+        Dial::from(VirtualNet::CLOUD).with_peer(self.cloud.peer_id())
     }
 
     /// Cuts the line after `after` for so long that both ends take the connection for dead, then mends it.

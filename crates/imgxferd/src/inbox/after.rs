@@ -87,7 +87,12 @@ fn move_away(file: &JobFile, inbox: &Path, folder: &Path) -> io::Result<FileStat
     // A hard link never replaces what is there.
     match std::fs::hard_link(&file.path, &target) {
         Ok(()) => {}
-        Err(error) if matches!(error.kind(), io::ErrorKind::CrossesDevices | io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied) => {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::CrossesDevices | io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied
+            ) =>
+        {
             copy(&file.path, &target)?;
         }
         Err(error) => return Err(error),

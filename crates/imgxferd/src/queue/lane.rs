@@ -250,7 +250,8 @@ impl Lane {
         let id = job.id;
         let seed = self.parts.seed.wrapping_add(imgxfer_core::units::to_u64(usize::try_from(id).unwrap_or(0)));
         let wait = backoff(seed, job.attempts);
-        self.blocking(move |queue| if again { queue.wait(id, &problem, wait) } else { queue.fail(id, &problem) }).await?;
+        self.blocking(move |queue| if again { queue.wait(id, &problem, wait) } else { queue.fail(id, &problem) })
+            .await?;
         Ok(wait)
     }
 }
