@@ -43,8 +43,7 @@ pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
     let depot = shared.depot.clone();
     let store = tokio::task::spawn_blocking(move || {
         let nobody = Scope::Owners(Vec::new());
-        let mut query = StudyQuery::default();
-        query.limit = Some(1);
+        let query = StudyQuery { limit: Some(1), ..StudyQuery::default() };
         (depot.index.studies(&nobody, &query).is_ok(), depot.records.space_left())
     });
     let (index, space) = store.await.unwrap_or((false, Some(0)));

@@ -130,20 +130,13 @@ impl Lane {
         let ticket = self.parts.live.begin(self.peer.clone(), Direction::Out, Some(id));
         let push = self.prepare(job, files, &sent, ticket);
         let mut aborting = self.parts.aborting.clone();
-        let runtime = tokio::runtime::Handle::current();
-        let span = tracing::Span::current();
-        // A thread of its own: the future of a push is bound to one thread.
-        let pushed = tokio::task::spawn_blocking(move || {
-            let push = push?;
-            let work = async {
-                tokio::select! {
-                    pushed = Box::pin(push.run()) => Some(pushed),
-                    _ = aborting.wait_for(|abort| *abort) => None,
-                }
-            };
-            Some(runtime.block_on(work.instrument(span))).flatten()
-        });
-        let pushed = pushed.await.ok().flatten();
+        let pushed = match push {
+            None => None,
+            Some(push) => tokio::select! {
+                pushed = Box::pin(push.run()) => Some(pushed),
+                _ = aborting.wait_for(|abort| *abort) => None,
+            },
+        };
         let running = self.parts.live.end(ticket);
         let seconds = running.map_or(0.0, |running| running.since.elapsed().as_secs_f64());
         let sent = std::mem::take(&mut *sent.lock().unwrap_or_else(PoisonError::into_inner));

@@ -60,6 +60,11 @@ impl JobSource {
         let stamp = |path: &Path| path.symlink_metadata().ok().as_ref().and_then(Stamp::of);
         let Some(before) = stamp(path) else { return failed("it is gone, or no longer a file") };
         let mut source = FileSource::new(&[path.to_owned()], self.other);
+        // A DICOMDIR stands for what it refers to, which is in the job by itself.
+        if !source.files().eq([path]) {
+            let label = imgxfer_core::engine::printable(path);
+            return (SourceItem::Skipped { label, reason: "a DICOMDIR".to_owned() }, Outcome::Skipped);
+        }
         let Ok(Some(item)) = source.next_item() else { return failed("it cannot be read") };
         match &item {
             SourceItem::Instance(instance) => {
@@ -85,5 +90,35 @@ impl Source for JobSource {
         let (item, outcome) = self.read(&path);
         self.sent.lock().unwrap_or_else(PoisonError::into_inner).push(SentFile { path, outcome });
         Ok(Some(item))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use imgxfer_core::sim::studies::StudySpec;
+
+    fn outcomes(files: &[PathBuf]) -> Vec<Outcome> {
+        let sent = Sent::default();
+        let stamp = Stamp { len: 1, modified_ns: 0 };
+        let files = files.iter().map(|path| (path.clone(), stamp)).collect();
+        let mut source = JobSource::new(files, false, Arc::clone(&sent));
+        while source.next_item().unwrap().is_some() {}
+        let sent = sent.lock().unwrap();
+        sent.iter().map(|file| file.outcome.clone()).collect()
+    }
+
+    #[test]
+    fn each_file_of_a_job_has_an_outcome() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let instance = StudySpec::new(1).with_size(16, 16).instance(1, 1).bytes;
+        std::fs::write(path("image"), &instance).unwrap();
+        std::fs::write(path("text"), "not DICOM").unwrap();
+        std::os::unix::fs::symlink(path("image"), path("link")).unwrap();
+        let hash = InstanceHash::from_bytes(*blake3::hash(&instance).as_bytes());
+        let found = outcomes(&[path("image"), path("text"), path("link"), path("gone"), folder.path().to_owned()]);
+        assert!(matches!(&found[0], Outcome::Sent { hash: found, .. } if *found == hash));
+        assert_eq!(found[1..], [Outcome::Skipped, Outcome::Failed, Outcome::Failed, Outcome::Failed]);
     }
 }

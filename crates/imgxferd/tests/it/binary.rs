@@ -60,3 +60,23 @@ fn a_taken_port_is_named() {
     let file = written(folder.path(), &text);
     imgxferd(&file).assert().code(1).stderr(contains(format!("TCP {admin}")).and(contains("admin.listen")));
 }
+
+#[test]
+fn a_signal_stops_it_in_order() {
+    use std::io::{BufRead as _, BufReader};
+    let folder = tempfile::tempdir().unwrap();
+    let text = "state_dir = \"state\"\n[listen]\nquic = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n";
+    let file = written(folder.path(), text);
+    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("imgxferd"));
+    let mut daemon =
+        command.env_clear().arg("--config").arg(&file).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(daemon.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let ready = log.by_ref().find(|line| line.contains("ready")).expect("it never became ready");
+    let ready: serde_json::Value = serde_json::from_str(&ready).unwrap();
+    assert!(ready["fingerprint"].as_str().unwrap().starts_with("ix-"), "{ready}");
+    assert!(ready["quic"].as_str().unwrap().starts_with("127.0.0.1:"), "{ready}");
+    let pid = rustix::process::Pid::from_child(&daemon);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert!(log.any(|line| line.contains("stopped")));
+    assert_eq!(daemon.wait().unwrap().code(), Some(0));
+}

@@ -30,7 +30,10 @@ fn verified(daemon: &Daemon, spec: &StudySpec) -> usize {
     let instances = depot.index.instances(&Scope::All, &spec.study_uid(), None, 10_000).unwrap();
     let count = instances.len();
     for instance in instances {
-        StoredReader::of(depot.records.clone(), depot.registry.clone(), instance).unwrap().verify().unwrap();
+        StoredReader::of(std::sync::Arc::clone(&depot.records), depot.registry.clone(), instance)
+            .unwrap()
+            .verify()
+            .unwrap();
     }
     count
 }
@@ -118,7 +121,7 @@ async fn a_peer_without_the_right_is_refused_until_it_has_it() {
     let study = spec(5, 2);
     study.write_to(&files).unwrap();
     let daemon = start(hospital).await;
-    let id = daemon.enqueue("cloud", &[files.clone()], Priority::Stat).unwrap();
+    let id = daemon.enqueue("cloud", std::slice::from_ref(&files), Priority::Stat).unwrap();
     let failed = jobs(daemon.queue(), all_in(JobState::Failed)).await;
     assert_eq!(failed[0].id, id);
     assert!(failed[0].last_error.as_deref().unwrap().starts_with("not-allowed"), "{failed:?}");
