@@ -5,7 +5,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::future_not_send,
-    reason = "helpers of tests"
+    reason = "support code of tests"
 )]
 
 mod admin;
