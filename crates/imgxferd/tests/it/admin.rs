@@ -26,7 +26,8 @@ async fn health_metrics_and_status_show_work_and_no_patient() {
     for (site, way) in [(&daemon, "out"), (&cloud, "in")] {
         let metrics = crate::support::eventually(async || {
             let text = get(site, "/metrics").await.body;
-            text.contains(&format!("imgxfer_instances_total{{direction=\"{way}\",result=\"committed\"}} 3")).then_some(text)
+            text.contains(&format!("imgxfer_instances_total{{direction=\"{way}\",result=\"committed\"}} 3"))
+                .then_some(text)
         })
         .await;
         for name in [
@@ -69,11 +70,19 @@ async fn what_changes_something_needs_the_token() {
     let root = tempfile::tempdir().unwrap();
     let daemon = start(site(root.path(), "site").0).await;
     let address = daemon.admin_address();
-    for (method, path) in
-        [("POST", "/drain"), ("POST", "/queue/1/retry"), ("GET", "/queue/1"), ("POST", "/pair/invite"), ("GET", "/pair/state"), ("POST", "/pair/join"), ("POST", "/pair/confirm")]
-    {
+    for (method, path) in [
+        ("POST", "/drain"),
+        ("POST", "/queue/1/retry"),
+        ("GET", "/queue/1"),
+        ("POST", "/pair/invite"),
+        ("GET", "/pair/state"),
+        ("POST", "/pair/join"),
+        ("POST", "/pair/confirm"),
+    ] {
         for authorisation in ["", "Authorization: Bearer 0000\r\n", "Authorization: Basic 0000\r\n"] {
-            let request = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\n{authorisation}Content-Length: 0\r\nConnection: close\r\n\r\n");
+            let request = format!(
+                "{method} {path} HTTP/1.1\r\nHost: {address}\r\n{authorisation}Content-Length: 0\r\nConnection: close\r\n\r\n"
+            );
             assert_eq!(raw(address, &request).await.status, 401, "{method} {path} {authorisation}");
         }
     }
