@@ -9,38 +9,28 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use imgxfer_core::client::Client;
-use imgxfer_core::clock::{Stopwatch, UnixSeconds};
-use imgxfer_core::codec::Registry;
+use imgxfer_core::clock::Stopwatch;
 use imgxfer_core::engine::Depot;
 use imgxfer_core::ids::PeerId;
 use imgxfer_core::server::{Server, ServerLimits};
-use imgxfer_core::store::{FsOptions, FsRecords, SqliteIndex, StoreError, collect};
-use imgxfer_core::transport::{
-    AsyncUdpSocket, CloseCode, Endpoint, EndpointConfig, Identity, PeerRefusal, Refused, TransportError, Trust,
-};
+use imgxfer_core::transport::{AsyncUdpSocket, CloseCode, Endpoint, EndpointConfig, Identity};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
-use crate::admin;
-use crate::config::{Config, IdentityFiles};
-use crate::files;
+use crate::config::Config;
 use crate::host::DaemonHost;
+use crate::house::keep_house;
 use crate::inbox::watch_inbox;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::pair::Pairings;
 use crate::peers::Peers;
 use crate::queue::{Lane, LaneKind, NewJob, PushParts, Queue, Stamp};
+use crate::{admin, files, open};
 
 /// Name of the file under the state folder with the token for the admin listener.
 pub const ADMIN_TOKEN_FILE: &str = "admin.token";
-
-/// How often the remains of interrupted transfers are looked for.
-const COLLECT_EVERY: Duration = Duration::from_hours(1);
-
-/// Jobs that are done are remembered for so long, and longer while their files lie in an inbox.
-const DONE_JOBS_KEPT: Duration = Duration::from_hours(14 * 24);
 
 type EndpointHook = Box<dyn FnOnce(EndpointConfig) -> EndpointConfig + Send>;
 
@@ -97,6 +87,77 @@ pub(crate) struct Shared {
     pub(crate) totals: Mutex<Option<(Stopwatch, admin::StoreTotals)>>,
 }
 
+impl Shared {
+    /// Opens identity, socket, store and queue.
+    async fn open(
+        config: Config,
+        options: Options,
+        uptime: Stopwatch,
+        added: mpsc::UnboundedSender<String>,
+    ) -> anyhow::Result<Self> {
+        let identity = open::identity(&config)?;
+        let trust = open::trust(&config)?;
+        let peers = Arc::new(Peers::new(config.peers.clone(), trust.clone(), &config.state_dir));
+        let metrics = Arc::new(Metrics::new(identity.expires().0));
+        let endpoint = Arc::new(open::endpoint(&config, options, &identity, trust, Arc::clone(&metrics))?);
+        let quic_address = endpoint.local_address().context("the QUIC socket has no address")?;
+        let depot = open::depot(&config).await?;
+        let path = config.state_dir.join("queue.db");
+        let queue =
+            tokio::task::spawn_blocking(move || Queue::open(&path)).await.context("the queue's thread ended")?;
+        let queue = Arc::new(queue.context("cannot open the queue")?);
+        let pairings = Pairings::new(Arc::clone(&endpoint), Arc::clone(&peers), config.site_name.clone(), added);
+        Ok(Self {
+            config,
+            identity,
+            endpoint,
+            depot,
+            queue,
+            peers,
+            live: Live::default(),
+            metrics,
+            pairings,
+            uptime,
+            quic_address,
+            stopping: watch::channel(false).0,
+            drain_wanted: watch::channel(false).0,
+            totals: Mutex::new(None),
+        })
+    }
+
+    fn spawn_server(&self, stopped: oneshot::Receiver<()>) -> JoinHandle<()> {
+        let host = DaemonHost {
+            peers: Arc::clone(&self.peers),
+            queue: Arc::clone(&self.queue),
+            live: self.live.clone(),
+            metrics: Arc::clone(&self.metrics),
+        };
+        let mut limits = ServerLimits::default();
+        limits.transfers_max = self.config.transfers;
+        limits.drain_deadline = self.config.drain;
+        let server = Server::new(Arc::clone(&self.endpoint), self.depot.clone(), Arc::new(host), limits);
+        tokio::spawn(async move { server.serve(async { drop(stopped.await) }).await })
+    }
+
+    fn push_parts(
+        &self,
+        done: mpsc::UnboundedSender<PathBuf>,
+        aborting: watch::Receiver<bool>,
+    ) -> anyhow::Result<PushParts> {
+        Ok(PushParts {
+            queue: Arc::clone(&self.queue),
+            client: Client::new(Arc::clone(&self.endpoint)),
+            peers: Arc::clone(&self.peers),
+            live: self.live.clone(),
+            metrics: Arc::clone(&self.metrics),
+            stopping: self.stopping.subscribe(),
+            aborting,
+            done,
+            seed: u64::from_le_bytes(imgxfer_core::transport::random_bytes()?),
+        })
+    }
+}
+
 /// A running site. Dropping it ends everything at once, as a crash would; nothing committed is lost.
 #[derive(Debug)]
 pub struct Daemon {
@@ -104,7 +165,7 @@ pub struct Daemon {
     admin_address: SocketAddr,
     tasks: JoinSet<()>,
     lanes: Arc<Mutex<JoinSet<()>>>,
-    server: Option<tokio::task::JoinHandle<()>>,
+    server: Option<JoinHandle<()>>,
     stop_server: Option<oneshot::Sender<()>>,
     abort: watch::Sender<bool>,
 }
@@ -120,17 +181,8 @@ impl Daemon {
         files::private_folder(&config.state_dir).with_context(|| {
             format!("cannot make the state folder {}; check permissions", config.state_dir.display())
         })?;
-        let identity = identity(&config)?;
-        let trust = Trust::new();
-        if let Some(file) = &config.authorities {
-            let pem = std::fs::read_to_string(file)
-                .with_context(|| format!("cannot read the certificate authorities in {}", file.display()))?;
-            let set = trust.set_authorities_pem(&pem);
-            set.with_context(|| format!("cannot use the certificate authorities in {}", file.display()))?;
-        }
-        let peers = Arc::new(Peers::new(config.peers.clone(), trust.clone(), &config.state_dir));
-        let metrics = Arc::new(Metrics::new(identity.expires().0));
-        // Ports first: whoever starts a second daemon by mistake is told so before anything else is touched.
+        let token = open::admin_token(&config.state_dir)?;
+        // Ports first: whoever starts a second daemon by mistake is told so before its store is touched.
         let admin_listener = TcpListener::bind(config.admin).await.with_context(|| {
             format!(
                 "cannot open the admin listener at TCP {}: stop what holds the port, or set admin.listen",
@@ -138,72 +190,22 @@ impl Daemon {
             )
         })?;
         let admin_address = admin_listener.local_addr().context("the admin listener has no address")?;
-        let endpoint = Arc::new(endpoint(&config, options, &identity, trust, Arc::clone(&metrics))?);
-        let quic_address = endpoint.local_address().context("the QUIC socket has no address")?;
-        let depot = depot(&config).await?;
-        let queue_path = config.state_dir.join("queue.db");
-        let queue =
-            tokio::task::spawn_blocking(move || Queue::open(&queue_path)).await.context("the queue's thread ended")?;
-        let queue = Arc::new(queue.context("cannot open the queue")?);
-        let token = admin_token(&config.state_dir)?;
-
-        let (stopping, _) = watch::channel(false);
-        let (abort, aborting) = watch::channel(false);
         let (added, peers_added) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared::open(config, options, uptime, added).await?);
         let (done, jobs_done) = mpsc::unbounded_channel();
-        let live = Live::default();
-        let pairings = Pairings::new(Arc::clone(&endpoint), Arc::clone(&peers), config.site_name.clone(), added);
-        let shared = Arc::new(Shared {
-            identity,
-            depot,
-            queue: Arc::clone(&queue),
-            peers: Arc::clone(&peers),
-            live: live.clone(),
-            metrics: Arc::clone(&metrics),
-            pairings,
-            uptime,
-            quic_address,
-            stopping,
-            drain_wanted: watch::channel(false).0,
-            totals: Mutex::new(None),
-            endpoint: Arc::clone(&endpoint),
-            config,
-        });
-        let host = DaemonHost {
-            peers: Arc::clone(&peers),
-            queue: Arc::clone(&queue),
-            live: live.clone(),
-            metrics: Arc::clone(&metrics),
-        };
-        let mut limits = ServerLimits::default();
-        limits.transfers_max = shared.config.transfers;
-        limits.drain_deadline = shared.config.drain;
-        let server = Server::new(Arc::clone(&endpoint), shared.depot.clone(), Arc::new(host), limits);
+        let (abort, aborting) = watch::channel(false);
         let (stop_server, server_stopped) = oneshot::channel::<()>();
-        let server = tokio::spawn(async move {
-            server.serve(async { drop(server_stopped.await) }).await;
-        });
-        let parts = PushParts {
-            queue,
-            client: Client::new(endpoint),
-            peers: Arc::clone(&peers),
-            live,
-            metrics,
-            stopping: shared.stopping.subscribe(),
-            aborting,
-            done,
-            seed: u64::from_le_bytes(imgxfer_core::transport::random_bytes()?),
-        };
         let mut daemon = Self {
             admin_address,
             tasks: JoinSet::new(),
             lanes: Arc::default(),
-            server: Some(server),
+            server: Some(shared.spawn_server(server_stopped)),
             stop_server: Some(stop_server),
             abort,
             shared,
         };
-        for peer in peers.all() {
+        let parts = daemon.shared.push_parts(done, aborting)?;
+        for peer in daemon.shared.peers.all() {
             spawn_lanes(&daemon.lanes, &parts, &peer.name);
         }
         daemon.tasks.spawn(serve_new_peers(peers_added, Arc::clone(&daemon.lanes), parts));
@@ -215,7 +217,7 @@ impl Daemon {
             version = env!("CARGO_PKG_VERSION"),
             site = %daemon.shared.config.site_name,
             fingerprint = %daemon.fingerprint(),
-            quic = %quic_address,
+            quic = %daemon.quic_address(),
             admin = %admin_address,
             start_ms = u64::try_from(uptime.elapsed().as_millis()).unwrap_or(u64::MAX),
             "ready"
@@ -402,136 +404,4 @@ fn snapshot(path: &Path, found: &mut Vec<(PathBuf, Stamp)>) -> std::io::Result<(
         }
     }
     Ok(())
-}
-
-fn identity(config: &Config) -> anyhow::Result<Identity> {
-    match &config.identity {
-        IdentityFiles::Folder(folder) => {
-            files::private_folder(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-            Identity::load_or_create(folder).with_context(|| format!("cannot use the identity in {}", folder.display()))
-        }
-        IdentityFiles::Files { certificate, key } => {
-            use std::os::unix::fs::PermissionsExt as _;
-            let read =
-                |path: &Path| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
-            let mode = std::fs::metadata(key).map_or(0, |m| m.permissions().mode() & 0o7777);
-            anyhow::ensure!(
-                mode & 0o077 == 0,
-                "{} has mode {mode:04o} and others can read the private key; run: chmod 600 {}",
-                key.display(),
-                key.display()
-            );
-            Identity::from_pem(&read(certificate)?, &read(key)?)
-                .with_context(|| format!("cannot use {} with {}", certificate.display(), key.display()))
-        }
-    }
-}
-
-fn endpoint(
-    config: &Config,
-    options: Options,
-    identity: &Identity,
-    trust: Trust,
-    metrics: Arc<Metrics>,
-) -> anyhow::Result<Endpoint> {
-    let audit = move |refused: &Refused| {
-        let reason = match &refused.error {
-            TransportError::Peer(PeerRefusal::Unknown { .. } | PeerRefusal::NotPaired { .. }) => "unknown",
-            TransportError::Peer(PeerRefusal::Blocked { .. }) => "blocked",
-            TransportError::Peer(PeerRefusal::Expired { .. } | PeerRefusal::NotYetValid { .. }) => "validity",
-            TransportError::Peer(_) => "certificate",
-            TransportError::Busy => "busy",
-            _ => "handshake",
-        };
-        metrics.refused(reason);
-        tracing::warn!(address = %refused.address, problem = %refused.error, "a connection was turned away");
-    };
-    let settings = EndpointConfig::new(config.quic, identity.clone(), trust, imgxfer_core::ALPN)
-        .with_profile(config.profile)
-        .with_audit(audit);
-    let settings = match options.endpoint {
-        Some(hook) => hook(settings),
-        None => settings,
-    };
-    match options.socket {
-        Some(socket) => Ok(Endpoint::with_socket(settings, socket)?),
-        None => Endpoint::bind(settings).map_err(|error| match error {
-            TransportError::Bind { address, kind: std::io::ErrorKind::AddrInUse } => anyhow::anyhow!(
-                "UDP {address} is in use: another imgxferd may be running; stop it, or set listen.quic to another port"
-            ),
-            other => anyhow::Error::new(other),
-        }),
-    }
-}
-
-async fn depot(config: &Config) -> anyhow::Result<Depot> {
-    let folder = config.store.clone();
-    let options = FsOptions { reserve_bytes: config.reserve_bytes, read_only: false };
-    let open = move || -> Result<Depot, StoreError> {
-        files::private_folder(&folder).map_err(|source| StoreError::Io { what: "make its folder", source })?;
-        let records = FsRecords::open(&folder, options)?;
-        let index = SqliteIndex::open(&folder.join("index.db"))?;
-        Ok(Depot::new(Arc::new(records), Arc::new(index), Registry::default()))
-    };
-    let opened = tokio::task::spawn_blocking(open).await.context("the store's thread ended")?;
-    opened.with_context(|| format!("cannot open the store in {}", config.store.display()))
-}
-
-fn admin_token(state_dir: &Path) -> anyhow::Result<String> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let path = state_dir.join(ADMIN_TOKEN_FILE);
-    let cannot = || format!("cannot use the admin token in {}", path.display());
-    match std::fs::read_to_string(&path) {
-        Ok(text) => {
-            let mode = std::fs::metadata(&path).with_context(cannot)?.permissions().mode() & 0o7777;
-            anyhow::ensure!(
-                mode & 0o077 == 0 && text.trim().len() >= 32,
-                "{} is too short, or others can read it (mode {mode:04o}); remove it: a new one is made",
-                path.display()
-            );
-            Ok(text.trim().to_owned())
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let token = data_encoding::HEXLOWER.encode(&imgxfer_core::transport::random_bytes::<32>()?);
-            files::write_private(&path, format!("{token}\n").as_bytes()).with_context(cannot)?;
-            Ok(token)
-        }
-        Err(error) => Err(error).with_context(cannot),
-    }
-}
-
-/// Removes what is left of transfers that nobody resumed, and forgets jobs that are long done.
-async fn keep_house(shared: Arc<Shared>) {
-    let mut timer = tokio::time::interval(COLLECT_EVERY);
-    timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        timer.tick().await;
-        let shared = Arc::clone(&shared);
-        let work = tokio::task::spawn_blocking(move || {
-            let now = UnixSeconds::now().0;
-            let before =
-                |age: Duration| UnixSeconds(now.saturating_sub(i64::try_from(age.as_secs()).unwrap_or(i64::MAX)));
-            let depot = &shared.depot;
-            let older_than = before(shared.config.spool_ttl);
-            match collect(depot.records.as_ref(), depot.index.as_ref(), &depot.active_packs(), older_than) {
-                Ok(report) => {
-                    shared.metrics.collected(report.bytes_removed);
-                    if report.packs_removed > 0 {
-                        tracing::info!(
-                            packs = report.packs_removed,
-                            bytes = report.bytes_removed,
-                            "removed what was left of interrupted transfers"
-                        );
-                    }
-                }
-                Err(error) => tracing::error!(%error, "the store could not be tidied up"),
-            }
-            if let Err(error) = shared.queue.prune(before(DONE_JOBS_KEPT)) {
-                tracing::error!(%error, "the queue could not be tidied up");
-            }
-        });
-        if work.await.is_err() {
-            return;
-        }
-    }
 }

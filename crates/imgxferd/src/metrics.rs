@@ -99,7 +99,6 @@ fn signed(value: u64) -> i64 {
 
 impl Metrics {
     /// Registers everything. `expires` is the last second of this site's certificate.
-    #[expect(clippy::too_many_lines, reason = "one line for each metric")]
     pub(crate) fn new(expires: i64) -> Self {
         let mut registry = Registry::with_prefix("imgxfer");
         let histogram: fn() -> Histogram = || Histogram::new(exponential_buckets(0.25, 2.0, 16));
@@ -189,7 +188,7 @@ impl Metrics {
         self.collected.inc_by(bytes);
     }
 
-    /// The text format of OpenMetrics, with what is current.
+    /// The `OpenMetrics` text, with what is current.
     pub(crate) fn encode(&self, now: &Snapshot) -> String {
         for (destination, waiting, failed, age) in &now.queue {
             let label = Destination { destination: destination.clone() };

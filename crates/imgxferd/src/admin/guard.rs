@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 
 use super::problem;
 
@@ -59,13 +59,13 @@ impl Guard {
 pub(super) async fn host_is_ours(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else {
-        return problem(StatusCode::BAD_REQUEST, "the request must have one Host header");
+        return problem(StatusCode::BAD_REQUEST, "the request must have one Host header").into_response();
     };
     if host.to_str().is_ok_and(|host| guard.knows_host(host)) {
         return next.run(request).await;
     }
     let text = "not a name of this listener; ask by IP address or localhost, or add the name to admin.hosts";
-    problem(StatusCode::MISDIRECTED_REQUEST, text)
+    problem(StatusCode::MISDIRECTED_REQUEST, text).into_response()
 }
 
 pub(super) async fn needs_token(State(guard): State<Guard>, request: Request, next: Next) -> Response {
@@ -73,7 +73,7 @@ pub(super) async fn needs_token(State(guard): State<Guard>, request: Request, ne
         return next.run(request).await;
     }
     let text = "needs the header Authorization: Bearer TOKEN, with the token from admin.token in the state folder";
-    problem(StatusCode::UNAUTHORIZED, text)
+    problem(StatusCode::UNAUTHORIZED, text).into_response()
 }
 
 #[cfg(test)]

@@ -66,28 +66,40 @@ pub(crate) async fn serve(listener: TcpListener, app: Router, mut stopping: watc
 }
 
 /// An error as this listener says it.
-fn problem(status: StatusCode, text: impl Into<String>) -> Response {
-    (status, Json(json!({ "error": text.into() }))).into_response()
+#[derive(Debug)]
+struct Problem {
+    status: StatusCode,
+    text: String,
+}
+
+fn problem(status: StatusCode, text: impl Into<String>) -> Problem {
+    Problem { status, text: text.into() }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        (self.status, Json(json!({ "error": self.text }))).into_response()
+    }
 }
 
 /// Runs a call that blocks on the queue.
 async fn on_queue<T: Send + 'static>(
     shared: &Shared,
     call: impl FnOnce(&Queue) -> Result<T, QueueError> + Send + 'static,
-) -> Result<T, Response> {
+) -> Result<T, Problem> {
     let queue = Arc::clone(&shared.queue);
     let failed = |error: QueueError| problem(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
     tokio::task::spawn_blocking(move || call(&queue)).await.map_err(|_| failed(QueueError::Stopping))?.map_err(failed)
 }
 
-async fn metrics(State(shared): State<Arc<Shared>>) -> Result<Response, Response> {
+async fn metrics(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
     let now = status::snapshot(&shared).await?;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], shared.metrics.encode(&now)).into_response())
 }
 
 /// A job with its files; their names may be names of people, hence the token.
-async fn job(State(shared): State<Arc<Shared>>, Path(id): Path<i64>) -> Result<Response, Response> {
+async fn job(State(shared): State<Arc<Shared>>, Path(id): Path<i64>) -> Result<Response, Problem> {
     let found = on_queue(&shared, move |queue| Ok((queue.job(id)?, queue.files(id)?))).await?;
     let (Some(job), files) = found else { return Err(no_such_job(id)) };
     let files: Vec<_> = files
@@ -97,7 +109,7 @@ async fn job(State(shared): State<Arc<Shared>>, Path(id): Path<i64>) -> Result<R
     Ok(Json(json!({ "job": job, "files": files })).into_response())
 }
 
-async fn retry(State(shared): State<Arc<Shared>>, Path(id): Path<i64>) -> Result<Response, Response> {
+async fn retry(State(shared): State<Arc<Shared>>, Path(id): Path<i64>) -> Result<Response, Problem> {
     if on_queue(&shared, move |queue| queue.retry(id)).await? {
         tracing::info!(job = id, "an operator wants a job tried again");
         return Ok(Json(json!({ "job": id, "state": "queued" })).into_response());
@@ -108,7 +120,7 @@ async fn retry(State(shared): State<Arc<Shared>>, Path(id): Path<i64>) -> Result
     })
 }
 
-fn no_such_job(id: i64) -> Response {
+fn no_such_job(id: i64) -> Problem {
     problem(StatusCode::NOT_FOUND, format!("there is no job {id}; GET /status lists them"))
 }
 

@@ -12,7 +12,7 @@ use imgxfer_core::transport::pairing::PairingCode;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::problem;
+use super::{Problem, problem};
 use crate::app::Shared;
 use crate::config::{PeerRights, Sees, check_name, is_host_and_port};
 use crate::pair::{Decision, PairState};
@@ -22,15 +22,15 @@ type Body<T> = Result<Json<T>, JsonRejection>;
 const MINUTES_DEFAULT: u64 = 10;
 const MINUTES_MAX: u64 = 60;
 
-fn bad(text: impl Into<String>) -> Response {
+fn bad(text: impl Into<String>) -> Problem {
     problem(StatusCode::BAD_REQUEST, text)
 }
 
-fn read<T>(body: Body<T>) -> Result<T, Response> {
+fn read<T>(body: Body<T>) -> Result<T, Problem> {
     body.map(|Json(value)| value).map_err(|rejection| problem(rejection.status(), rejection.body_text()))
 }
 
-fn rights(names: &[String]) -> Result<PeerRights, Response> {
+fn rights(names: &[String]) -> Result<PeerRights, Problem> {
     PeerRights::parse(names).map_err(|unknown| bad(format!("{unknown:?} is no right; there are send, query and pull")))
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Invite {
     minutes: Option<u64>,
 }
 
-pub(super) async fn invite(State(shared): State<Arc<Shared>>, body: Body<Invite>) -> Result<Response, Response> {
+pub(super) async fn invite(State(shared): State<Arc<Shared>>, body: Body<Invite>) -> Result<Response, Problem> {
     let body = read(body)?;
     let minutes = body.minutes.unwrap_or(MINUTES_DEFAULT);
     if !(1..=MINUTES_MAX).contains(&minutes) {
@@ -64,7 +64,7 @@ pub(super) struct Join {
     rights: Vec<String>,
 }
 
-pub(super) async fn join(State(shared): State<Arc<Shared>>, body: Body<Join>) -> Result<Response, Response> {
+pub(super) async fn join(State(shared): State<Arc<Shared>>, body: Body<Join>) -> Result<Response, Problem> {
     let body = read(body)?;
     if !is_host_and_port(&body.address) {
         return Err(bad("address is not HOST:PORT, for example cloud.example:11120"));
@@ -98,7 +98,7 @@ enum SeesBody {
     All,
 }
 
-pub(super) async fn confirm(State(shared): State<Arc<Shared>>, body: Body<Confirm>) -> Result<Response, Response> {
+pub(super) async fn confirm(State(shared): State<Arc<Shared>>, body: Body<Confirm>) -> Result<Response, Problem> {
     let body = read(body)?;
     if let Some(name) = &body.name {
         check_name(name).map_err(bad)?;

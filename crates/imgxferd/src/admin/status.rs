@@ -15,7 +15,7 @@ use imgxfer_core::units::to_u64;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{on_queue, problem};
+use super::{Problem, on_queue, problem};
 use crate::app::Shared;
 use crate::config::PeerKey;
 use crate::live::Running;
@@ -68,7 +68,7 @@ pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 /// Reads what the metrics need.
-pub(super) async fn snapshot(shared: &Shared) -> Result<Snapshot, Response> {
+pub(super) async fn snapshot(shared: &Shared) -> Result<Snapshot, Problem> {
     let summary = on_queue(shared, crate::queue::Queue::summary).await?;
     let mut queue: BTreeMap<String, (u64, u64, u64)> = BTreeMap::new();
     for peer in shared.peers.all() {
@@ -125,7 +125,7 @@ async fn totals(shared: &Arc<Shared>) -> StoreTotals {
     totals
 }
 
-pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Result<Response, Response> {
+pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
     let summary = on_queue(&shared, crate::queue::Queue::summary).await?;
     let jobs = on_queue(&shared, |queue| queue.jobs(JOBS_SHOWN)).await?;
     let store = totals(&shared).await;

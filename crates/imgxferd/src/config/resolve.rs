@@ -134,9 +134,8 @@ pub(super) fn resolve(layers: Layers) -> Result<Config> {
     }
     check_sees(&config)?;
     for raw in layers.inboxes {
-        let origin = raw.origin.clone();
-        let inbox = inbox(raw, &config)?;
-        config.settings.extend(inbox_settings(&inbox, &origin));
+        let inbox = inbox(&raw, &config)?;
+        config.settings.extend(inbox_settings(&inbox, &raw.origin));
         config.inboxes.push(inbox);
     }
     Ok(config)
@@ -302,12 +301,12 @@ fn check_sees(config: &Config) -> Result<()> {
     Ok(())
 }
 
-fn inbox(raw: Sourced<raw::Inbox>, config: &Config) -> Result<Inbox> {
+fn inbox(raw: &Sourced<raw::Inbox>, config: &Config) -> Result<Inbox> {
     let wrong = |key: &str, span: std::ops::Range<usize>, problem: String| {
         Err(ConfigError::new(raw.place.at(span), format!("inbox.{key}"), problem))
     };
     let value = &raw.value;
-    let path = path_at("inbox.path", &raw, value.path.as_ref())?;
+    let path = path_at("inbox.path", raw, value.path.as_ref())?;
     for other in &config.inboxes {
         if path.starts_with(&other.path) || other.path.starts_with(&path) {
             let problem =
@@ -353,7 +352,7 @@ fn inbox(raw: Sourced<raw::Inbox>, config: &Config) -> Result<Inbox> {
             ("keep", _) => After::Keep,
             ("delete", _) => After::Delete,
             (_, Some(folder)) => {
-                let folder = path_at("inbox.after", &raw, folder)?;
+                let folder = path_at("inbox.after", raw, folder)?;
                 if folder.starts_with(&path) {
                     let problem =
                         "the files would move to a place inside the inbox and be sent again; name a folder outside it";

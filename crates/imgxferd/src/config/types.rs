@@ -244,8 +244,8 @@ impl PeerConfig {
 
     /// Sets where it is dialled.
     #[must_use]
-    pub fn with_address(mut self, address: impl ToString) -> Self {
-        self.address = Some(address.to_string());
+    pub fn with_address(mut self, address: impl Into<String>) -> Self {
+        self.address = Some(address.into());
         self
     }
 

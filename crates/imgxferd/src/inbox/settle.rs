@@ -40,8 +40,10 @@ struct Seen {
     kind: Option<Kind>,
 }
 
+type Files = Vec<(PathBuf, Stamp)>;
+
 /// A group that is ready, with its files.
-pub(super) type Ready = (Group, Vec<(PathBuf, Stamp)>);
+pub(super) type Ready = (Group, Files);
 
 /// Remembers what is in an inbox and not dealt with.
 #[derive(Debug)]
@@ -92,7 +94,7 @@ impl Settler {
 
     /// Groups none of whose files has changed for the settling time, each file in order of its path.
     pub(super) fn ready(&self, now: Duration) -> Vec<Ready> {
-        let mut groups: HashMap<&Group, (bool, Vec<(PathBuf, Stamp)>)> = HashMap::new();
+        let mut groups: HashMap<&Group, (bool, Files)> = HashMap::new();
         for (path, seen) in &self.files {
             if let Some(Kind::In(group)) = &seen.kind {
                 let (quiet, files) = groups.entry(group).or_insert((true, Vec::new()));

@@ -60,10 +60,7 @@ impl JobSource {
         let stamp = |path: &Path| path.symlink_metadata().ok().as_ref().and_then(Stamp::of);
         let Some(before) = stamp(path) else { return failed("it is gone, or no longer a file") };
         let mut source = FileSource::new(&[path.to_owned()], self.other);
-        let item = match source.next_item() {
-            Ok(Some(item)) => item,
-            Ok(None) | Err(_) => return failed("it cannot be read"),
-        };
+        let Ok(Some(item)) = source.next_item() else { return failed("it cannot be read") };
         match &item {
             SourceItem::Instance(instance) => {
                 if stamp(path) != Some(before) || instance.entry.len != before.len {

@@ -1,5 +1,13 @@
 //! Whole daemons, in-process and as a binary.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::future_not_send,
+    reason = "helpers of tests"
+)]
+
 mod admin;
 mod binary;
 mod pairing;

@@ -34,7 +34,9 @@ pub(crate) async fn cloud_and_hospital(root: &Path, rights: PeerRights) -> (Daem
     let (mut hospital, hospital_key) = site(root, "hospital");
     cloud.peers.push(PeerConfig::pinned("hospital", hospital_key.peer_id()).with_rights(rights, Sees::Own));
     let cloud = start(cloud).await;
-    hospital.peers.push(PeerConfig::pinned("cloud", cloud_key.peer_id()).with_address(cloud.quic_address()));
+    hospital
+        .peers
+        .push(PeerConfig::pinned("cloud", cloud_key.peer_id()).with_address(cloud.quic_address().to_string()));
     (cloud, hospital)
 }
 

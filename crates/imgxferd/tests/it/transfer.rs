@@ -135,7 +135,9 @@ async fn a_stranger_is_refused() {
     let (cloud, cloud_key) = site(root.path(), "cloud");
     let cloud = start(cloud).await;
     let (mut hospital, _) = site(root.path(), "hospital");
-    hospital.peers.push(PeerConfig::pinned("cloud", cloud_key.peer_id()).with_address(cloud.quic_address()));
+    hospital
+        .peers
+        .push(PeerConfig::pinned("cloud", cloud_key.peer_id()).with_address(cloud.quic_address().to_string()));
     let daemon = start(hospital).await;
     spec(6, 1).write_to(&root.path().join("files")).unwrap();
     daemon.enqueue("cloud", &[root.path().join("files")], Priority::Routine).unwrap();

@@ -1,0 +1,123 @@
+//! Opens what a daemon stands on: identity, socket, store and token. Errors say what to do.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use imgxfer_core::codec::Registry;
+use imgxfer_core::engine::Depot;
+use imgxfer_core::store::{FsOptions, FsRecords, SqliteIndex, StoreError};
+use imgxfer_core::transport::{Endpoint, EndpointConfig, Identity, PeerRefusal, Refused, TransportError, Trust};
+
+use crate::app::{ADMIN_TOKEN_FILE, Options};
+use crate::config::{Config, IdentityFiles};
+use crate::files;
+use crate::metrics::Metrics;
+
+pub(crate) fn identity(config: &Config) -> anyhow::Result<Identity> {
+    match &config.identity {
+        IdentityFiles::Folder(folder) => {
+            files::private_folder(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+            Identity::load_or_create(folder).with_context(|| format!("cannot use the identity in {}", folder.display()))
+        }
+        IdentityFiles::Files { certificate, key } => {
+            use std::os::unix::fs::PermissionsExt as _;
+            let read =
+                |path: &Path| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
+            let mode = std::fs::metadata(key).map_or(0, |m| m.permissions().mode() & 0o7777);
+            anyhow::ensure!(
+                mode & 0o077 == 0,
+                "{} has mode {mode:04o} and others can read the private key; run: chmod 600 {}",
+                key.display(),
+                key.display()
+            );
+            Identity::from_pem(&read(certificate)?, &read(key)?)
+                .with_context(|| format!("cannot use {} with {}", certificate.display(), key.display()))
+        }
+    }
+}
+
+/// Nobody, or whoever the configured authorities vouch for; pinned keys come with the peers.
+pub(crate) fn trust(config: &Config) -> anyhow::Result<Trust> {
+    let trust = Trust::new();
+    if let Some(file) = &config.authorities {
+        let pem = std::fs::read_to_string(file)
+            .with_context(|| format!("cannot read the certificate authorities in {}", file.display()))?;
+        let set = trust.set_authorities_pem(&pem);
+        set.with_context(|| format!("cannot use the certificate authorities in {}", file.display()))?;
+    }
+    Ok(trust)
+}
+
+pub(crate) fn endpoint(
+    config: &Config,
+    options: Options,
+    identity: &Identity,
+    trust: Trust,
+    metrics: Arc<Metrics>,
+) -> anyhow::Result<Endpoint> {
+    let audit = move |refused: &Refused| {
+        let reason = match &refused.error {
+            TransportError::Peer(PeerRefusal::Unknown { .. } | PeerRefusal::NotPaired { .. }) => "unknown",
+            TransportError::Peer(PeerRefusal::Blocked { .. }) => "blocked",
+            TransportError::Peer(PeerRefusal::Expired { .. } | PeerRefusal::NotYetValid { .. }) => "validity",
+            TransportError::Peer(_) => "certificate",
+            TransportError::Busy => "busy",
+            _ => "handshake",
+        };
+        metrics.refused(reason);
+        tracing::warn!(address = %refused.address, problem = %refused.error, "a connection was turned away");
+    };
+    let settings = EndpointConfig::new(config.quic, identity.clone(), trust, imgxfer_core::ALPN)
+        .with_profile(config.profile)
+        .with_audit(audit);
+    let settings = match options.endpoint {
+        Some(hook) => hook(settings),
+        None => settings,
+    };
+    match options.socket {
+        Some(socket) => Ok(Endpoint::with_socket(settings, socket)?),
+        None => Endpoint::bind(settings).map_err(|error| match error {
+            TransportError::Bind { address, kind: std::io::ErrorKind::AddrInUse } => anyhow::anyhow!(
+                "UDP {address} is in use: another imgxferd may be running; stop it, or set listen.quic to another port"
+            ),
+            other => anyhow::Error::new(other),
+        }),
+    }
+}
+
+pub(crate) async fn depot(config: &Config) -> anyhow::Result<Depot> {
+    let folder = config.store.clone();
+    let options = FsOptions { reserve_bytes: config.reserve_bytes, read_only: false };
+    let open = move || -> Result<Depot, StoreError> {
+        files::private_folder(&folder).map_err(|source| StoreError::Io { what: "make its folder", source })?;
+        let records = FsRecords::open(&folder, options)?;
+        let index = SqliteIndex::open(&folder.join("index.db"))?;
+        Ok(Depot::new(Arc::new(records), Arc::new(index), Registry::default()))
+    };
+    let opened = tokio::task::spawn_blocking(open).await.context("the store's thread ended")?;
+    opened.with_context(|| format!("cannot open the store in {}", config.store.display()))
+}
+
+pub(crate) fn admin_token(state_dir: &Path) -> anyhow::Result<String> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = state_dir.join(ADMIN_TOKEN_FILE);
+    let cannot = || format!("cannot use the admin token in {}", path.display());
+    match std::fs::read_to_string(&path) {
+        Ok(text) => {
+            let mode = std::fs::metadata(&path).with_context(cannot)?.permissions().mode() & 0o7777;
+            anyhow::ensure!(
+                mode & 0o077 == 0 && text.trim().len() >= 32,
+                "{} is too short, or others can read it (mode {mode:04o}); remove it: a new one is made",
+                path.display()
+            );
+            Ok(text.trim().to_owned())
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let token = data_encoding::HEXLOWER.encode(&imgxfer_core::transport::random_bytes::<32>()?);
+            files::write_private(&path, format!("{token}\n").as_bytes()).with_context(cannot)?;
+            Ok(token)
+        }
+        Err(error) => Err(error).with_context(cannot),
+    }
+}

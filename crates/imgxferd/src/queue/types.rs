@@ -1,0 +1,191 @@
+//! Jobs and their files, as the queue shows and keeps them.
+
+use std::path::PathBuf;
+
+use imgxfer_core::ids::InstanceHash;
+use imgxfer_core::priority::Priority;
+use serde::Serialize;
+
+/// What is compared to see whether a file is still the same: length and time of change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stamp {
+    /// Length in bytes.
+    pub len: u64,
+    /// Time of change, nanoseconds since 1970.
+    pub modified_ns: i64,
+}
+
+impl Stamp {
+    /// The stamp of a regular file; `None` for anything else, symbolic links included.
+    #[must_use]
+    pub fn of(metadata: &std::fs::Metadata) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt as _;
+        let modified_ns = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
+        metadata.is_file().then_some(Self { len: metadata.len(), modified_ns })
+    }
+}
+
+/// Where a job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum JobState {
+    /// Waits for its turn.
+    Queued,
+    /// Is being sent.
+    Running,
+    /// Will be tried again after a while.
+    Waiting,
+    /// Committed at the peer.
+    Done,
+    /// Needs an operator.
+    Failed,
+}
+
+impl JobState {
+    const ALL: [(Self, &'static str); 5] = [
+        (Self::Queued, "queued"),
+        (Self::Running, "running"),
+        (Self::Waiting, "waiting"),
+        (Self::Done, "done"),
+        (Self::Failed, "failed"),
+    ];
+
+    pub(super) fn from_name(name: &str) -> Self {
+        Self::ALL.iter().find(|(_, other)| *other == name).map_or(Self::Failed, |(state, _)| *state)
+    }
+}
+
+/// Where a file of a job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum FileState {
+    /// Not committed yet.
+    Waiting,
+    /// Committed; what the inbox does with it is not done yet.
+    Committed,
+    /// Committed, and stays.
+    Kept,
+    /// Committed and moved.
+    Moved,
+    /// Committed and deleted.
+    Deleted,
+    /// Committed as it was then; it has changed since, so it stays.
+    Changed,
+    /// Not DICOM; left alone.
+    Skipped,
+    /// It could not be sent in the last try.
+    Failed,
+}
+
+impl FileState {
+    const ALL: [(Self, &'static str); 8] = [
+        (Self::Waiting, "waiting"),
+        (Self::Committed, "committed"),
+        (Self::Kept, "kept"),
+        (Self::Moved, "moved"),
+        (Self::Deleted, "deleted"),
+        (Self::Changed, "changed"),
+        (Self::Skipped, "skipped"),
+        (Self::Failed, "failed"),
+    ];
+
+    pub(super) fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(state, _)| *state == self).map_or("failed", |(_, name)| name)
+    }
+
+    pub(super) fn from_name(name: &str) -> Self {
+        Self::ALL.iter().find(|(_, other)| *other == name).map_or(Self::Failed, |(state, _)| *state)
+    }
+}
+
+/// A job to be put into the queue.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct NewJob {
+    /// Name of the peer.
+    pub peer: String,
+    /// Priority.
+    pub priority: Priority,
+    /// Whether files that are not DICOM are sent, as opaque bytes.
+    pub all_files: bool,
+    /// The inbox that it comes from, which decides what happens to the files afterwards.
+    pub inbox: Option<PathBuf>,
+    /// The files.
+    pub files: Vec<(PathBuf, Stamp)>,
+}
+
+impl NewJob {
+    /// A job of routine priority that leaves its files alone.
+    #[must_use]
+    pub fn new(peer: &str, files: Vec<(PathBuf, Stamp)>) -> Self {
+        Self { peer: peer.to_owned(), priority: Priority::Routine, all_files: false, inbox: None, files }
+    }
+
+    /// Sets the priority.
+    #[must_use]
+    pub const fn with_priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
+    }
+}
+
+/// A job as it is shown. Holds no path and nothing of a patient.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Job {
+    /// Its number.
+    pub id: i64,
+    /// Name of the peer.
+    pub peer: String,
+    /// Priority.
+    pub priority: Priority,
+    /// Where it stands.
+    pub state: JobState,
+    /// Files in it.
+    pub files: u64,
+    /// Bytes in them when it was made.
+    pub bytes: u64,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// What went wrong last, in fixed words.
+    pub last_error: Option<String>,
+    /// When it was made, seconds since 1970.
+    pub created: i64,
+    /// When it was done.
+    pub finished: Option<i64>,
+    /// Root of the manifest that was committed, hexadecimal.
+    pub root: Option<String>,
+    /// Instances that were committed.
+    pub instances: Option<u64>,
+    #[serde(skip)]
+    pub(crate) all_files: bool,
+    #[serde(skip)]
+    pub(crate) inbox: Option<PathBuf>,
+}
+
+/// One file of a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct JobFile {
+    pub(crate) path: PathBuf,
+    pub(crate) stamp: Stamp,
+    pub(crate) hash: Option<InstanceHash>,
+    pub(crate) state: FileState,
+}
+
+/// How many jobs of a peer stand where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Default)]
+#[non_exhaustive]
+pub struct QueueSummary {
+    /// Name of the peer.
+    pub peer: String,
+    /// Jobs that are queued, running or waiting.
+    pub open: u64,
+    /// Jobs that need an operator.
+    pub failed: u64,
+    /// Jobs that are done and still remembered.
+    pub done: u64,
+    /// Age of the oldest open job, seconds.
+    pub oldest_age_seconds: u64,
+}
