@@ -10,6 +10,7 @@ mod demo;
 mod exit;
 mod files;
 mod intakes;
+mod log;
 mod output;
 mod peers;
 mod places;
@@ -29,7 +30,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser as _;
 
-use args::{Cli, Command, Global};
+use args::{Cli, Command};
 use exit::{Exit, OutputClosed};
 use output::{Manner, Output};
 use places::Places;
@@ -37,24 +38,8 @@ use places::Places;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let output = Output::new(Manner { json: cli.global.json, quiet: cli.global.quiet });
-    start_log(&cli.global);
+    log::start(&cli.global);
     run(cli, &output).unwrap_or_else(|error| tell(&error, &output)).into()
-}
-
-/// Logs for those who ask: `-v`, `-vv` or `IMGXFER_LOG`.
-fn start_log(global: &Global) {
-    let level = match global.verbose {
-        0 if global.quiet => "off",
-        0 => "error",
-        1 => "imgxfer=info,imgxfer_core=info,imgxferd=info,warn",
-        2 => "imgxfer=debug,imgxfer_core=debug,imgxferd=debug,info",
-        _ => "trace",
-    };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("IMGXFER_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // A second log cannot be started, and is not.
-    let _already: Result<(), _> = log.with_ansi(false).try_init();
 }
 
 fn run(cli: Cli, output: &Output) -> anyhow::Result<Exit> {

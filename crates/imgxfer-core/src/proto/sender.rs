@@ -25,8 +25,8 @@ pub enum SenderOutput {
     Send(Body),
     /// The receiver takes these codecs; use no other. Comes before the first `Chunks`.
     Accepted(Vec<CodecId>),
-    /// Send these chunks of a page on data streams, in any order. `plain` asks for no compression:
-    /// they arrived damaged before.
+    /// Send these chunks of a page on data streams, in any order; none when the receiver has all of it.
+    /// `plain` asks for no compression: they arrived damaged before.
     Chunks {
         /// The page.
         page: u32,
@@ -298,7 +298,7 @@ impl Sender {
         if !plain {
             self.offering = if chunks.is_empty() { Offering::Asking } else { Offering::Full };
         }
-        if !chunks.is_empty() {
+        if !chunks.is_empty() || !plain {
             self.out.push_back(SenderOutput::Chunks { page: need.index, chunks, plain });
         }
         self.forget_if_settled(need.index);

@@ -19,9 +19,9 @@ use tokio::time::Instant;
 
 use crate::virtual_time::Sites;
 
-/// About 5 MB: 150 instances of 128 x 128 pixels, eight to a record.
+/// Nearly 4 MB: 100 instances of 128 x 128 pixels, eight to a record.
 fn study() -> StudySpec {
-    StudySpec::new(77).with_instances(2, 75).with_size(128, 128)
+    StudySpec::new(77).with_instances(2, 50).with_size(128, 128)
 }
 
 struct Study {
@@ -238,7 +238,7 @@ async fn a_pull_that_is_dropped_resumes() {
     let study = Study::write();
     let (there, here) = (stocked(&study), pair::Site::default());
     let sites = Sites::new("fttc", &there.depot, 1);
-    let enough = tokio::time::sleep(Duration::from_millis(700));
+    let enough = tokio::time::sleep(Duration::from_millis(500));
     tokio::select! {
         done = pull(&sites, &study, &here) => panic!("done too soon: {done:?}"),
         () = enough => {}

@@ -53,7 +53,10 @@ async fn push_study(client: &Client, site: &Site, spec: &StudySpec) -> u64 {
     let options = PushOptions::default().with_effort(Effort::DEFAULT);
     let report = client.push(&site.dial, source, &options, &nothing).await.unwrap();
     assert!(report.receipt.complete);
-    report.progress.payload_bytes
+    let progress = report.progress;
+    assert_eq!((progress.bytes_arrived, progress.bytes_committed), (progress.bytes_expected, progress.bytes_expected));
+    assert_eq!(progress.bytes_present == progress.bytes_expected, progress.payload_bytes == 0, "{progress:?}");
+    progress.payload_bytes
 }
 
 async fn pull_study(client: &Client, site: &Site, study: &StudyUid) -> Result<BTreeSet<[u8; 32]>, TransferError> {
