@@ -18,8 +18,6 @@ name = "rig"
 quic = "$SERVER_IP:$PORT"
 [admin]
 listen = "127.0.0.1:0"
-[store]
-reserve_bytes = 0
 [identity]
 dir = "$TMP/site"
 [[peers]]
@@ -33,19 +31,21 @@ X
 
 daemon() { exec "$BIN/imgxferd" --config "$TMP/imgxferd.toml"; }
 
-# Fetches all studies over loopback: for the runner's comparison of what arrived, untimed.
+# Stops the daemon, starts it again on loopback, and fetches all studies: for the runner's comparison of
+# what arrived, untimed.
 fetch_all() {
-    daemon 2>>"$TMP/fetch.log" &
-    local pid=$! key
+    local key study
     key=$(fingerprint "$TMP/site")
-    ip addr add "$SERVER_IP/32" dev lo 2>/dev/null || true
-    ip link set lo up
-    until ss -Hlun "sport = :$PORT" | grep -q .; do :; done
-    "$BIN/imgxfer" ls --from "$SERVER_IP:$PORT" --peer-key "$key" --json |
+    pkill -f "$TMP/imgxferd.toml" || true
+    while pgrep -f "$TMP/imgxferd.toml" >/dev/null; do :; done
+    sed -i "s/^quic = .*/quic = \"127.0.0.1:$PORT\"/" "$TMP/imgxferd.toml"
+    "$BIN/imgxferd" --config "$TMP/imgxferd.toml" 2>>"$TMP/fetch.log" &
+    until listening_udp; do :; done
+    "$BIN/imgxfer" ls --from "127.0.0.1:$PORT" --peer-key "$key" --json |
         sed -n 's/.*"study":"\([^"]*\)".*/\1/p' | sort -u |
         while read -r study; do
-            "$BIN/imgxfer" pull "$study" --from "$SERVER_IP:$PORT" --peer-key "$key" --out "$1" </dev/null >/dev/null
+            "$BIN/imgxfer" pull "$study" --from "127.0.0.1:$PORT" --peer-key "$key" --out "$1" </dev/null >/dev/null
         done
-    kill "$pid"
-    wait "$pid" || true
+    kill %1
+    wait || true
 }

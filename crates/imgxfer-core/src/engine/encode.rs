@@ -64,12 +64,16 @@ pub(super) fn encode(plan: &Plan, coding: &Coding) -> Encoded {
 
 /// A record as it stands in the store, when all it holds is needed and the receiver can decode it.
 /// Sending one that holds more would show chunks that the receiver did not ask for and may not see.
+/// One that was stored without compression, because it came over a fast line, is encoded for a slow one.
 fn stored_record(plan: &Plan, coding: &Coding) -> Option<Record> {
     let at = plan.stored.as_ref()?;
     let content = &plan.page.instances[plan.chunks.first()?.place].content;
     let record = content.read_record(at).ok()?;
     let header = record.header();
     let needed = |id: &ChunkId| plan.chunks.iter().any(|at| plan.entry(*at).id == *id);
+    if header.codec == CodecId::STORE && coding.effort.is_some() {
+        return None;
+    }
     let fits = coding.accepted.contains(&header.codec) && header.chunks.iter().all(|chunk| needed(&chunk.id));
     let whole = header.chunks.len() >= plan.chunks.len();
     (fits && whole).then_some(record)

@@ -41,7 +41,7 @@ pub const PAIRED_PEERS_FILE: &str = "peers.toml";
 pub struct Sources {
     /// The main file.
     pub file: PathBuf,
-    /// Environment variables; those that do not begin with `IMGXFERD_` or `IMGXFER_` are passed over.
+    /// Environment variables; those that do not begin with `IMGXFERD_` are passed over.
     pub environment: Vec<(OsString, OsString)>,
     /// `KEY=VALUE` from the command line.
     pub flags: Vec<String>,
@@ -140,15 +140,11 @@ fn extra_files(file: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     Ok(files)
 }
 
-/// `IMGXFERD_LISTEN__QUIC` sets `listen.quic`. Unknown names under `IMGXFERD_` are errors; those under
-/// `IMGXFER_`, which the command line tool shares, only count with a `__` in them.
+/// `IMGXFERD_LISTEN__QUIC` sets `listen.quic`. Unknown names under `IMGXFERD_` are errors.
 fn add_variable(layers: &mut Layers, name: &OsString, value: &OsString) -> Result<(), ConfigError> {
     let Some(name) = name.to_str() else { return Ok(()) };
-    let key = match (name.strip_prefix("IMGXFERD_"), name.strip_prefix("IMGXFER_")) {
-        (Some(key), _) => key,
-        (None, Some(key)) if key.contains("__") || key == "STATE_DIR" => key,
-        _ => return Ok(()),
-    };
+    // Not `IMGXFER_`: those are the command line tool's, whose folders are not the daemon's.
+    let Some(key) = name.strip_prefix("IMGXFERD_") else { return Ok(()) };
     let place = Place::Environment(name.to_owned());
     let key = key.to_ascii_lowercase().replace("__", ".");
     let Some(value) = value.to_str() else {

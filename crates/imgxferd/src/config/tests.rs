@@ -122,9 +122,9 @@ fn later_places_win_over_earlier_ones() {
 
     let sources = sources.with_environment(variables(&[
         ("IMGXFERD_LIMITS__TRANSFERS", "5"),
-        ("IMGXFER_SITE__NAME", "1234"),
+        ("IMGXFERD_SITE__NAME", "1234"),
         ("IMGXFERD_LISTEN__QUIC", "[::1]:7"),
-        ("IMGXFER_COLOUR", "no"),
+        ("IMGXFER_STATE_DIR", "/the/command/lines"),
         ("PATH", "/bin"),
     ]));
     let config = Config::load(&sources).unwrap();
