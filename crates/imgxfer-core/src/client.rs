@@ -26,7 +26,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::codec::{Effort, Registry};
-use crate::engine::receive::{ReceiveSettings, receive};
+use crate::engine::receive::{ReceiveOutcome, ReceiveSettings, receive};
 use crate::engine::router::Router;
 use crate::engine::send::{SendOutcome, SendSettings, send};
 use crate::engine::{Intake, Source};
@@ -197,11 +197,16 @@ pub struct Client {
     registry: Registry,
 }
 
-/// Remembers the newest progress, and when something new last arrived.
-struct Watch<'a> {
-    outer: &'a dyn Observer,
+/// Goes from connection to connection: remembers the newest progress, and when something new last arrived.
+struct Attempts<'a> {
+    observer: &'a dyn Observer,
+    policy: RetryPolicy,
+    connections: u32,
+    wait: Duration,
+    /// What earlier connections put on the line.
     earlier: Progress,
     state: Mutex<WatchState>,
+    arrived_before: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -211,21 +216,57 @@ struct WatchState {
     arrived_at: Instant,
 }
 
-impl Observer for Watch<'_> {
+impl Observer for Attempts<'_> {
     fn on_event(&self, event: &TransferEvent) {
-        if let TransferEvent::Progress(progress) = event {
-            let progress = progress.with_line_of(&self.earlier);
+        let TransferEvent::Progress(progress) = event else { return self.observer.on_event(event) };
+        let progress = progress.with_line_of(&self.earlier);
+        {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             state.newest = progress;
             if progress.bytes_arrived > state.most_arrived {
                 state.most_arrived = progress.bytes_arrived;
                 state.arrived_at = Instant::now();
             }
-            drop(state);
-            self.outer.on_event(&TransferEvent::Progress(progress));
-        } else {
-            self.outer.on_event(event);
         }
+        self.observer.on_event(&TransferEvent::Progress(progress));
+    }
+}
+
+impl<'a> Attempts<'a> {
+    fn new(policy: RetryPolicy, observer: &'a dyn Observer) -> Self {
+        let state = WatchState { newest: Progress::default(), most_arrived: 0, arrived_at: Instant::now() };
+        Self {
+            observer,
+            policy,
+            connections: 1,
+            wait: policy.wait_min,
+            earlier: Progress::default(),
+            state: Mutex::new(state),
+            arrived_before: 0,
+        }
+    }
+
+    /// After a failed connection: how long to wait before the next.
+    ///
+    /// # Errors
+    /// The same error, when another try cannot help or nothing new has arrived for too long.
+    fn next(&mut self, error: TransferError) -> Result<Duration, TransferError> {
+        let state = *self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.most_arrived > self.arrived_before {
+            self.wait = self.policy.wait_min;
+        }
+        let hopeless = error.retry() == Retry::Never || self.policy.give_up_after.is_zero();
+        if hopeless || state.arrived_at.elapsed() + self.wait > self.policy.give_up_after {
+            return Err(error);
+        }
+        let retry_in_ms = u64::try_from(self.wait.as_millis()).unwrap_or(u64::MAX);
+        self.observer.on_event(&TransferEvent::Interrupted { reason: error.to_string(), retry_in_ms });
+        self.arrived_before = state.most_arrived;
+        self.earlier = state.newest;
+        self.connections += 1;
+        let wait = self.wait;
+        self.wait = (wait * 2).min(self.policy.wait_max);
+        Ok(wait)
     }
 }
 
@@ -257,22 +298,37 @@ impl Client {
         options: &PushOptions,
         observer: &dyn Observer,
     ) -> Result<PushReport, TransferError> {
-        let once = async |watch: &Watch<'_>| {
-            let session = self.endpoint.connect(dial).await?;
-            let settings = SendSettings {
-                priority: options.priority.number(),
-                effort: options.effort,
-                registry: self.registry.clone(),
-            };
-            let control = session.open_control().await?.into_split();
-            let outcome = Box::pin(send(&session, control, source(), settings, watch)).await?;
-            let signed = check_receipt(&outcome, &session, self.endpoint.identity().peer_id())?;
-            session.close(crate::transport::CloseCode::Done, "");
-            Ok((outcome.progress, signed))
+        let mut attempts = Attempts::new(options.retry, observer);
+        loop {
+            match self.push_once(dial, source(), options, &attempts).await {
+                Ok((progress, receipt, signed)) => {
+                    let progress = progress.with_line_of(&attempts.earlier);
+                    observer.on_event(&TransferEvent::Settled { root: receipt.root, complete: receipt.complete });
+                    return Ok(PushReport { receipt, signed, progress, connections: attempts.connections });
+                }
+                Err(error) => tokio::time::sleep(attempts.next(error)?).await,
+            }
+        }
+    }
+
+    async fn push_once(
+        &self,
+        dial: &Dial,
+        source: Box<dyn Source>,
+        options: &PushOptions,
+        observer: &dyn Observer,
+    ) -> Result<(Progress, Receipt, SignedReceipt), TransferError> {
+        let session = self.endpoint.connect(dial).await?;
+        let settings = SendSettings {
+            priority: options.priority.number(),
+            effort: options.effort,
+            registry: self.registry.clone(),
         };
-        let (progress, connections, (receipt, signed)) = self.persist(options.retry, observer, once).await?;
-        observer.on_event(&TransferEvent::Settled { root: receipt.root, complete: receipt.complete });
-        Ok(PushReport { receipt, signed, progress, connections })
+        let control = session.open_control().await?.into_split();
+        let outcome = Box::pin(send(&session, control, source, settings, observer)).await?;
+        let (receipt, signed) = check_receipt(&outcome, &session, self.endpoint.identity().peer_id())?;
+        session.close(crate::transport::CloseCode::Done, "");
+        Ok((outcome.progress, receipt, signed))
     }
 
     /// Pulls `target` into what `intake` gives, over one connection after the other until it is done.
@@ -290,30 +346,44 @@ impl Client {
         options: &PullOptions,
         observer: &dyn Observer,
     ) -> Result<PullReport, TransferError> {
-        let once = async |watch: &Watch<'_>| {
-            let session = self.endpoint.connect(dial).await?;
-            let peer = session.peer();
-            let intake = intake.clone();
-            let intake = tokio::task::spawn_blocking(move || intake(peer)).await;
-            let intake = intake.map_err(|_| TransferError::Cancelled)??;
-            let (mut control_out, mut control_in) = session.open_control().await?.into_split();
-            control_out.send(&Body::Pull(self.pull_message(target, options)).into_bytes()).await?;
-            let start = match next_message(&mut control_in).await? {
-                Body::Start(start) => start,
-                Body::Refused(refused) => return Err(ProtocolError::refused(&refused).into()),
-                _ => return Err(ProtocolError::Unexpected("something other than a transfer").into()),
-            };
-            let settings =
-                ReceiveSettings { registry: self.registry.clone(), identity: self.endpoint.identity().clone() };
-            let router = Router::start(session.clone());
-            let control = (control_out, control_in);
-            let received = receive((&session, &router), control, &start, intake, settings, watch);
-            let outcome = Box::pin(received).await?;
-            session.close(crate::transport::CloseCode::Done, "");
-            Ok((outcome.progress, (outcome.receipt, outcome.studies)))
+        let mut attempts = Attempts::new(options.retry, observer);
+        loop {
+            match self.pull_once(dial, target, intake.clone(), options, &attempts).await {
+                Ok(outcome) => {
+                    let progress = outcome.progress.with_line_of(&attempts.earlier);
+                    let (receipt, studies) = (outcome.receipt, outcome.studies);
+                    return Ok(PullReport { receipt, studies, progress, connections: attempts.connections });
+                }
+                Err(error) => tokio::time::sleep(attempts.next(error)?).await,
+            }
+        }
+    }
+
+    async fn pull_once(
+        &self,
+        dial: &Dial,
+        target: &PullTarget,
+        intake: impl FnOnce(PeerId) -> Result<Arc<dyn Intake>, crate::store::StoreError> + Send + 'static,
+        options: &PullOptions,
+        observer: &dyn Observer,
+    ) -> Result<ReceiveOutcome, TransferError> {
+        let session = self.endpoint.connect(dial).await?;
+        let peer = session.peer();
+        let intake = tokio::task::spawn_blocking(move || intake(peer)).await;
+        let intake = intake.map_err(|_| TransferError::Cancelled)??;
+        let (mut control_out, mut control_in) = session.open_control().await?.into_split();
+        control_out.send(&Body::Pull(self.pull_message(target, options)).into_bytes()).await?;
+        let start = match next_message(&mut control_in).await? {
+            Body::Start(start) => start,
+            Body::Refused(refused) => return Err(ProtocolError::refused(&refused).into()),
+            _ => return Err(ProtocolError::Unexpected("something other than a transfer").into()),
         };
-        let (progress, connections, (receipt, studies)) = self.persist(options.retry, observer, once).await?;
-        Ok(PullReport { receipt, studies, progress, connections })
+        let settings = ReceiveSettings { registry: self.registry.clone(), identity: self.endpoint.identity().clone() };
+        let router = Router::start(session.clone());
+        let control = (control_out, control_in);
+        let outcome = Box::pin(receive((&session, &router), control, &start, intake, settings, observer)).await?;
+        session.close(crate::transport::CloseCode::Done, "");
+        Ok(outcome)
     }
 
     fn pull_message(&self, target: &PullTarget, options: &PullOptions) -> Pull {
@@ -353,41 +423,6 @@ impl Client {
         session.close(crate::transport::CloseCode::Done, "");
         Ok(rows)
     }
-
-    /// Runs `once` until it succeeds, fails for good, or nothing new arrives for too long.
-    async fn persist<T>(
-        &self,
-        policy: RetryPolicy,
-        observer: &dyn Observer,
-        once: impl AsyncFn(&Watch<'_>) -> Result<(Progress, T), TransferError>,
-    ) -> Result<(Progress, u32, T), TransferError> {
-        let state = WatchState { newest: Progress::default(), most_arrived: 0, arrived_at: Instant::now() };
-        let mut watch = Watch { outer: observer, earlier: Progress::default(), state: Mutex::new(state) };
-        let mut wait = policy.wait_min;
-        let mut connections = 0;
-        loop {
-            connections += 1;
-            let begun = *watch.state.lock().unwrap_or_else(PoisonError::into_inner);
-            let error = match once(&watch).await {
-                Ok((progress, done)) => return Ok((progress.with_line_of(&watch.earlier), connections, done)),
-                Err(error) => error,
-            };
-            let state = *watch.state.lock().unwrap_or_else(PoisonError::into_inner);
-            if state.most_arrived > begun.most_arrived {
-                wait = policy.wait_min;
-            }
-            let hopeless = error.retry() == Retry::Never || policy.give_up_after.is_zero();
-            if hopeless || state.arrived_at.elapsed() + wait > policy.give_up_after {
-                return Err(error);
-            }
-            let reason = error.to_string();
-            let retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-            observer.on_event(&TransferEvent::Interrupted { reason, retry_in_ms });
-            watch.earlier = state.newest;
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(policy.wait_max);
-        }
-    }
 }
 
 pub(crate) async fn next_message(control: &mut ControlReceiver) -> Result<Body, TransferError> {
@@ -414,4 +449,26 @@ pub(crate) fn check_receipt(
         return Err(TransferError::Receipt("it is for another manifest"));
     }
     Ok((receipt, signed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_send<T: Send>(future: T) -> T {
+        future
+    }
+
+    #[test]
+    fn futures_can_be_spawned() {
+        // Never run: that it compiles is the test.
+        let _ = |client: &'static Client, dial: &'static Dial, intake: fn(PeerId) -> _| {
+            let quiet: &'static dyn Observer = &|_: &TransferEvent| {};
+            let source = || -> Box<dyn Source> { unreachable!("never run") };
+            let push = is_send(client.push(dial, source, Box::leak(Box::default()), quiet));
+            let target: &'static PullTarget = Box::leak(Box::new(PullTarget::PatientId(String::new())));
+            let pull = is_send(client.pull(dial, target, intake, Box::leak(Box::default()), quiet));
+            drop((push, pull, is_send(client.query(dial, Box::leak(Box::default())))));
+        };
+    }
 }

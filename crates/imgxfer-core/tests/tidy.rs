@@ -1,5 +1,7 @@
 //! Rules of the source that no compiler checks.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the report")]
+
 use std::path::{Path, PathBuf};
 
 /// The modules of the core from the top of the layers to the bottom: a module may use those of its own line

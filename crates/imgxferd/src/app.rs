@@ -81,7 +81,7 @@ impl fmt::Debug for Options {
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) identity: Identity,
-    pub(crate) endpoint: Endpoint,
+    pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) depot: Depot,
     pub(crate) queue: Arc<Queue>,
     pub(crate) peers: Arc<Peers>,
@@ -117,8 +117,9 @@ impl Daemon {
     /// With what to do, when anything is not as the configuration says, or a port is taken.
     pub async fn start(config: Config, options: Options) -> anyhow::Result<Self> {
         let uptime = Stopwatch::start();
-        files::private_folder(&config.state_dir)
-            .with_context(|| format!("cannot make the state folder {}; check permissions", config.state_dir.display()))?;
+        files::private_folder(&config.state_dir).with_context(|| {
+            format!("cannot make the state folder {}; check permissions", config.state_dir.display())
+        })?;
         let identity = identity(&config)?;
         let trust = Trust::new();
         if let Some(file) = &config.authorities {
@@ -131,14 +132,18 @@ impl Daemon {
         let metrics = Arc::new(Metrics::new(identity.expires().0));
         // Ports first: whoever starts a second daemon by mistake is told so before anything else is touched.
         let admin_listener = TcpListener::bind(config.admin).await.with_context(|| {
-            format!("cannot open the admin listener at TCP {}: stop what holds the port, or set admin.listen", config.admin)
+            format!(
+                "cannot open the admin listener at TCP {}: stop what holds the port, or set admin.listen",
+                config.admin
+            )
         })?;
         let admin_address = admin_listener.local_addr().context("the admin listener has no address")?;
-        let endpoint = endpoint(&config, options, &identity, trust, Arc::clone(&metrics))?;
+        let endpoint = Arc::new(endpoint(&config, options, &identity, trust, Arc::clone(&metrics))?);
         let quic_address = endpoint.local_address().context("the QUIC socket has no address")?;
         let depot = depot(&config).await?;
         let queue_path = config.state_dir.join("queue.db");
-        let queue = tokio::task::spawn_blocking(move || Queue::open(&queue_path)).await.context("the queue's thread ended")?;
+        let queue =
+            tokio::task::spawn_blocking(move || Queue::open(&queue_path)).await.context("the queue's thread ended")?;
         let queue = Arc::new(queue.context("cannot open the queue")?);
         let token = admin_token(&config.state_dir)?;
 
@@ -147,7 +152,7 @@ impl Daemon {
         let (added, peers_added) = mpsc::unbounded_channel();
         let (done, jobs_done) = mpsc::unbounded_channel();
         let live = Live::default();
-        let pairings = Pairings::new(endpoint.clone(), Arc::clone(&peers), config.site_name.clone(), added);
+        let pairings = Pairings::new(Arc::clone(&endpoint), Arc::clone(&peers), config.site_name.clone(), added);
         let shared = Arc::new(Shared {
             identity,
             depot,
@@ -161,14 +166,19 @@ impl Daemon {
             stopping,
             drain_wanted: watch::channel(false).0,
             totals: Mutex::new(None),
-            endpoint: endpoint.clone(),
+            endpoint: Arc::clone(&endpoint),
             config,
         });
-        let host = DaemonHost { peers: Arc::clone(&peers), queue: Arc::clone(&queue), live: live.clone(), metrics: Arc::clone(&metrics) };
+        let host = DaemonHost {
+            peers: Arc::clone(&peers),
+            queue: Arc::clone(&queue),
+            live: live.clone(),
+            metrics: Arc::clone(&metrics),
+        };
         let mut limits = ServerLimits::default();
         limits.transfers_max = shared.config.transfers;
         limits.drain_deadline = shared.config.drain;
-        let server = Server::new(endpoint.clone(), shared.depot.clone(), Arc::new(host), limits);
+        let server = Server::new(Arc::clone(&endpoint), shared.depot.clone(), Arc::new(host), limits);
         let (stop_server, server_stopped) = oneshot::channel::<()>();
         let server = tokio::spawn(async move {
             server.serve(async { drop(server_stopped.await) }).await;
@@ -291,7 +301,12 @@ impl Daemon {
     ///
     /// # Errors
     /// When there is no such peer, it has no address, or a path cannot be read.
-    pub fn enqueue(&self, peer: &str, paths: &[PathBuf], urgency: imgxfer_core::priority::Priority) -> anyhow::Result<i64> {
+    pub fn enqueue(
+        &self,
+        peer: &str,
+        paths: &[PathBuf],
+        urgency: imgxfer_core::priority::Priority,
+    ) -> anyhow::Result<i64> {
         let known = self.shared.peers.named(peer).with_context(|| format!("there is no peer {peer:?}"))?;
         anyhow::ensure!(known.address.is_some(), "the peer {peer:?} has no address to send to");
         let mut found = Vec::new();
@@ -366,11 +381,7 @@ fn spawn_lanes(lanes: &Mutex<JoinSet<()>>, parts: &PushParts, peer: &str) {
     }
 }
 
-async fn serve_new_peers(
-    mut added: mpsc::UnboundedReceiver<String>,
-    lanes: Arc<Mutex<JoinSet<()>>>,
-    parts: PushParts,
-) {
+async fn serve_new_peers(mut added: mpsc::UnboundedReceiver<String>, lanes: Arc<Mutex<JoinSet<()>>>, parts: PushParts) {
     while let Some(peer) = added.recv().await {
         spawn_lanes(&lanes, &parts, &peer);
     }
@@ -401,7 +412,8 @@ fn identity(config: &Config) -> anyhow::Result<Identity> {
         }
         IdentityFiles::Files { certificate, key } => {
             use std::os::unix::fs::PermissionsExt as _;
-            let read = |path: &Path| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
+            let read =
+                |path: &Path| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
             let mode = std::fs::metadata(key).map_or(0, |m| m.permissions().mode() & 0o7777);
             anyhow::ensure!(
                 mode & 0o077 == 0,
@@ -497,14 +509,19 @@ async fn keep_house(shared: Arc<Shared>) {
         let shared = Arc::clone(&shared);
         let work = tokio::task::spawn_blocking(move || {
             let now = UnixSeconds::now().0;
-            let before = |age: Duration| UnixSeconds(now.saturating_sub(i64::try_from(age.as_secs()).unwrap_or(i64::MAX)));
+            let before =
+                |age: Duration| UnixSeconds(now.saturating_sub(i64::try_from(age.as_secs()).unwrap_or(i64::MAX)));
             let depot = &shared.depot;
             let older_than = before(shared.config.spool_ttl);
             match collect(depot.records.as_ref(), depot.index.as_ref(), &depot.active_packs(), older_than) {
                 Ok(report) => {
                     shared.metrics.collected(report.bytes_removed);
                     if report.packs_removed > 0 {
-                        tracing::info!(packs = report.packs_removed, bytes = report.bytes_removed, "removed what was left of interrupted transfers");
+                        tracing::info!(
+                            packs = report.packs_removed,
+                            bytes = report.bytes_removed,
+                            "removed what was left of interrupted transfers"
+                        );
                     }
                 }
                 Err(error) => tracing::error!(%error, "the store could not be tidied up"),

@@ -73,10 +73,10 @@ impl Host for DaemonHost {
     fn on_receipt(&self, peer: PeerId, receipt: &SignedReceipt) {
         let (queue, receipt) = (Arc::clone(&self.queue), receipt.clone());
         // Short and bounded: one row. The runtime waits for it when it goes down.
-        let _: tokio::task::JoinHandle<()> = tokio::task::spawn_blocking(move || {
+        drop(tokio::task::spawn_blocking(move || {
             if let Err(error) = queue.keep_receipt(peer, &receipt) {
                 tracing::error!(%error, "a receipt could not be kept");
             }
-        });
+        }));
     }
 }

@@ -158,11 +158,11 @@ impl Live {
         let live = self.clone();
         let session = session.clone();
         // Ends with the session, which the endpoint ends at the latest.
-        let _: tokio::task::JoinHandle<()> = tokio::spawn(async move {
+        drop(tokio::spawn(async move {
             session.closed().await;
             live.state().sessions.remove(&number);
             ended(&session);
-        });
+        }));
     }
 
     /// Connections that peers have opened.

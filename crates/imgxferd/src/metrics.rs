@@ -1,11 +1,11 @@
 //! What a monitoring system sees. Labels are bounded: names of configured peers and fixed words, never a
 //! UID, a path or anything of a patient.
 
-use std::sync::atomic::{AtomicU64, AtomicI64};
+use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use imgxfer_core::progress::Progress;
 use imgxfer_core::server::Direction;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -14,17 +14,12 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 /// Which way, as a label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
-enum Way {
-    #[expect(non_camel_case_types, reason = "the label's value as it is written")]
-    r#in,
-    #[expect(non_camel_case_types, reason = "the label's value as it is written")]
-    out,
-}
+type Way = &'static str;
 
-impl From<Direction> for Way {
-    fn from(direction: Direction) -> Self {
-        if direction == Direction::In { Self::r#in } else { Self::out }
+const fn way(direction: Direction) -> Way {
+    match direction {
+        Direction::In => "in",
+        _ => "out",
     }
 }
 
@@ -161,7 +156,7 @@ impl Metrics {
 
     /// A transfer ended well.
     pub(crate) fn transfer_done(&self, direction: Direction, progress: &Progress, seconds: f64) {
-        let direction = Way::from(direction);
+        let direction = way(direction);
         let bytes = |stage, n| self.bytes.get_or_create(&Bytes { direction, stage }).inc_by(n);
         bytes("logical", progress.bytes_committed);
         bytes("payload", progress.payload_bytes);
@@ -176,7 +171,7 @@ impl Metrics {
 
     /// A transfer ended otherwise.
     pub(crate) fn transfer_failed(&self, direction: Direction, result: &'static str) {
-        self.transfers.get_or_create(&Ended { direction: direction.into(), result }).inc();
+        self.transfers.get_or_create(&Ended { direction: way(direction), result }).inc();
     }
 
     /// A connection was turned away.
@@ -208,8 +203,8 @@ impl Metrics {
             self.connections.get_or_create(&label).set(signed(*connections));
             self.rtt.get_or_create(&label).set(*rtt);
         }
-        self.running.get_or_create(&Directed { direction: Way::r#in }).set(signed(now.running.0));
-        self.running.get_or_create(&Directed { direction: Way::out }).set(signed(now.running.1));
+        self.running.get_or_create(&Directed { direction: way(Direction::In) }).set(signed(now.running.0));
+        self.running.get_or_create(&Directed { direction: way(Direction::Out) }).set(signed(now.running.1));
         if let Some(space) = now.space_left {
             self.space.set(signed(space));
         }

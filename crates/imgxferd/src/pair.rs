@@ -15,8 +15,7 @@ use crate::peers::{AddPeerError, Peers};
 /// Where a pairing stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum PairState {
+pub(crate) enum PairState {
     /// None under way.
     Idle,
     /// The other side has not come, or not answered.
@@ -61,7 +60,7 @@ struct Current {
 /// The one pairing that may be under way. Clones are the same.
 #[derive(Debug, Clone)]
 pub(crate) struct Pairings {
-    endpoint: Endpoint,
+    endpoint: Arc<Endpoint>,
     peers: Arc<Peers>,
     site_name: String,
     state: watch::Sender<PairState>,
@@ -78,7 +77,7 @@ enum Side {
 
 impl Pairings {
     pub(crate) fn new(
-        endpoint: Endpoint,
+        endpoint: Arc<Endpoint>,
         peers: Arc<Peers>,
         site_name: String,
         added: tokio::sync::mpsc::UnboundedSender<String>,
@@ -150,10 +149,10 @@ impl Pairings {
             let session = tokio::time::timeout_at(invitation.expires(), window.accept()).await;
             let Ok(session) = session else { return Err(PairingError::Expired.to_string()) };
             let Some(session) = session else { return Err("another invitation took its place".to_owned()) };
-            let mut decision = None;
-            let confirm = |offer| self.ask(offer, &mut decision);
+            let (answer, mut decision) = oneshot::channel();
+            let confirm = |offer| self.ask(offer, answer);
             match pairing::invite(&session, &me, invitation, &self.site_name, confirm).await {
-                Ok(paired) => return self.add(&paired, decision, rights, None).await,
+                Ok(paired) => return self.add(&paired, decision.try_recv().ok(), rights, None).await,
                 // Somebody mistyped, or came by: the code is good for as many tries as it has.
                 Err(error) if invitation.tries_left() > 0 => {
                     tracing::warn!(problem = %error, "an attempt to pair failed; the code is still good");
@@ -167,20 +166,20 @@ impl Pairings {
     async fn run_join(&self, address: &str, code: &PairingCode, rights: PeerRights) -> Result<PairState, String> {
         let me = self.endpoint.identity().clone();
         let session = self.endpoint.connect_to_pair(&Dial::new(address)).await.map_err(|error| error.to_string())?;
-        let mut decision = None;
-        let confirm = |offer| self.ask(offer, &mut decision);
+        let (answer, mut decision) = oneshot::channel();
+        let confirm = |offer| self.ask(offer, answer);
         let paired = pairing::join(&session, &me, code, &self.site_name, confirm).await.map_err(|e| e.to_string())?;
-        self.add(&paired, decision, rights, Some(address.to_owned())).await
+        self.add(&paired, decision.try_recv().ok(), rights, Some(address.to_owned())).await
     }
 
     /// Shows the other side to a person, and waits for the answer.
-    async fn ask(&self, offer: PairingOffer, answer: &mut Option<Decision>) -> bool {
+    async fn ask(&self, offer: PairingOffer, answer: oneshot::Sender<Decision>) -> bool {
         let (decide, decision) = oneshot::channel();
         self.current().decide = Some(decide);
         let fingerprint = offer.peer.fingerprint();
         self.state.send_replace(PairState::Asking { name: offer.name, fingerprint });
-        *answer = decision.await.ok();
-        answer.as_ref().is_some_and(|decision| decision.accept)
+        let Ok(decision) = decision.await else { return false };
+        decision.accept && answer.send(decision).is_ok()
     }
 
     async fn add(
@@ -192,8 +191,8 @@ impl Pairings {
     ) -> Result<PairState, String> {
         let Some(decision) = decision else { return Err("nobody decided".to_owned()) };
         let name = decision.name.unwrap_or_else(|| plain_name(&paired.name));
-        let mut peer = PeerConfig::pinned(&name, paired.peer)
-            .with_rights(decision.rights.unwrap_or(rights), decision.sees);
+        let mut peer =
+            PeerConfig::pinned(&name, paired.peer).with_rights(decision.rights.unwrap_or(rights), decision.sees);
         peer.address = decision.address.or(address);
         let peers = Arc::clone(&self.peers);
         let added = tokio::task::spawn_blocking(move || peers.add_paired(peer)).await;
@@ -206,14 +205,15 @@ impl Pairings {
         let fingerprint = paired.peer.fingerprint();
         tracing::info!(peer = %name, %fingerprint, "paired");
         // Nobody listens any more only when the daemon stops.
-        let _: Result<(), _> = self.added.send(name.clone());
+        drop(self.added.send(name.clone()));
         Ok(PairState::Paired { name, fingerprint })
     }
 }
 
 /// What a site calls itself, as a name in the configuration.
 fn plain_name(name: &str) -> String {
-    let plain: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+    let plain: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
     let parts: Vec<&str> = plain.split('-').filter(|part| !part.is_empty()).collect();
     let name: String = parts.join("-").chars().take(64).collect();
     if name.is_empty() { "peer".to_owned() } else { name }
@@ -225,7 +225,9 @@ mod tests {
 
     #[test]
     fn names_become_plain() {
-        for (name, plain) in [("St Elsewhere, Radiology", "st-elsewhere-radiology"), ("..", "peer"), ("Ω", "peer"), ("a1", "a1")] {
+        for (name, plain) in
+            [("St Elsewhere, Radiology", "st-elsewhere-radiology"), ("..", "peer"), ("Ω", "peer"), ("a1", "a1")]
+        {
             assert_eq!(plain_name(name), plain);
         }
     }

@@ -10,9 +10,9 @@ use super::Admin;
 pub(crate) struct Invited {
     /// What to tell the other person.
     pub(crate) code: String,
-    /// Seconds for which it holds.
+    /// Minutes for which it holds.
     #[serde(default)]
-    pub(crate) expires_in_s: Option<u64>,
+    pub(crate) minutes: Option<u64>,
     /// The daemon's fingerprint.
     #[serde(default)]
     pub(crate) fingerprint: Option<String>,
@@ -22,10 +22,12 @@ pub(crate) struct Invited {
 #[derive(Debug, Deserialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
 pub(crate) enum State {
+    /// None is under way.
+    Idle,
     /// Nobody has come with the code yet.
     Waiting,
     /// Somebody has: a person must decide.
-    Offer {
+    Asking {
         /// What the site calls itself.
         name: String,
         /// Its key.
@@ -38,9 +40,9 @@ pub(crate) enum State {
     },
     /// It came to nothing.
     Failed {
-        /// Why.
+        /// Why, and what to do.
         #[serde(default)]
-        error: String,
+        problem: String,
     },
 }
 
@@ -72,11 +74,6 @@ impl Admin {
     pub(crate) async fn decide(&self, decision: &Decision) -> anyhow::Result<()> {
         let Decision { accept, name, rights, sees } = decision;
         let body = json!({ "accept": accept, "name": name, "rights": rights, "sees": sees });
-        self.post("/pair/decide", &body).await.map(drop)
-    }
-
-    /// Takes the code back.
-    pub(crate) async fn withdraw(&self) -> anyhow::Result<()> {
-        self.post("/pair/withdraw", &json!({})).await.map(drop)
+        self.post("/pair/confirm", &body).await.map(drop)
     }
 }

@@ -25,7 +25,7 @@ pub(crate) struct DemoArgs {
 }
 
 const WHAT_IS_SIMULATED: &str = "\
-The two sites, their stores, keys, compression and QUIC packets are real; both run in this process and talk over loopback. \
+Both sites run in this process and talk over loopback: the daemon, the stores, keys, compression and QUIC packets are real. \
 Simulated are the lines alone: real packets are delayed, dropped and slowed down to the rate of an ADSL or a fibre line.";
 
 /// Runs both lines and prints the table.

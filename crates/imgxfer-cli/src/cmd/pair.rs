@@ -70,8 +70,8 @@ pub(crate) async fn run(args: PairArgs, places: &Places, output: &Output) -> any
             match stop::unless_stopped(Box::pin(inviting)).await? {
                 Some(done) => done,
                 None => {
-                    output.warn("interrupted: the code is void");
-                    admin.withdraw().await?;
+                    output
+                        .warn("interrupted; nobody is paired without a yes from here, and the code runs out by itself");
                     Ok(Exit::Interrupted)
                 }
             }
@@ -144,13 +144,13 @@ async fn invite(args: &PairArgs, admin: &Admin, output: &Output) -> anyhow::Resu
     if let Some(fingerprint) = &invited.fingerprint {
         output.say(&format!("this site's fingerprint is {}", safe(fingerprint)));
     }
-    let minutes = invited.expires_in_s.map_or_else(String::new, |s| format!(" within {} minutes", s.div_ceil(60)));
+    let minutes = invited.minutes.map_or_else(String::new, |minutes| format!(" within {minutes} minutes"));
     output.say(&format!("tell the code to the other person, who runs{minutes}:"));
     output.say(&format!("    imgxfer pair HOST:PORT {} --name NAME", safe(&invited.code)));
     let mut decided = false;
     loop {
         match admin.pairing().await? {
-            State::Offer { name, fingerprint } if !decided => {
+            State::Asking { name, fingerprint } if !decided => {
                 decided = true;
                 let accept = agree(&name, &fingerprint, args.yes, output).await;
                 let (rights, sees) = (args.rights.clone(), args.sees.clone());
@@ -164,8 +164,11 @@ async fn invite(args: &PairArgs, admin: &Admin, output: &Output) -> anyhow::Resu
                 output.object(&json!({ "event": "paired", "name": name }))?;
                 return Ok(Exit::Done);
             }
-            State::Failed { error } => return Err(problem(Exit::Refused, format!("not paired: {}", safe(&error)))),
-            State::Waiting | State::Offer { .. } => tokio::time::sleep(LOOK_EVERY).await,
+            State::Failed { problem: why } => {
+                return Err(problem(Exit::Refused, format!("not paired: {}", safe(&why))));
+            }
+            State::Idle => return Err(problem(Exit::Temporary, "the daemon was restarted: the code is void")),
+            State::Waiting | State::Asking { .. } => tokio::time::sleep(LOOK_EVERY).await,
         }
     }
 }

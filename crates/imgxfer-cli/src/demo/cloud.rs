@@ -1,18 +1,16 @@
-//! The site that receives and serves, with its own embedded store.
+//! The site that receives and serves: a daemon in this process, with its own embedded store.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use imgxfer_core::codec::Registry;
-use imgxfer_core::engine::Depot;
 use imgxfer_core::ids::PeerId;
-use imgxfer_core::server::{Host, Rights, Server, ServerLimits};
 use imgxfer_core::sim::line::{LineControl, LineParams, ShapedSocket};
-use imgxfer_core::store::{CheckOptions, FsOptions, FsRecords, SqliteIndex, check};
-use imgxfer_core::transport::{Dial, Endpoint, EndpointConfig, Identity, Session, Trust};
-use tokio::task::JoinHandle;
+use imgxfer_core::store::{CheckOptions, check};
+use imgxfer_core::transport::Dial;
+use imgxferd::config::{Config, PeerConfig, PeerRights, Sees};
+use imgxferd::{Daemon, Options};
 
 use crate::exit::{Exit, problem};
 
@@ -23,37 +21,21 @@ pub(super) struct Cloud {
     pub(super) dial: Dial,
     /// The line that it sends over.
     pub(super) line: LineControl,
-    depot: Depot,
-    serving: JoinHandle<()>,
-}
-
-/// The one peer has all rights.
-struct AllRights;
-
-impl Host for AllRights {
-    fn rights(&self, _: &Session) -> Rights {
-        Rights::all()
-    }
+    daemon: Daemon,
 }
 
 impl Cloud {
-    /// Starts a site that keeps everything in `folder`, sends over `line`, and knows `peer`.
-    pub(super) fn start(folder: &Path, line: LineParams, peer: PeerId) -> anyhow::Result<Self> {
-        let records = FsRecords::open(&folder.join("records"), FsOptions::default())?;
-        let index = SqliteIndex::open(&folder.join("index.db"))?;
-        let depot = Depot::new(Arc::new(records), Arc::new(index), Registry::default());
-        let (identity, trust) = (Identity::generate()?, Trust::new());
-        trust.pin(peer);
+    /// Starts a daemon that keeps everything in `folder`, sends over `line`, and knows `peer`.
+    pub(super) async fn start(folder: &Path, line: LineParams, peer: PeerId) -> anyhow::Result<Self> {
+        let mut config = Config::in_folder(folder, "cloud");
+        config.peers.push(PeerConfig::pinned("hospital", peer).with_rights(PeerRights::all(), Sees::All));
         let address = (Ipv4Addr::LOCALHOST, 0).into();
         let socket = ShapedSocket::bind(address, line, 2).context("open the cloud's socket")?;
         let line = socket.line().clone();
-        let key = identity.peer_id();
-        let config = EndpointConfig::new(address, identity, trust, imgxfer_core::ALPN);
-        let endpoint = Endpoint::with_socket(config, Arc::new(socket))?;
-        let dial = Dial::new(endpoint.local_address()?).with_peer(key);
-        let server = Server::new(endpoint, depot.clone(), Arc::new(AllRights), ServerLimits::default());
-        let serving = tokio::spawn(async move { server.serve(std::future::pending()).await });
-        Ok(Self { dial, line, depot, serving })
+        let options = Options::default().with_socket(Arc::new(socket));
+        let daemon = Box::pin(Daemon::start(config, options)).await.context("start the cloud's daemon")?;
+        let dial = Dial::new(daemon.quic_address().to_string()).with_peer(daemon.peer_id());
+        Ok(Self { dial, line, daemon })
     }
 
     /// Bytes of packets put on the line so far.
@@ -63,7 +45,7 @@ impl Cloud {
 
     /// Reads, decodes and hashes the whole store; the bytes of its records.
     pub(super) async fn check(&self) -> anyhow::Result<u64> {
-        let depot = self.depot.clone();
+        let depot = self.daemon.depot().clone();
         let options = CheckOptions { read_data: true, ..CheckOptions::default() };
         let checking =
             tokio::task::spawn_blocking(move || check(&depot.records, depot.index.as_ref(), &options, &mut |_| true));
@@ -72,11 +54,5 @@ impl Cloud {
             return Err(problem(Exit::Integrity, "the cloud's store lost what it had acknowledged"));
         }
         Ok(report.record_bytes)
-    }
-}
-
-impl Drop for Cloud {
-    fn drop(&mut self) {
-        self.serving.abort();
     }
 }

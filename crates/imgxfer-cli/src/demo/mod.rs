@@ -81,7 +81,7 @@ pub(crate) async fn show(
 ) -> anyhow::Result<[Outcome; 2]> {
     let line: LineProfile = demo.profile.parse()?;
     let identity = Identity::generate()?;
-    let cloud = Cloud::start(&folder.join("cloud"), line.down.clone(), identity.peer_id())?;
+    let cloud = Cloud::start(&folder.join("cloud"), line.down.clone(), identity.peer_id()).await?;
     let kind = if demo.cut { Profile::Copper } else { Profile::Fibre };
     let site = || Hospital::open(identity.clone(), line.up.clone(), kind);
 

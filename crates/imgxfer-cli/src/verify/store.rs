@@ -13,7 +13,7 @@ use crate::exit::{Exit, problem};
 use crate::output::Output;
 
 /// The index, beside the packs.
-const INDEX_FILE: &str = "index.sqlite";
+const INDEX_FILE: &str = "index.db";
 
 /// Checks packs and index against each other; with `read_data` every byte.
 pub(crate) fn run(store: &Path, read_data: bool, output: &Output) -> anyhow::Result<Exit> {

@@ -9,7 +9,7 @@ use imgxfer_core::codec::Registry;
 use imgxfer_core::engine::Depot;
 use imgxfer_core::ids::PeerId;
 use imgxfer_core::server::{Host, Rights, Server, ServerLimits};
-use imgxfer_core::store::{MemIndex, MemRecords};
+use imgxfer_core::store::{FsOptions, FsRecords, SqliteIndex};
 use imgxfer_core::transport::pairing::{Invitation, invite};
 use imgxfer_core::transport::{Endpoint, EndpointConfig, Identity, Session, Trust};
 use serde_json::Value;
@@ -95,11 +95,14 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// Serves `user` with these rights.
+    /// Serves `user` with these rights, from a store in the user's folder `store`.
     pub(crate) fn serving(user: &User, rights: Rights) -> Self {
+        let store = user.path("store");
+        let records = FsRecords::open(&store, FsOptions::default()).unwrap();
+        let index = SqliteIndex::open(&store.join("index.db")).unwrap();
         Self::start(user, move |endpoint| {
             let registry = Registry::default();
-            let depot = Depot::new(Arc::new(MemRecords::default()), Arc::new(MemIndex::default()), registry);
+            let depot = Depot::new(Arc::new(records), Arc::new(index), registry);
             let server = Server::new(endpoint, depot, Arc::new(SameRights(rights)), ServerLimits::default());
             tokio::spawn(async move { server.serve(std::future::pending()).await });
         })
@@ -122,9 +125,9 @@ impl Site {
         let code = code.parse().unwrap();
         Self::start(user, |endpoint| {
             tokio::spawn(async move {
-                let _open = endpoint.open_pairing();
+                let mut window = endpoint.open_pairing();
                 let invitation = Invitation::new(code, Duration::from_secs(60));
-                while let Some(session) = endpoint.accept().await {
+                while let Some(session) = window.accept().await {
                     let me = endpoint.identity();
                     let paired = invite(&session, me, &invitation, "north", |_| async { true }).await;
                     session.closed().await;

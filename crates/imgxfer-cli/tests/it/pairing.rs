@@ -2,12 +2,13 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
+use std::process::Stdio;
 use std::thread::JoinHandle;
 
 use predicates::prelude::PredicateBooleanExt as _;
 use predicates::str::contains;
 
-use crate::harness::{Site, User, event};
+use crate::harness::{Site, User, event, study};
 
 #[test]
 fn a_code_makes_a_peer() {
@@ -22,6 +23,38 @@ fn a_code_makes_a_peer() {
     assert_eq!((&lines[0]["name"], &lines[0]["key"]), (&"cloud".into(), &key.into()));
     user.run(&[&arguments[..], &["--yes"]].concat()).code(2).stderr(contains("already"));
     user.run(&["pair", &site.address, "12-34", "--yes"]).code(2);
+}
+
+#[test]
+fn two_sites_meet_through_a_real_daemon() {
+    let user = User::with_identity();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let config = imgxferd::config::Config::in_folder(&user.path("daemon"), "cloud");
+    let starting = Box::pin(imgxferd::Daemon::start(config, imgxferd::Options::default()));
+    let daemon = runtime.block_on(starting).unwrap();
+    let admin = format!("http://{}", daemon.admin_address());
+    let token = user.path("daemon").join(imgxferd::ADMIN_TOKEN_FILE);
+    let let_in = ["--admin", &admin, "--token-file", token.to_str().unwrap()];
+
+    let mut inviting = user.command();
+    inviting.args(["pair", "--invite", "--yes", "--name", "ward", "--json"]).args(let_in);
+    let mut inviting = inviting.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(inviting.stdout.take().unwrap()).lines();
+    let invited: serde_json::Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+    assert_eq!(invited["fingerprint"], daemon.fingerprint());
+    let address = daemon.quic_address().to_string();
+    let code = invited["code"].as_str().unwrap();
+    user.run(&["pair", &address, code, "--name", "cloud", "--yes"]).success();
+    assert!(lines.next().unwrap().unwrap().contains("\"paired\""));
+    assert!(inviting.wait().unwrap().success());
+
+    let uid = study(&user.path("in"), 1, 2);
+    user.run(&["push", "in", "--to", "cloud"]).success();
+    user.run(&["ls", "--from", "cloud"]).success().stdout(contains(uid));
+    let status = user.run(&[&["status"], &let_in[..2]].concat()).success();
+    status.stdout(contains("cloud").and(contains("ward")));
+    drop(daemon);
+    user.run(&["push", "in", "--to", "cloud", "--give-up-after", "0"]).code(5);
 }
 
 /// A daemon that gives these answers, one after the other, and hands back what it was asked.
@@ -59,8 +92,8 @@ fn an_invitation_goes_through_the_daemon() {
     let user = User::new();
     std::fs::write(user.path("token"), "secret\n").unwrap();
     let (url, asked) = daemon(vec![
-        ("200 OK", r#"{"code":"428-519-063","expires_in_s":600,"fingerprint":"ix-me"}"#),
-        ("200 OK", r#"{"state":"offer","name":"south\u001b","fingerprint":"ix-them"}"#),
+        ("200 OK", r#"{"code":"428-519-063","minutes":10,"fingerprint":"ix-me"}"#),
+        ("200 OK", r#"{"state":"asking","name":"south\u001b","fingerprint":"ix-them"}"#),
         ("200 OK", "{}"),
         ("200 OK", r#"{"state":"paired","name":"south"}"#),
     ]);

@@ -131,3 +131,23 @@ fn a_peer_that_gives_no_rights_refuses() {
     let other = PeerId::of_key(b"other").fingerprint();
     stranger.run(&["ls", "--from", &site.address, "--peer-key", &other]).code(6);
 }
+
+#[test]
+fn a_store_is_checked() {
+    let user = User::with_identity();
+    let _site = Site::serving(&user, Rights::all()).known_to(&user, "cloud");
+    study(&user.path("in"), 1, 3);
+    user.run(&["push", "in", "--to", "cloud"]).success();
+    user.run(&["verify", "--store", "store", "--read-data"]).success().stdout(contains("3 instances"));
+    let (code, lines) = user.json(&["verify", "--store", "store"]);
+    assert_eq!((code, &event(&lines, "done")["clean"]), (0, &true.into()));
+
+    let pack = walkdir::WalkDir::new(user.path("store")).into_iter().map(Result::unwrap);
+    let pack = pack.filter(|entry| entry.path().to_string_lossy().contains("pack") && entry.file_type().is_file());
+    let pack = pack.max_by_key(|entry| entry.metadata().unwrap().len()).unwrap().into_path();
+    let mut bytes = std::fs::read(&pack).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&pack, bytes).unwrap();
+    user.run(&["verify", "--store", "store", "--read-data"]).code(7).stdout(contains("LOST"));
+}

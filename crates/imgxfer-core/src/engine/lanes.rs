@@ -76,10 +76,27 @@ impl Lanes {
     async fn open_lane(&self) -> Result<Lane, TransportError> {
         let mut stream = self.session.open_data().await?;
         stream.set_priority(self.priority);
-        let mut head = BytesMut::with_capacity(PACK_STREAM_HEAD_BYTES);
-        head.put_slice(&PACK_STREAM_MAGIC);
-        head.put_slice(self.transfer.as_bytes());
-        stream.send(Bytes::from(head)).await?;
+        stream.send(stream_head(self.transfer)).await?;
         Ok(Lane { stream, sent: 0 })
+    }
+}
+
+fn stream_head(transfer: TransferId) -> Bytes {
+    let mut head = BytesMut::with_capacity(PACK_STREAM_HEAD_BYTES);
+    head.put_slice(&PACK_STREAM_MAGIC);
+    head.put_slice(transfer.as_bytes());
+    head.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn head_is_the_vector() {
+        let digits = include_str!("../../tests/vectors/wire/stream-head-v1.hex").trim();
+        let head = stream_head(TransferId::from_bytes([0x22; 16]));
+        assert_eq!(data_encoding::HEXLOWER.encode(&head), digits);
+        assert_eq!(head.len(), PACK_STREAM_HEAD_BYTES);
     }
 }

@@ -55,6 +55,13 @@ impl Plan {
         InstanceAt { page: self.index, place: to_u32(at.place) }
     }
 
+    /// Leaves out the chunks of an instance that was withdrawn.
+    pub(super) fn drop_instance(&mut self, gone: InstanceAt) {
+        if gone.page == self.index {
+            self.chunks.retain(|at| to_u32(at.place) != gone.place);
+        }
+    }
+
     pub(super) fn raw_len(&self) -> u64 {
         self.chunks.iter().map(|at| u64::from(self.entry(*at).len)).sum()
     }
@@ -126,4 +133,105 @@ pub(super) fn bytes_outside(page: &Page, set: &Bitmap) -> u64 {
 /// Room that a record of these chunks takes at most while it is made.
 pub(super) fn room(plan: &Plan) -> usize {
     to_usize(plan.raw_len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::source::Content;
+    use crate::ids::{ChunkId, InstanceHash};
+    use crate::manifest::InstanceEntry;
+    use crate::testing::{Sample, peer};
+
+    /// Content that is never read.
+    #[derive(Debug)]
+    struct Unread;
+
+    impl Content for Unread {
+        fn read_chunk(&self, _: usize, _: &mut Vec<u8>) -> std::io::Result<()> {
+            Err(std::io::ErrorKind::Unsupported.into())
+        }
+    }
+
+    /// Instances of these studies, each with a header of `header` bytes and pixel chunks of `pixels`.
+    fn page(studies: &[u64], header: u32, pixels: &[u32]) -> Arc<OfferedPage> {
+        let entry = |(place, study): (u64, &u64)| {
+            let mut entry: InstanceEntry = Sample::new(peer(1), *study, 1, place, 0).entry();
+            let chunk = |n: u64, len, class| ChunkEntry {
+                id: ChunkId::of(&[place, n].map(u64::to_le_bytes).concat()),
+                len,
+                class,
+            };
+            entry.chunks = vec![chunk(0, header, ChunkClass::Header)];
+            entry.chunks.extend((1..).zip(pixels).map(|(n, len)| chunk(n, *len, ChunkClass::Pixels)));
+            entry.len = entry.chunks.iter().map(|c| u64::from(c.len)).sum();
+            entry.hash = InstanceHash::from_bytes(*entry.chunks[0].id.as_bytes());
+            entry
+        };
+        let page = Page { instances: (0..).zip(studies).map(entry).collect() };
+        let source = |entry: &InstanceEntry| SourceInstance {
+            entry: entry.clone(),
+            label: String::new(),
+            shape: None,
+            content: Arc::new(Unread),
+        };
+        let instances = page.instances.iter().map(source).collect();
+        Arc::new(OfferedPage { page, instances })
+    }
+
+    /// Plans for the chunks that `needed` says; checks what holds of all plans.
+    fn check(page: &Arc<OfferedPage>, needed: impl Fn(usize) -> bool) -> Vec<Plan> {
+        let count = page.page.chunk_count();
+        let mut set = Bitmap::empty(count);
+        (0..count).filter(|at| needed(*at)).for_each(|at| set.set(at));
+        let made = plans(3, page, &set, false);
+        let mut planned = Vec::new();
+        for plan in &made {
+            let class = plan.entry(plan.chunks[0]).class;
+            let study = &page.page.instances[plan.chunks[0].place].study;
+            assert!(plan.raw_len() <= u64::from(RECORD_RAW_BYTES_MAX) && plan.chunks.len() <= CHUNKS_PER_RECORD_MAX);
+            assert!(plan.chunks.iter().all(|at| plan.entry(*at).class == class), "one class in a record");
+            assert!(
+                plan.chunks.iter().all(|at| page.page.instances[at.place].study == *study),
+                "one study in a record"
+            );
+            planned.extend(plan.chunks.iter().map(|at| plan.entry(*at).id));
+        }
+        assert!(made.is_sorted_by_key(|plan| plan.entry(plan.chunks[0]).class), "headers first");
+        let entries = page.page.instances.iter().flat_map(|i| &i.chunks).enumerate();
+        let mut wanted: Vec<ChunkId> = entries.filter(|(at, _)| set.get(*at)).map(|(_, chunk)| chunk.id).collect();
+        planned.sort_unstable();
+        wanted.sort_unstable();
+        assert_eq!(planned, wanted, "each needed chunk once, and no other");
+        made
+    }
+
+    #[test]
+    fn small_chunks_share_records_within_a_study() {
+        let made = check(&page(&[1; 200], 3000, &[512 << 10]), |_| true);
+        assert_eq!(made.len(), 1 + 200, "one record of headers, one for each frame");
+        let made = check(&page(&[1, 1, 2, 2], 3000, &[1000, 1000]), |_| true);
+        assert_eq!(made.len(), 4, "headers and pixels of two studies");
+        assert_eq!(check(&page(&[1; 300], 10, &[]), |_| true).len(), 2, "a record holds 256 chunks");
+        assert_eq!(check(&page(&[1; 40], 60 << 10, &[]), |_| true).len(), 3, "a record holds 1 MiB");
+        assert_eq!(check(&page(&[1; 8], 10, &[60 << 10; 2]), |_| true).len(), 1 + 4, "256 KiB of pixels");
+    }
+
+    #[test]
+    fn only_what_is_needed_is_planned() {
+        let page = page(&[1, 2, 2, 3], 100, &[70_000, 500, 500]);
+        assert!(check(&page, |_| false).is_empty());
+        for step in 2..7 {
+            check(&page, |at| at % step == 0);
+        }
+    }
+
+    #[test]
+    fn a_withdrawn_instance_is_left_out() {
+        let mut made = check(&page(&[1, 1], 100, &[]), |_| true);
+        made[0].drop_instance(InstanceAt { page: 4, place: 0 });
+        assert_eq!(made[0].chunks.len(), 2, "another page");
+        made[0].drop_instance(InstanceAt { page: 3, place: 0 });
+        assert_eq!(made[0].chunks, [Position { place: 1, chunk: 0 }]);
+    }
 }

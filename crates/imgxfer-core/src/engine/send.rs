@@ -205,6 +205,9 @@ impl Driver<'_> {
         self.progress.payload_bytes += sent;
         for (at, why) in withdrawn {
             self.sender.withdraw(at, why)?;
+            // The receiver wants no more of it, and takes only so much that it does not want.
+            self.queue.iter_mut().for_each(|plan| plan.drop_instance(at));
+            self.queue.retain(|plan| !plan.chunks.is_empty());
         }
         self.drain();
         Ok(())

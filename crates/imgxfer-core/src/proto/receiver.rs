@@ -534,9 +534,10 @@ impl Receiver {
     /// Drops a page when the sender knows what is needed of it and each of its instances is settled.
     fn retire_if_settled(&mut self, index: u32) {
         let Some(received) = self.pages.get(&index) else { return };
-        let settled = received.answered && received.instances.iter().all(|slot| {
-            matches!(slot.state, InstanceState::Committed | InstanceState::Withdrawn | InstanceState::Failed)
-        });
+        let settled = received.answered
+            && received.instances.iter().all(|slot| {
+                matches!(slot.state, InstanceState::Committed | InstanceState::Withdrawn | InstanceState::Failed)
+            });
         if !settled {
             return;
         }

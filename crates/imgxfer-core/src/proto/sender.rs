@@ -310,7 +310,8 @@ impl Sender {
             return Err(ProtocolError::Invalid("a list of instances"));
         };
         for &[page, first, count] in runs {
-            let end = first.checked_add(count).filter(|_| count > 0).ok_or(ProtocolError::Invalid("a list of instances"))?;
+            let end =
+                first.checked_add(count).filter(|_| count > 0).ok_or(ProtocolError::Invalid("a list of instances"))?;
             for place in first..end {
                 self.settle(InstanceAt { page, place })?;
             }

@@ -252,7 +252,6 @@ impl Scope {
 
 /// A question about studies. Empty fields do not narrow it.
 #[derive(Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct StudyQuery {
     /// Exactly this study.
     pub study: Option<StudyUid>,

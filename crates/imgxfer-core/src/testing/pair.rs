@@ -77,8 +77,8 @@ impl Item {
             study: identity.study,
             series: identity.series,
             sop_instance: identity.sop_instance,
-            sop_class: scan.sop_class.clone(),
-            transfer_syntax: scan.transfer_syntax.clone(),
+            sop_class: scan.sop_class,
+            transfer_syntax: scan.transfer_syntax,
             name: Vec::new(),
             len: to_u64(bytes.len()),
             hash: InstanceHash::from_bytes(*blake3::hash(&bytes).as_bytes()),
@@ -224,7 +224,7 @@ impl<'a> Drive<'a> {
     #[must_use]
     pub fn run(self) -> Outcome {
         let mut run = Run::new(self);
-        if let Err(error) = run.to_the_end() {
+        if let Err(error) = run.drive_on() {
             run.outcome.error = Some(error);
         }
         for record in &run.line {
@@ -314,7 +314,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn to_the_end(&mut self) -> Result<(), ProtocolError> {
+    fn drive_on(&mut self) -> Result<(), ProtocolError> {
         self.drain_sender();
         while !self.over {
             if self.drive.cut_at == Some(self.outcome.steps) {
@@ -558,7 +558,10 @@ impl<'a> Run<'a> {
                 SenderOutput::Committed { page, places } => {
                     for place in places {
                         let item = &self.drive.pages[to_usize(u64::from(page))][to_usize(u64::from(place))];
-                        assert!(self.drive.site.knows(&item.entry), "the sender is told of a commit that did not happen");
+                        assert!(
+                            self.drive.site.knows(&item.entry),
+                            "the sender is told of a commit that did not happen"
+                        );
                         self.outcome.committed.insert(InstanceAt { page, place });
                     }
                 }

@@ -142,7 +142,8 @@ async fn a_push_cut_at_a_hundred_moments_sends_little_again() {
         (report.progress.payload_bytes, sites.net.up().counters().delivered_bytes)
     };
     let took = begun.elapsed();
-    let mut costs = Costs { what: "push", clean, study: study.bytes, payload_again: Vec::new(), line_again: Vec::new() };
+    let mut costs =
+        Costs { what: "push", clean, study: study.bytes, payload_again: Vec::new(), line_again: Vec::new() };
     for (seed, part) in (2..).zip(spread(100)) {
         let site = pair::Site::default();
         let sites = Sites::new("fttc", &site.depot, seed);
@@ -167,7 +168,8 @@ async fn a_pull_cut_at_thirty_moments_sends_little_again() {
         (report.progress.payload_bytes, sites.net.down().counters().delivered_bytes)
     };
     let took = begun.elapsed();
-    let mut costs = Costs { what: "pull", clean, study: study.bytes, payload_again: Vec::new(), line_again: Vec::new() };
+    let mut costs =
+        Costs { what: "pull", clean, study: study.bytes, payload_again: Vec::new(), line_again: Vec::new() };
     for (seed, part) in (2..).zip(spread(30)) {
         let here = pair::Site::default();
         let sites = Sites::new("fttc", &there.depot, seed);

@@ -52,7 +52,7 @@ fn fill(byte: u8) -> Bytes {
 }
 
 /// One of each kind of message, with every field set.
-pub fn messages() -> Vec<(&'static str, Body)> {
+pub(crate) fn messages() -> Vec<(&'static str, Body)> {
     let text = str::to_owned;
     vec![
         (
@@ -143,7 +143,7 @@ fn every_control_message() {
 }
 
 /// A page with all that a page can hold.
-pub fn page() -> Page {
+pub(crate) fn page() -> Page {
     let chunk = |byte, len, class| ChunkEntry { id: ChunkId::from_bytes([byte; 32]), len, class };
     let uid = |text: &str| Some(StandardUid::new(text).unwrap());
     let instance = InstanceEntry {

@@ -43,12 +43,17 @@ pub(crate) struct Site {
 impl Site {
     /// Starts serving a store on loopback.
     pub(crate) fn start(identity: Identity, depot: Depot, rights: Rights) -> Self {
+        Self::start_with(identity, depot, Arc::new(SameRights(rights)))
+    }
+
+    /// The same with a host of the test's own.
+    pub(crate) fn start_with(identity: Identity, depot: Depot, host: Arc<dyn Host>) -> Self {
         let trust = Trust::new();
         let id = identity.peer_id();
         let config = EndpointConfig::new("127.0.0.1:0".parse().unwrap(), identity, trust.clone(), ALPN);
         let endpoint = Endpoint::bind(config).unwrap();
         let dial = Dial::from(endpoint.local_address().unwrap()).with_peer(id);
-        let server = Server::new(endpoint, depot.clone(), Arc::new(SameRights(rights)), ServerLimits::default());
+        let server = Server::new(endpoint, depot.clone(), host, ServerLimits::default());
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(async move {
             server.serve(async { drop(stopped.await) }).await;
@@ -58,7 +63,7 @@ impl Site {
 
     /// Drains and stops.
     pub(crate) async fn stop(mut self) {
-        drop(self.stop.take().unwrap().send(()));
+        self.stop.take().unwrap().send(()).unwrap();
         self.task.await.unwrap();
     }
 }
@@ -71,7 +76,7 @@ pub(crate) fn client_of(site: &Site) -> Client {
 }
 
 /// A client that is this peer.
-pub fn client_with(identity: Identity) -> Client {
+pub(crate) fn client_with(identity: Identity) -> Client {
     let config = EndpointConfig::new("127.0.0.1:0".parse().unwrap(), identity, Trust::new(), ALPN);
     Client::new(Endpoint::bind(config).unwrap())
 }

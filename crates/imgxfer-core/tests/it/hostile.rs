@@ -8,8 +8,8 @@ use imgxfer_core::ids::{ChunkId, TransferId};
 use imgxfer_core::limits::{PAGE_BYTES_MAX, PAGES_IN_FLIGHT_MAX, WITHDRAWN_MAX};
 use imgxfer_core::manifest::{InstanceAt, Page};
 use imgxfer_core::proto::{InstanceFailure, Lookup, ProtocolError, Receiver, ReceiverOutput, Sender, SenderOutput};
-use imgxfer_core::testing::pair::Item;
 use imgxfer_core::testing::noise;
+use imgxfer_core::testing::pair::Item;
 use imgxfer_core::wire::message::{
     Accept, Body, Committed, End, Failed, Need, PageBody, PageKnown, PageRef, ReceiptBody, Received, RefuseCode,
     Refused, Start, Withdraw,
@@ -154,8 +154,14 @@ fn a_sender_survives_every_message_in_every_state() {
             assert!(outputs <= 8, "{outputs} outputs: {shown}");
             let answer = matches!(
                 body,
-                Body::Accept(_) | Body::PageKnown(_) | Body::Need(_) | Body::Again(_) | Body::Received(_) | Body::Committed(_)
-                    | Body::Failed(_) | Body::Receipt(_)
+                Body::Accept(_)
+                    | Body::PageKnown(_)
+                    | Body::Need(_)
+                    | Body::Again(_)
+                    | Body::Received(_)
+                    | Body::Committed(_)
+                    | Body::Failed(_)
+                    | Body::Receipt(_)
             );
             assert!(answer || result.is_err(), "taken, although a sender alone says it: {shown}");
             said += 1;
@@ -323,11 +329,8 @@ fn chunks_that_nobody_wanted_change_nothing() {
     let (_, mut receiver) = receivers().swap_remove(3);
     let stranger = ChunkId::of(b"not asked for");
     assert!(!receiver.wants(&stranger));
-    let record = imgxfer_core::store::RecordAt {
-        pack: imgxfer_core::ids::PackId::from_bytes([0; 16]),
-        offset: 0,
-        len: 1,
-    };
+    let record =
+        imgxfer_core::store::RecordAt { pack: imgxfer_core::ids::PackId::from_bytes([0; 16]), offset: 0, len: 1 };
     receiver.handle_chunk(&stranger, u32::MAX, imgxfer_core::store::ChunkAt { record, slot: u16::MAX });
     receiver.handle_damaged(&stranger);
     receiver.report();

@@ -255,7 +255,7 @@ fn a_corrected_name_costs_the_header_parts() {
     let spec = StudySpec::new(6).with_instances(1, 12);
     let site = Site::default();
     assert!(completed(&Drive::new(&site, &study_pages(&spec), 1).run()));
-    let corrected = study_pages(&spec.clone().with_patient_name("Synthetic^Corrected"));
+    let corrected = study_pages(&spec.with_patient_name("Synthetic^Corrected"));
     let outcome = Drive::new(&site, &corrected, 2).run();
     assert!(completed(&outcome));
     let bytes = all_bytes(&corrected);

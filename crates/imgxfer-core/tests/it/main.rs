@@ -1,6 +1,8 @@
 //! Whole transfers: real sessions, real stores, real files.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the report")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests: a panic is the report")]
+#![allow(clippy::cast_possible_truncation, reason = "small numbers of tests")]
+#![allow(clippy::print_stderr, reason = "figures, and why a test was skipped")]
 
 mod bad_input;
 mod cuts;
@@ -8,5 +10,7 @@ mod golden_wire;
 mod harness;
 mod hostile;
 mod in_memory;
+mod peers;
+mod props;
 mod push_pull;
 mod virtual_time;

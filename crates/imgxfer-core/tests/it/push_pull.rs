@@ -47,6 +47,6 @@ async fn every_real_file_arrives_and_comes_back_byte_for_byte() {
     let again = again.unwrap();
     eprintln!("again: {:?}", again.progress);
     assert_eq!(again.progress.payload_bytes, 0);
-    let _ = site.depot.index.studies(&Scope::All, &StudyQuery::default()).unwrap();
+    site.depot.index.studies(&Scope::All, &StudyQuery::default()).unwrap();
     site.stop().await;
 }

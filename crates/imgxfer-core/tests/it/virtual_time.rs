@@ -14,9 +14,9 @@ use tokio::task::JoinHandle;
 use crate::harness::SameRights;
 
 /// A hospital that dials, a cloud that serves `depot`, and the line between them.
-pub struct Sites {
-    pub net: Arc<VirtualNet>,
-    pub client: Client,
+pub(crate) struct Sites {
+    pub(crate) net: Arc<VirtualNet>,
+    pub(crate) client: Client,
     cloud: Identity,
     hospital: Identity,
     serving: Option<JoinHandle<()>>,
@@ -24,7 +24,7 @@ pub struct Sites {
 
 impl Sites {
     /// Starts both on the line with this name.
-    pub fn new(profile: &str, depot: &Depot, seed: u64) -> Self {
+    pub(crate) fn new(profile: &str, depot: &Depot, seed: u64) -> Self {
         let profile: LineProfile = profile.parse().unwrap();
         let net = Arc::new(VirtualNet::new(profile, seed));
         let (hospital, cloud) = (Identity::generate().unwrap(), Identity::generate().unwrap());
@@ -36,7 +36,7 @@ impl Sites {
     }
 
     /// Starts the cloud, or starts it anew after [`Sites::kill_cloud`].
-    pub fn serve(&mut self, depot: &Depot) {
+    pub(crate) fn serve(&mut self, depot: &Depot) {
         let config = EndpointConfig::new(VirtualNet::CLOUD, self.cloud.clone(), trusting(&self.hospital), ALPN);
         let endpoint = Endpoint::with_socket(config, self.net.cloud()).unwrap();
         let host = Arc::new(SameRights(Rights::all()));
@@ -45,19 +45,19 @@ impl Sites {
     }
 
     /// Ends the cloud's process as far as one can within this one: all its tasks are dropped.
-    pub async fn kill_cloud(&mut self) {
+    pub(crate) async fn kill_cloud(&mut self) {
         if let Some(serving) = self.serving.take() {
             serving.abort();
             drop(serving.await);
         }
     }
 
-    pub fn dial(&self) -> Dial {
-        Dial::new(VirtualNet::CLOUD).with_peer(self.cloud.peer_id())
+    pub(crate) fn dial(&self) -> Dial {
+        Dial::new(VirtualNet::CLOUD.to_string()).with_peer(self.cloud.peer_id())
     }
 
     /// Cuts the line after `after` for so long that both ends take the connection for dead, then mends it.
-    pub fn cut_once(&self, after: Duration) -> JoinHandle<()> {
+    pub(crate) fn cut_once(&self, after: Duration) -> JoinHandle<()> {
         let net = Arc::clone(&self.net);
         tokio::spawn(async move {
             tokio::time::sleep(after).await;

@@ -83,10 +83,27 @@ mod tests {
     #[test]
     fn only_names_of_this_machine_are_known() {
         let guard = Guard::new("secret", "127.0.0.1:11121".parse().unwrap(), vec!["mon.example".to_owned()]);
-        for host in ["localhost", "LOCALHOST:11121", "127.0.0.1:11121", "127.0.0.1", "[::1]:11121", "[::1]", "10.0.0.9:11121", "mon.example:11121"] {
+        for host in [
+            "localhost",
+            "LOCALHOST:11121",
+            "127.0.0.1:11121",
+            "127.0.0.1",
+            "[::1]:11121",
+            "[::1]",
+            "10.0.0.9:11121",
+            "mon.example:11121",
+        ] {
             assert!(guard.knows_host(host), "{host}");
         }
-        for host in ["", "evil.example", "evil.example:11121", "localhost:80", "127.0.0.1:80", "localhost.evil.example", "a:b:c"] {
+        for host in [
+            "",
+            "evil.example",
+            "evil.example:11121",
+            "localhost:80",
+            "127.0.0.1:80",
+            "localhost.evil.example",
+            "a:b:c",
+        ] {
             assert!(!guard.knows_host(host), "{host}");
         }
     }

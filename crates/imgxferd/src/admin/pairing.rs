@@ -69,7 +69,10 @@ pub(super) async fn join(State(shared): State<Arc<Shared>>, body: Body<Join>) ->
     if !is_host_and_port(&body.address) {
         return Err(bad("address is not HOST:PORT, for example cloud.example:11120"));
     }
-    let code: PairingCode = body.code.parse().map_err(|error: imgxfer_core::transport::pairing::PairingCodeError| bad(error.to_string()))?;
+    let code: PairingCode = body
+        .code
+        .parse()
+        .map_err(|error: imgxfer_core::transport::pairing::PairingCodeError| bad(error.to_string()))?;
     shared.pairings.join(body.address, code, rights(&body.rights)?);
     Ok((StatusCode::ACCEPTED, Json(shared.pairings.state())).into_response())
 }
@@ -100,7 +103,10 @@ pub(super) async fn confirm(State(shared): State<Arc<Shared>>, body: Body<Confir
     if let Some(name) = &body.name {
         check_name(name).map_err(bad)?;
         if shared.peers.named(name).is_some() {
-            return Err(problem(StatusCode::CONFLICT, format!("there is a peer {name:?} already; choose another name")));
+            return Err(problem(
+                StatusCode::CONFLICT,
+                format!("there is a peer {name:?} already; choose another name"),
+            ));
         }
     }
     if body.address.as_ref().is_some_and(|address| !is_host_and_port(address)) {

@@ -43,7 +43,8 @@ pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
     let depot = shared.depot.clone();
     let store = tokio::task::spawn_blocking(move || {
         let nobody = Scope::Owners(Vec::new());
-        let query = StudyQuery { limit: Some(1), ..StudyQuery::default() };
+        let mut query = StudyQuery::default();
+        query.limit = Some(1);
         (depot.index.studies(&nobody, &query).is_ok(), depot.records.space_left())
     });
     let (index, space) = store.await.unwrap_or((false, Some(0)));
@@ -58,7 +59,9 @@ pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
     let ready = checks.iter().all(|(_, sound, _)| *sound);
     let checks: BTreeMap<&str, Value> = checks
         .into_iter()
-        .map(|(name, sound, remedy)| (name, if sound { json!({ "ok": true }) } else { json!({ "ok": false, "remedy": remedy }) }))
+        .map(|(name, sound, remedy)| {
+            (name, if sound { json!({ "ok": true }) } else { json!({ "ok": false, "remedy": remedy }) })
+        })
         .collect();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(json!({ "ready": ready, "checks": checks }))).into_response()
@@ -206,7 +209,11 @@ fn transfer(running: &Running) -> Value {
 }
 
 /// A rate as a whole number.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "casts from floats saturate, and a rate is never negative")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "casts from floats saturate, and a rate is never negative"
+)]
 const fn rounded(rate: f64) -> usize {
     rate as usize
 }

@@ -18,16 +18,16 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use origin::{ConfigError, Origin};
 use origin::Place;
+pub use origin::{ConfigError, Origin};
 use read::Layers;
-pub use show::Setting;
 pub(crate) use resolve::is_host_and_port;
-pub(crate) use types::{check_duplicate, check_name};
+pub use show::Setting;
 pub use types::{
     After, Config, DEFAULT_ADMIN_PORT, DEFAULT_QUIC_PORT, IdentityFiles, Inbox, LogFormat, PeerConfig, PeerKey,
     PeerRights, Sees,
 };
+pub(crate) use types::{check_duplicate, check_name};
 
 /// Where the daemon looks for its configuration unless told otherwise.
 pub const DEFAULT_FILE: &str = "/etc/imgxfer/imgxferd.toml";
@@ -154,9 +154,14 @@ fn add_variable(layers: &mut Layers, name: &OsString, value: &OsString) -> Resul
     let Some(value) = value.to_str() else {
         return Err(ConfigError::new(place.at(0..0), key, "its value is not UTF-8; correct it, or unset it"));
     };
-    let well_formed = key.split('.').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
+    let well_formed =
+        key.split('.').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
     if !well_formed {
-        return Err(ConfigError::new(place.at(0..0), key, "no setting has such a name; unset it, or correct its spelling"));
+        return Err(ConfigError::new(
+            place.at(0..0),
+            key,
+            "no setting has such a name; unset it, or correct its spelling",
+        ));
     }
     layers.set(&place, &key, value)
 }
@@ -172,7 +177,8 @@ fn not_writable_by_all(path: &Path) -> Result<(), ConfigError> {
         return Ok(());
     }
     let origin = Origin::File { path: path.to_owned(), line: 1, column: 1 };
-    let problem = format!("everybody on this machine can change it (mode {mode:04o}); run: chmod o-w {}", path.display());
+    let problem =
+        format!("everybody on this machine can change it (mode {mode:04o}); run: chmod o-w {}", path.display());
     Err(ConfigError::new(origin, "", problem))
 }
 
@@ -182,6 +188,9 @@ fn private(path: &Path) -> Result<(), ConfigError> {
         return Ok(());
     }
     let origin = Origin::File { path: path.to_owned(), line: 1, column: 1 };
-    let problem = format!("others can read or change it (mode {mode:04o}); check its peers, then run: chmod 600 {}", path.display());
+    let problem = format!(
+        "others can read or change it (mode {mode:04o}); check its peers, then run: chmod 600 {}",
+        path.display()
+    );
     Err(ConfigError::new(origin, "", problem))
 }

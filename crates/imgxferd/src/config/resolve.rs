@@ -191,9 +191,7 @@ fn identity(config: &Config, layers: &Layers) -> Result<IdentityFiles> {
         Err(ConfigError::new(origin, format!("identity.{lacking}"), format!("is missing: {what} belong together")))
     };
     match (certificate, key, folder) {
-        (None, None, folder) => {
-            Ok(IdentityFiles::Folder(folder.unwrap_or_else(|| config.state_dir.join("identity"))))
-        }
+        (None, None, folder) => Ok(IdentityFiles::Folder(folder.unwrap_or_else(|| config.state_dir.join("identity")))),
         (Some(certificate), Some(key), None) => Ok(IdentityFiles::Files { certificate, key }),
         (Some(_), None, _) => missing(&layers.identity_certificate, "key", "certificate and key"),
         (None, Some(_), _) => missing(&layers.identity_key, "certificate", "certificate and key"),
@@ -227,14 +225,19 @@ fn peer(raw: Sourced<raw::Peer>, has_authorities: bool) -> Result<PeerConfig> {
             return wrong("subject", subject.span(), problem.to_owned());
         }
         (None, Some(subject)) if subject.as_ref().trim().is_empty() => {
-            return wrong("subject", subject.span(), "is empty: it would fit nobody; write the certificate's subject".to_owned());
+            return wrong(
+                "subject",
+                subject.span(),
+                "is empty: it would fit nobody; write the certificate's subject".to_owned(),
+            );
         }
         (None, Some(subject)) => PeerKey::Subject(subject.as_ref().clone()),
         (Some(_), Some(subject)) => {
             return wrong("subject", subject.span(), "stands beside key: keep one of the two".to_owned());
         }
         (None, None) => {
-            let problem = "add key = \"ix-...\" (its fingerprint), or subject = \"CN=...\" with certificate authorities";
+            let problem =
+                "add key = \"ix-...\" (its fingerprint), or subject = \"CN=...\" with certificate authorities";
             return Err(ConfigError::new(origin, "peers.key", problem));
         }
     };
@@ -260,7 +263,13 @@ fn peer(raw: Sourced<raw::Peer>, has_authorities: bool) -> Result<PeerConfig> {
         Some((span, raw::Sees::Word(word))) => match word.as_str() {
             "own" => Sees::Own,
             "all" => Sees::All,
-            _ => return wrong("sees", span, format!("{word:?} is neither \"own\" nor \"all\" nor a list of peer names")),
+            _ => {
+                return wrong(
+                    "sees",
+                    span,
+                    format!("{word:?} is neither \"own\" nor \"all\" nor a list of peer names"),
+                );
+            }
         },
     };
     Ok(PeerConfig { name, key, address: raw.address.map(Spanned::into_inner), rights, sees, origin })
@@ -281,7 +290,9 @@ fn check_sees(config: &Config) -> Result<()> {
             let problem = match config.peer(name).map(|other| &other.key) {
                 Some(PeerKey::Pinned(_)) => continue,
                 Some(PeerKey::Subject(_)) => {
-                    format!("{name:?} is named by its subject, and its key may change: name it by its key, or use \"all\"")
+                    format!(
+                        "{name:?} is named by its subject, and its key may change: name it by its key, or use \"all\""
+                    )
                 }
                 None => format!("there is no peer {name:?}; add it, or correct the name"),
             };
@@ -299,7 +310,8 @@ fn inbox(raw: Sourced<raw::Inbox>, config: &Config) -> Result<Inbox> {
     let path = path_at("inbox.path", &raw, value.path.as_ref())?;
     for other in &config.inboxes {
         if path.starts_with(&other.path) || other.path.starts_with(&path) {
-            let problem = format!("overlaps the inbox {}: a file would be sent twice; keep them apart", other.path.display());
+            let problem =
+                format!("overlaps the inbox {}: a file would be sent twice; keep them apart", other.path.display());
             return wrong("path", value.path.span(), problem);
         }
     }
@@ -311,9 +323,19 @@ fn inbox(raw: Sourced<raw::Inbox>, config: &Config) -> Result<Inbox> {
     }
     let to = value.to.as_ref().clone();
     match config.peer(&to) {
-        None => return wrong("to", value.to.span(), format!("there is no peer {to:?}; add it under [[peers]], or correct the name")),
+        None => {
+            return wrong(
+                "to",
+                value.to.span(),
+                format!("there is no peer {to:?}; add it under [[peers]], or correct the name"),
+            );
+        }
         Some(peer) if peer.address.is_none() => {
-            return wrong("to", value.to.span(), format!("the peer {to:?} has no address to send to; give it one under [[peers]]"));
+            return wrong(
+                "to",
+                value.to.span(),
+                format!("the peer {to:?} has no address to send to; give it one under [[peers]]"),
+            );
         }
         Some(_) => {}
     }
@@ -333,7 +355,8 @@ fn inbox(raw: Sourced<raw::Inbox>, config: &Config) -> Result<Inbox> {
             (_, Some(folder)) => {
                 let folder = path_at("inbox.after", &raw, folder)?;
                 if folder.starts_with(&path) {
-                    let problem = "the files would move to a place inside the inbox and be sent again; name a folder outside it";
+                    let problem =
+                        "the files would move to a place inside the inbox and be sent again; name a folder outside it";
                     return wrong("after", text.span(), problem.to_owned());
                 }
                 After::Move(folder)
@@ -386,8 +409,16 @@ fn settings(config: &Config, layers: &Layers) -> Vec<Setting> {
             whole(config.spool_ttl.as_secs() / 86_400),
             origin_of(layers.store_spool_ttl_days.as_ref()),
         ),
-        Setting::new("limits.transfers", whole(imgxfer_core::units::to_u64(config.transfers)), origin_of(layers.limits_transfers.as_ref())),
-        Setting::new("limits.drain_seconds", whole(config.drain.as_secs()), origin_of(layers.limits_drain_seconds.as_ref())),
+        Setting::new(
+            "limits.transfers",
+            whole(imgxfer_core::units::to_u64(config.transfers)),
+            origin_of(layers.limits_transfers.as_ref()),
+        ),
+        Setting::new(
+            "limits.drain_seconds",
+            whole(config.drain.as_secs()),
+            origin_of(layers.limits_drain_seconds.as_ref()),
+        ),
         Setting::new("log.format", name_of(&FORMATS, &config.log_format), origin_of(layers.log_format.as_ref())),
         Setting::new("log.level", config.log_level.clone(), origin_of(layers.log_level.as_ref())),
     ];
@@ -411,7 +442,8 @@ fn settings(config: &Config, layers: &Layers) -> Vec<Setting> {
 }
 
 fn peer_settings(peer: &PeerConfig) -> Vec<Setting> {
-    let at = |key: &str, value: toml::Value| Setting::new(format!("peers.{}.{key}", peer.name), value, peer.origin.clone());
+    let at =
+        |key: &str, value: toml::Value| Setting::new(format!("peers.{}.{key}", peer.name), value, peer.origin.clone());
     let mut out = vec![match &peer.key {
         PeerKey::Pinned(id) => at("key", id.fingerprint().into()),
         PeerKey::Subject(subject) => at("subject", subject.clone().into()),

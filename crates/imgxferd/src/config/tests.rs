@@ -65,7 +65,11 @@ fn settings_that_weaken_safety_are_refused() {
     refused("[[peers]]\nname = \"a\"\nsubject = \"CN=a\"\n", 4, &["authorities"]);
     refused("[trust]\nauthorities = \"ca.pem\"\n[[peers]]\nname = \"a\"\nsubject = \"\"\n", 6, &["fit nobody"]);
     let peer = format!("[[peers]]\nname = \"a\"\nkey = \"{KEY}\"\naddress = \"a:1\"\n");
-    refused(&format!("{peer}[[peers]]\nname = \"A\"\nkey = \"{}2\"\n", &KEY[1..]), 6, &["peers.name", ":2:", "remove one"]);
+    refused(
+        &format!("{peer}[[peers]]\nname = \"A\"\nkey = \"{}2\"\n", &KEY[1..]),
+        6,
+        &["peers.name", ":2:", "remove one"],
+    );
     refused(&format!("{peer}[[peers]]\nname = \"b\"\nkey = \"{KEY}\"\n"), 6, &["peers.key", "same key"]);
     let inbox = format!("{peer}[[inbox]]\npath = \"in\"\nto = \"a\"\n");
     refused(&format!("{inbox}after = \"move:in/done\"\n"), 9, &["inside the inbox"]);

@@ -87,7 +87,12 @@ fn move_away(file: &JobFile, inbox: &Path, folder: &Path) -> io::Result<FileStat
     // A hard link never replaces what is there.
     match std::fs::hard_link(&file.path, &target) {
         Ok(()) => {}
-        Err(error) if matches!(error.kind(), io::ErrorKind::CrossesDevices | io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied) => {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::CrossesDevices | io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied
+            ) =>
+        {
             copy(&file.path, &target)?;
         }
         Err(error) => return Err(error),
@@ -119,7 +124,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     let copied = io::copy(&mut source, &mut target).and_then(|_| target.sync_all());
     if copied.is_err() {
         // The half copy is ours, made a moment ago under a name that was free.
-        let _: io::Result<()> = std::fs::remove_file(to);
+        drop(std::fs::remove_file(to));
     }
     copied
 }

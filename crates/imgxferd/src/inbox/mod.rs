@@ -152,7 +152,12 @@ fn list(folder: &Path, out: &mut Vec<(PathBuf, Stamp)>) -> std::io::Result<()> {
 }
 
 /// Watches one inbox until the daemon stops. `nudge` is told when a job of the inbox is done.
-pub(crate) async fn watch_inbox(inbox: Inbox, queue: Arc<Queue>, nudge: Arc<Notify>, mut stopping: watch::Receiver<bool>) {
+pub(crate) async fn watch_inbox(
+    inbox: Inbox,
+    queue: Arc<Queue>,
+    nudge: Arc<Notify>,
+    mut stopping: watch::Receiver<bool>,
+) {
     let changed = Arc::clone(&nudge);
     let path = inbox.path.clone();
     let watcher = notify::recommended_watcher(move |_: notify::Result<notify::Event>| changed.notify_one());
@@ -227,7 +232,11 @@ mod tests {
         let mut after_restart = Watched::new(inbox, Arc::clone(&queue)).unwrap();
         after_restart.look().unwrap();
         assert_eq!(queue.jobs(10).unwrap().len(), 2, "nor after a restart");
-        std::fs::write(path.join("late.dcm"), StudySpec::new(1).with_instances(1, 3).with_size(16, 16).instance(1, 3).bytes).unwrap();
+        std::fs::write(
+            path.join("late.dcm"),
+            StudySpec::new(1).with_instances(1, 3).with_size(16, 16).instance(1, 3).bytes,
+        )
+        .unwrap();
         after_restart.look().unwrap();
         assert_eq!(queue.jobs(10).unwrap().len(), 3, "what comes later is another job");
         assert!(path.join("note.txt").exists());

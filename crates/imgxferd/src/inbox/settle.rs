@@ -70,7 +70,11 @@ impl Settler {
     /// Files whose present content has not been looked at. One that could not be read, or was nothing yet,
     /// is looked at again once it is quiet.
     pub(super) fn to_classify(&self) -> Vec<(PathBuf, Stamp)> {
-        self.files.iter().filter(|(_, seen)| seen.kind.is_none()).map(|(path, seen)| (path.clone(), seen.stamp)).collect()
+        self.files
+            .iter()
+            .filter(|(_, seen)| seen.kind.is_none())
+            .map(|(path, seen)| (path.clone(), seen.stamp))
+            .collect()
     }
 
     /// Says what a file is, unless it has changed since.
@@ -96,8 +100,11 @@ impl Settler {
                 files.push((path.clone(), seen.stamp));
             }
         }
-        let mut ready: Vec<Ready> =
-            groups.into_iter().filter(|(_, (quiet, _))| *quiet).map(|(group, (_, files))| (group.clone(), files)).collect();
+        let mut ready: Vec<Ready> = groups
+            .into_iter()
+            .filter(|(_, (quiet, _))| *quiet)
+            .map(|(group, (_, files))| (group.clone(), files))
+            .collect();
         ready.sort();
         ready
     }

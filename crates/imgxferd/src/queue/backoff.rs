@@ -25,7 +25,9 @@ mod tests {
     #[test]
     fn waits_double_up_to_five_minutes() {
         for seed in 0..200 {
-            for (attempt, full) in [(0, 1), (1, 1), (2, 2), (3, 4), (8, 128), (9, 256), (10, 300), (40, 300), (u32::MAX, 300)] {
+            for (attempt, full) in
+                [(0, 1), (1, 1), (2, 2), (3, 4), (8, 128), (9, 256), (10, 300), (40, 300), (u32::MAX, 300)]
+            {
                 let wait = backoff(seed, attempt);
                 let full = Duration::from_secs(full);
                 assert!(wait >= full / 2 && wait <= full, "{attempt}: {wait:?}");

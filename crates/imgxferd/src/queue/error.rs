@@ -53,11 +53,15 @@ pub(crate) fn code_of(error: &TransferError) -> &'static str {
     match error {
         TransferError::Transport(error) => match error {
             TransportError::UnknownHost { .. } => "unknown-host: check the peer's address and the DNS server",
-            TransportError::Unreachable { .. } => "unreachable: check the peer's address, and that UDP passes both ways",
+            TransportError::Unreachable { .. } => {
+                "unreachable: check the peer's address, and that UDP passes both ways"
+            }
             TransportError::TimedOut | TransportError::Reset { .. } | TransportError::Truncated => "line-lost",
             TransportError::PeerRestarted | TransportError::PeerClosed { .. } => "peer-closed",
             TransportError::Peer(_) => "wrong-peer: who answered is not the configured peer; check address and key",
-            TransportError::RefusedByPeer => "refused: the peer does not know this site; pair with it, or have this site's fingerprint added there",
+            TransportError::RefusedByPeer => {
+                "refused: the peer does not know this site; pair with it, or have this site's fingerprint added there"
+            }
             TransportError::Busy => "peer-busy",
             TransportError::Version => "version: one of the two sites needs a newer imgxfer",
             TransportError::LocallyClosed => "stopped",

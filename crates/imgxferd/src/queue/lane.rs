@@ -4,19 +4,21 @@
 //! STAT jobs, so that an emergency does not wait for the end of a study that is under way.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use imgxfer_core::client::{Client, PushOptions, PushReport, RetryPolicy};
 use imgxfer_core::error::{Fault, Retry, TransferError};
+use imgxfer_core::priority::Priority;
 use imgxfer_core::progress::TransferEvent;
 use imgxfer_core::server::Direction;
+use imgxfer_core::transport::Dial;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::source::Sent;
-use super::{Claim, Job, JobFile, JobSource, Outcome, Queue, QueueError, SentFile, backoff, code_of};
+use super::{Claim, Job, JobFile, JobSource, Outcome, Queue, QueueError, SentFile, Stamp, backoff, code_of};
 use crate::live::{Live, Ticket};
 use crate::metrics::Metrics;
 use crate::peers::Peers;
@@ -126,19 +128,30 @@ impl Lane {
         let id = job.id;
         let sent = Sent::default();
         let ticket = self.parts.live.begin(self.peer.clone(), Direction::Out, Some(id));
-        let pushed = {
-            let mut aborting = self.parts.aborting.clone();
-            let push = self.push(job, files, &sent, ticket);
-            tokio::select! {
-                pushed = Box::pin(push) => Some(pushed),
-                _ = aborting.wait_for(|abort| *abort) => None,
-            }
-        };
+        let push = self.prepare(job, files, &sent, ticket);
+        let mut aborting = self.parts.aborting.clone();
+        let runtime = tokio::runtime::Handle::current();
+        let span = tracing::Span::current();
+        // A thread of its own: the future of a push is bound to one thread.
+        let pushed = tokio::task::spawn_blocking(move || {
+            let push = push?;
+            let work = async {
+                tokio::select! {
+                    pushed = Box::pin(push.run()) => Some(pushed),
+                    _ = aborting.wait_for(|abort| *abort) => None,
+                }
+            };
+            Some(runtime.block_on(work.instrument(span))).flatten()
+        });
+        let pushed = pushed.await.ok().flatten();
         let running = self.parts.live.end(ticket);
         let seconds = running.map_or(0.0, |running| running.since.elapsed().as_secs_f64());
         let sent = std::mem::take(&mut *sent.lock().unwrap_or_else(PoisonError::into_inner));
         let end = match pushed {
-            None => self.blocking(move |queue| queue.put_back(id)).await.map(|()| End::Next),
+            None => {
+                let back = self.blocking(move |queue| queue.put_back(id)).await;
+                back.map(|()| End::Hold(backoff(self.parts.seed, 1)))
+            }
             Some(Ok(report)) => self.pushed(job, report, sent, seconds).await,
             Some(Err(error)) => {
                 self.parts.metrics.transfer_failed(Direction::Out, fault(&error));
@@ -152,36 +165,18 @@ impl Lane {
         })
     }
 
-    async fn push(
-        &self,
-        job: &Job,
-        files: Vec<JobFile>,
-        sent: &Sent,
-        ticket: Ticket,
-    ) -> Result<PushReport, TransferError> {
-        let Some(dial) = self.parts.peers.dial(&self.peer) else {
-            return Err(TransferError::Cancelled);
-        };
-        let files: Vec<_> = files.into_iter().map(|file| (file.path, file.stamp)).collect();
-        let (all_files, sent) = (job.all_files, Arc::clone(sent));
-        let source = move || Box::new(JobSource::new(files.clone(), all_files, Arc::clone(&sent))) as _;
-        let retry = RetryPolicy::default().giving_up_after(GIVE_UP_AFTER);
-        let options = PushOptions::default().with_priority(job.priority).with_retry(retry);
-        let live = self.parts.live.clone();
-        let interrupted = Mutex::new(0_u32);
-        let observer = move |event: &TransferEvent| match event {
-            TransferEvent::Started { transfer } => {
-                tracing::debug!(transfer = ?transfer, "a connection stands");
-                live.update(ticket, Some(*transfer), None);
-            }
-            TransferEvent::Progress(progress) => live.update(ticket, None, Some(*progress)),
-            TransferEvent::Interrupted { retry_in_ms, .. } => {
-                *interrupted.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-                tracing::debug!(retry_in_ms, "the connection was lost");
-            }
-            _ => {}
-        };
-        self.parts.client.push(&dial, source, &options, &observer).await
+    /// Everything for one push; `None` when the peer has no address any more.
+    fn prepare(&self, job: &Job, files: Vec<JobFile>, sent: &Sent, ticket: Ticket) -> Option<Push> {
+        Some(Push {
+            client: self.parts.client.clone(),
+            dial: self.parts.peers.dial(&self.peer)?,
+            live: self.parts.live.clone(),
+            ticket,
+            files: files.into_iter().map(|file| (file.path, file.stamp)).collect(),
+            all_files: job.all_files,
+            priority: job.priority,
+            sent: Arc::clone(sent),
+        })
     }
 
     /// A receipt is there, and has been checked: is it for everything?
@@ -216,7 +211,7 @@ impl Lane {
             );
             if let Some(inbox) = &job.inbox {
                 // Nobody listens any more only when the daemon stops; the start looks again.
-                let _: Result<(), _> = self.parts.done.send(inbox.clone());
+                drop(self.parts.done.send(inbox.clone()));
             }
             return Ok(End::Done);
         }
@@ -255,8 +250,39 @@ impl Lane {
         let id = job.id;
         let seed = self.parts.seed.wrapping_add(imgxfer_core::units::to_u64(usize::try_from(id).unwrap_or(0)));
         let wait = backoff(seed, job.attempts);
-        self.blocking(move |queue| if again { queue.wait(id, &problem, wait) } else { queue.fail(id, &problem) }).await?;
+        self.blocking(move |queue| if again { queue.wait(id, &problem, wait) } else { queue.fail(id, &problem) })
+            .await?;
         Ok(wait)
+    }
+}
+
+/// One push of one job.
+struct Push {
+    client: Client,
+    dial: Dial,
+    live: Live,
+    ticket: Ticket,
+    files: Vec<(PathBuf, Stamp)>,
+    all_files: bool,
+    priority: Priority,
+    sent: Sent,
+}
+
+impl Push {
+    async fn run(self) -> Result<PushReport, TransferError> {
+        let source = || Box::new(JobSource::new(self.files.clone(), self.all_files, Arc::clone(&self.sent))) as _;
+        let retry = RetryPolicy::default().giving_up_after(GIVE_UP_AFTER);
+        let options = PushOptions::default().with_priority(self.priority).with_retry(retry);
+        let observer = |event: &TransferEvent| match event {
+            TransferEvent::Started { transfer } => {
+                tracing::debug!(?transfer, "a connection stands");
+                self.live.update(self.ticket, Some(*transfer), None);
+            }
+            TransferEvent::Progress(progress) => self.live.update(self.ticket, None, Some(*progress)),
+            TransferEvent::Interrupted { retry_in_ms, .. } => tracing::debug!(retry_in_ms, "the connection was lost"),
+            _ => {}
+        };
+        self.client.push(&self.dial, source, &options, &observer).await
     }
 }
 

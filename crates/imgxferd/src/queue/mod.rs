@@ -81,10 +81,6 @@ impl JobState {
         (Self::Failed, "failed"),
     ];
 
-    fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(state, _)| *state == self).map_or("failed", |(_, name)| name)
-    }
-
     fn from_name(name: &str) -> Self {
         Self::ALL.iter().find(|(_, other)| *other == name).map_or(Self::Failed, |(state, _)| *state)
     }

@@ -21,7 +21,7 @@ fn studies_are_the_same_every_time() {
 #[test]
 fn another_name_leaves_pixels_alone() {
     let study = StudySpec::new(9).with_size(64, 64);
-    let (a, b) = (study.instance(1, 1), study.clone().with_patient_name("Corrected^Name").instance(1, 1));
+    let (a, b) = (study.instance(1, 1), study.with_patient_name("Corrected^Name").instance(1, 1));
     assert_eq!(a.identity, b.identity);
     assert_ne!(a.bytes, b.bytes);
     let tail = |bytes: &[u8]| bytes[bytes.len() - 64 * 64 * 2..].to_vec();

@@ -1,0 +1,195 @@
+//! Several peers at one site: what each may do and see, and that none learns of another.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use imgxfer_core::ALPN;
+use imgxfer_core::client::{Client, PullOptions, PullTarget, PushOptions, RetryPolicy};
+use imgxfer_core::codec::{Effort, Registry};
+use imgxfer_core::engine::{Depot, FileSource, OtherFiles};
+use imgxfer_core::error::{Fault, Retry, TransferError};
+use imgxfer_core::ids::{PeerId, StudyUid};
+use imgxfer_core::proto::ProtocolError;
+use imgxfer_core::server::{Host, Rights};
+use imgxfer_core::sim::studies::StudySpec;
+use imgxfer_core::store::{MemIndex, MemRecords, Scope, StudyQuery};
+use imgxfer_core::testing::pair;
+use imgxfer_core::transport::{Endpoint, EndpointConfig, Identity, Session, TransportError, Trust};
+use imgxfer_core::wire::message::RefuseCode;
+
+use crate::harness::{Site, client_of, client_with, push};
+
+/// Each peer may do everything, with what it sent itself.
+struct OwnOnly;
+
+impl Host for OwnOnly {
+    fn rights(&self, session: &Session) -> Rights {
+        Rights::all().with_scope(Scope::Owners(vec![session.peer()]))
+    }
+}
+
+fn memory() -> Depot {
+    Depot::new(Arc::new(MemRecords::default()), Arc::new(MemIndex::default()), Registry::default())
+}
+
+fn start(host: impl Host) -> Site {
+    Site::start_with(Identity::generate().unwrap(), memory(), Arc::new(host))
+}
+
+fn client(site: &Site) -> (Client, PeerId) {
+    let identity = Identity::generate().unwrap();
+    site.trust.pin(identity.peer_id());
+    (client_with(identity.clone()), identity.peer_id())
+}
+
+fn nothing(_: &imgxfer_core::progress::TransferEvent) {}
+
+/// Pushes a study; returns the payload bytes that it took.
+async fn push_study(client: &Client, site: &Site, spec: &StudySpec) -> u64 {
+    let folder = tempfile::tempdir().unwrap();
+    spec.write_to(folder.path()).unwrap();
+    let paths = [folder.path().to_owned()];
+    let source = || Box::new(FileSource::new(&paths, OtherFiles::Skip)) as _;
+    let options = PushOptions::default().with_effort(Effort::DEFAULT);
+    let report = client.push(&site.dial, source, &options, &nothing).await.unwrap();
+    assert!(report.receipt.complete);
+    report.progress.payload_bytes
+}
+
+async fn pull_study(client: &Client, site: &Site, study: &StudyUid) -> Result<BTreeSet<[u8; 32]>, TransferError> {
+    let here = pair::Site::default();
+    let depot = here.depot.clone();
+    let intake = move |peer| Ok(Arc::new(depot.intake(peer, Scope::Owners(vec![peer]))?) as _);
+    let target = PullTarget::Study(study.clone());
+    let mut options = PullOptions::default();
+    options.retry = RetryPolicy::once();
+    client.pull(&site.dial, &target, intake, &options, &nothing).await?;
+    Ok(here.visible())
+}
+
+fn hashes(spec: &StudySpec) -> BTreeSet<[u8; 32]> {
+    spec.instances().map(|instance| *blake3::hash(&instance.bytes).as_bytes()).collect()
+}
+
+fn study(seed: u64) -> StudySpec {
+    StudySpec::new(seed).with_instances(1, 6).with_size(64, 64)
+}
+
+#[tokio::test]
+async fn the_same_study_from_two_peers_is_two_studies_and_tells_neither_of_the_other() {
+    let site = start(OwnOnly);
+    let ((first, first_id), (second, second_id)) = (client(&site), client(&site));
+    let spec = study(31);
+    let alone = push_study(&first, &site, &spec).await;
+    let after_the_other = push_study(&second, &site, &spec).await;
+    assert_eq!(alone, after_the_other, "that a study is here already must not show");
+    for (client, id) in [(&first, first_id), (&second, second_id)] {
+        let rows = client.query(&site.dial, &StudyQuery::default()).await.unwrap();
+        assert_eq!(rows.iter().map(|row| row.owner).collect::<Vec<_>>(), [id]);
+        assert_eq!((rows[0].instances, rows[0].conflicts, rows[0].arriving), (6, 0, false));
+        assert_eq!(pull_study(client, &site, &spec.study_uid()).await.unwrap(), hashes(&spec));
+    }
+    assert_eq!(push_study(&second, &site, &spec).await, 0);
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn two_peers_push_the_same_study_at_once() {
+    let site = start(OwnOnly);
+    let ((first, _), (second, _)) = (client(&site), client(&site));
+    let spec = study(32);
+    let (a, b) = tokio::join!(push_study(&first, &site, &spec), push_study(&second, &site, &spec));
+    assert_eq!(a, b);
+    let rows = site.depot.index.studies(&Scope::All, &StudyQuery::default()).unwrap();
+    assert_eq!(rows.iter().map(|row| (row.instances, row.conflicts)).collect::<Vec<_>>(), [(6, 0), (6, 0)]);
+    for client in [&first, &second] {
+        assert_eq!(pull_study(client, &site, &spec.study_uid()).await.unwrap(), hashes(&spec));
+    }
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn one_peer_pushes_two_studies_and_pulls_a_third_at_once() {
+    let site = start(OwnOnly);
+    let (client, _) = client(&site);
+    let (one, two, three) = (study(33), study(34), study(35));
+    push_study(&client, &site, &three).await;
+    let uid = three.study_uid();
+    let (_, _, pulled) = tokio::join!(
+        push_study(&client, &site, &one),
+        push_study(&client, &site, &two),
+        pull_study(&client, &site, &uid)
+    );
+    assert_eq!(pulled.unwrap(), hashes(&three));
+    for spec in [one, two] {
+        assert_eq!(pull_study(&client, &site, &spec.study_uid()).await.unwrap(), hashes(&spec));
+    }
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn one_peer_pushes_one_study_twice_at_once() {
+    let site = start(OwnOnly);
+    let (client, _) = client(&site);
+    let spec = study(36);
+    tokio::join!(push_study(&client, &site, &spec), push_study(&client, &site, &spec));
+    let rows = site.depot.index.studies(&Scope::All, &StudyQuery::default()).unwrap();
+    assert_eq!((rows.len(), rows[0].instances, rows[0].conflicts, rows[0].arriving), (1, 6, 0, false));
+    assert_eq!(pull_study(&client, &site, &spec.study_uid()).await.unwrap(), hashes(&spec));
+    site.stop().await;
+}
+
+fn refusal(error: TransferError) -> (RefuseCode, String) {
+    assert_eq!(error.retry(), Retry::Never, "{error}");
+    match error {
+        TransferError::Protocol(ProtocolError::Refused { code, remedy }) => (code, remedy),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_a_peer_may_not_do_is_refused() {
+    let site = Site::start(Identity::generate().unwrap(), memory(), Rights::none());
+    let client = client_of(&site);
+    let folder = tempfile::tempdir().unwrap();
+    study(37).write_to(folder.path()).unwrap();
+    let (pushed, _) = push(&client, &site, &[folder.path().to_owned()], OtherFiles::Skip).await;
+    assert_eq!(refusal(pushed.unwrap_err()).0, RefuseCode::NotAllowed);
+    let queried = client.query(&site.dial, &StudyQuery::default()).await;
+    assert_eq!(refusal(queried.unwrap_err()).0, RefuseCode::NotAllowed);
+    let pulled = pull_study(&client, &site, &study(37).study_uid()).await;
+    assert_eq!(refusal(pulled.unwrap_err()).0, RefuseCode::NotAllowed);
+    assert!(site.depot.index.study_keys(None, 10).unwrap().is_empty());
+    assert!(site.depot.records.packs().unwrap().is_empty());
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn a_study_of_another_and_one_that_is_not_there_look_alike() {
+    let site = start(OwnOnly);
+    let ((owner, _), (stranger, _)) = (client(&site), client(&site));
+    let spec = study(38);
+    push_study(&owner, &site, &spec).await;
+    let hidden = refusal(pull_study(&stranger, &site, &spec.study_uid()).await.unwrap_err());
+    let missing = refusal(pull_study(&stranger, &site, &study(39).study_uid()).await.unwrap_err());
+    assert_eq!(hidden.0, RefuseCode::NotFound);
+    assert_eq!(hidden, missing);
+    assert!(stranger.query(&site.dial, &StudyQuery::default()).await.unwrap().is_empty());
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn another_version_of_the_protocol_is_named_as_such() {
+    let site = start(OwnOnly);
+    let identity = Identity::generate().unwrap();
+    site.trust.pin(identity.peer_id());
+    assert_ne!(ALPN, b"imgxfer/2");
+    let config = EndpointConfig::new("127.0.0.1:0".parse().unwrap(), identity, Trust::new(), b"imgxfer/2");
+    let client = Client::new(Endpoint::bind(config).unwrap());
+    let error = client.query(&site.dial, &StudyQuery::default()).await.unwrap_err();
+    assert!(matches!(error, TransferError::Transport(TransportError::Version)), "{error:?}");
+    assert_eq!(error.retry(), Retry::Never);
+    assert!(error.to_string().contains("newer imgxfer"), "{error}");
+    let _: Fault = error.fault();
+    site.stop().await;
+}
