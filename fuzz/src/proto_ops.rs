@@ -182,42 +182,43 @@ impl Model {
         }
     }
 
-    fn offer(&mut self, input: &mut Input<'_>) {
-        if self.sender.wants_page() && self.pages.len() < PAGES_MAX {
-            let repeat = usize::from(input.byte());
-            // Now and then the page before once more: the same bytes twice in one transfer.
-            let page = match self.pages.last() {
-                Some(last) if repeat > 240 => last.clone(),
-                _ => page(input, self.pages.len()),
-            };
-            self.pages.push(page.clone());
-            self.sender.offer(&page);
+    fn offer(&mut self, input: &mut Input<'_>) -> bool {
+        if !self.sender.wants_page() || self.pages.len() >= PAGES_MAX {
+            return false;
         }
-    }
-
-    fn finish(&mut self, complete: bool) {
-        if !self.finished {
-            self.finished = true;
-            self.sender.finish(complete);
-        }
-    }
-
-    fn withdraw(&mut self, choice: u8, lose: bool) {
-        let Some(at) = self.pages.len().checked_sub(1).map(|last| InstanceAt {
-            page: u32::from(choice >> 2).min(last as u32),
-            place: u32::from(choice & 3),
-        }) else {
-            return;
+        let repeat = input.byte();
+        // Now and then the page before once more: the same bytes twice in one transfer.
+        let page = match self.pages.last() {
+            Some(last) if repeat > 240 => last.clone(),
+            _ => page(input, self.pages.len()),
         };
-        if self.receipt.is_some() {
-            return;
+        self.pages.push(page.clone());
+        self.sender.offer(&page);
+        true
+    }
+
+    fn finish(&mut self, complete: bool) -> bool {
+        if self.finished {
+            return false;
         }
+        self.finished = true;
+        self.sender.finish(complete);
+        true
+    }
+
+    fn withdraw(&mut self, choice: u8, lose: bool) -> bool {
+        if self.pages.is_empty() || self.receipt.is_some() {
+            return false;
+        }
+        let page = usize::from(choice >> 2).min(self.pages.len() - 1);
+        let at = InstanceAt { page: u32::try_from(page).expect("few pages"), place: u32::from(choice & 3) };
         let result = self.sender.withdraw(at, InstanceFailure::Changed);
         self.check("a withdrawal", result);
         self.drain();
         if lose && self.ends.get(&at) == Some(&"withdrawn") {
             self.sending.retain(|(of, _)| *of != at);
         }
+        true
     }
 
     fn deliver_to_receiver(&mut self) -> bool {
@@ -308,52 +309,45 @@ impl Model {
     }
 
     /// A message of any content, to one side or the other.
-    fn intrude(&mut self, input: &mut Input<'_>) {
+    fn intrude(&mut self, input: &mut Input<'_>) -> bool {
         let choice = input.byte();
         let len = usize::from(choice >> 1).min(input.0.len());
         let (message, rest) = input.0.split_at(len);
         input.0 = rest;
-        let Ok(body) = Body::from_bytes(Bytes::copy_from_slice(message)) else { return };
+        let Ok(body) = Body::from_bytes(Bytes::copy_from_slice(message)) else { return false };
         self.honest = false;
         let to = if choice & 1 == 0 { &mut self.to_receiver } else { &mut self.to_sender };
         to.push_front(body);
+        true
     }
 
     fn step(&mut self, operation: u8, input: &mut Input<'_>) {
-        match operation % 16 {
+        // Whether there was anything to carry out makes no difference here.
+        let _: bool = match operation % 16 {
             0 | 1 => self.offer(input),
             2 => self.finish(input.byte() & 1 == 1),
             3 => {
                 let choice = input.byte();
-                self.withdraw(choice & 0x7f, choice & 0x80 != 0);
+                self.withdraw(choice & 0x7f, choice & 0x80 != 0)
             }
-            4 | 5 => drop(self.deliver_to_receiver()),
-            6 | 7 => drop(self.deliver_to_sender()),
-            8 => {
-                let known = input.byte() & 1 == 1;
-                self.answer_found(known);
-            }
-            9 => {
-                let (committed, present) = (input.byte(), input.byte());
-                self.answer_lookup(committed, present);
-            }
-            10 => drop(self.carry_chunk(input.byte(), false)),
-            11 => drop(self.carry_chunk(input.byte(), true)),
-            12 => {
-                let result = match input.byte() {
-                    0 => Err(FailCode::Integrity),
-                    1 => Err(FailCode::Identity),
-                    _ => Ok(()),
-                };
-                self.verify(result);
-            }
-            13 => drop(self.commit()),
+            4 | 5 => self.deliver_to_receiver(),
+            6 | 7 => self.deliver_to_sender(),
+            8 => self.answer_found(input.byte() & 1 == 1),
+            9 => self.answer_lookup(input.byte(), input.byte()),
+            10 => self.carry_chunk(input.byte(), false),
+            11 => self.carry_chunk(input.byte(), true),
+            12 => self.verify(match input.byte() {
+                0 => Err(FailCode::Integrity),
+                1 => Err(FailCode::Identity),
+                _ => Ok(()),
+            }),
+            13 => self.commit(),
             14 => {
                 self.receiver.as_mut().into_iter().for_each(Receiver::report);
-                self.sign();
+                self.sign()
             }
             _ => self.intrude(input),
-        }
+        };
         self.drain();
     }
 
