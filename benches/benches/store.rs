@@ -42,7 +42,9 @@ fn append(c: &mut Criterion) {
     group.bench_function("pack", |b| {
         b.iter(|| {
             let mut pack = store.create_pack(peer(1)).unwrap();
-            (0..count).for_each(|_| drop(pack.append(&record).unwrap()));
+            for _ in 0..count {
+                pack.append(&record).unwrap();
+            }
             pack.sync().unwrap();
             store.delete(pack.id()).unwrap();
         });
@@ -94,6 +96,12 @@ fn commit(c: &mut Criterion) {
     group.finish();
 }
 
+fn asking(change: impl FnOnce(&mut StudyQuery)) -> StudyQuery {
+    let mut query = StudyQuery::default();
+    change(&mut query);
+    query
+}
+
 fn query(c: &mut Criterion) {
     let folder = tempfile::tempdir().unwrap();
     let index = SqliteIndex::open(&folder.path().join("index")).unwrap();
@@ -113,14 +121,12 @@ fn query(c: &mut Criterion) {
     group.bench_function("instances, 256 of one study", |b| {
         b.iter(|| index.instances(&scope, &study(large), None, 256).unwrap());
     });
-    let mut one = StudyQuery::default();
-    one.study = Some(study(77));
-    let mut accession = StudyQuery::default();
-    accession.accession_number = Some("A77".to_owned());
-    let mut newest = StudyQuery::default();
-    newest.limit = Some(100);
-    let queries =
-        [("study by uid", one), ("study by accession number", accession), ("100 newest", newest), ("all", StudyQuery::default())];
+    let queries = [
+        ("study by uid", asking(|query| query.study = Some(study(77)))),
+        ("study by accession number", asking(|query| query.accession_number = Some("A77".to_owned()))),
+        ("100 newest", asking(|query| query.limit = Some(100))),
+        ("all", StudyQuery::default()),
+    ];
     for (name, query) in queries {
         group.bench_function(name, |b| b.iter(|| index.studies(&scope, &query).unwrap()));
     }

@@ -4,7 +4,11 @@
 //! byte. Over simulated lines in virtual time: what a study gets out of each line, as goodput; that is a
 //! property of the protocol and the line, so it is computed once and not timed.
 #![allow(missing_docs, reason = "a bench has no readers but its own")]
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench that cannot go on stops, and reports to whoever started it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a bench that cannot go on stops, and reports to whoever started it"
+)]
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -105,8 +109,8 @@ fn real_time(c: &mut Criterion) {
 }
 
 /// Pushes a folder from the hospital to the cloud in virtual time. Nothing is computed in this time, so that
-/// what comes out is of the line and the protocol alone.
-async fn push_over(profile: LineProfile, folder: &TempDir) -> (Duration, PushReport) {
+/// what comes out is of the line and the protocol alone. Returns the bytes that came out of the line, too.
+async fn push_over(profile: LineProfile, folder: &TempDir) -> (Duration, PushReport, u64) {
     let net = VirtualNet::new(profile, 1);
     let (hospital, cloud) = (Identity::generate().unwrap(), Identity::generate().unwrap());
     let config = EndpointConfig::new(VirtualNet::CLOUD, cloud.clone(), trusting(&hospital), ALPN);
@@ -116,7 +120,7 @@ async fn push_over(profile: LineProfile, folder: &TempDir) -> (Duration, PushRep
     let dial = Dial::from(VirtualNet::CLOUD).with_peer(cloud.peer_id());
     let begun = Instant::now();
     let report = push(&client, &dial, folder).await;
-    (begun.elapsed(), report)
+    (begun.elapsed(), report, net.up().counters().delivered_bytes)
 }
 
 /// Slices that take a line some seconds, and this machine not many.
@@ -132,20 +136,24 @@ fn slices(up_bps: Option<u64>) -> u32 {
 /// Not timed by criterion: the result is a line of text for each profile.
 fn virtual_time(_: &mut Criterion) {
     println!("push of synthetic ct over simulated lines, virtual time:");
-    println!("{:<12} {:>9} {:>9} {:>14} {:>14} {:>10}", "line", "MB", "seconds", "goodput Mbit/s", "line Mbit/s", "of line");
+    println!(
+        "{:<12} {:>9} {:>9} {:>14} {:>14} {:>10}",
+        "line", "MB", "seconds", "goodput Mbit/s", "line Mbit/s", "of line"
+    );
     for name in LineProfile::NAMES {
         let profile: LineProfile = name.parse().unwrap();
         let rate = profile.up.rate_bps;
         let folder = tempfile::tempdir().unwrap();
         ct(slices(rate)).write_to(folder.path()).unwrap();
         let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-        let (took, report) = runtime.block_on(push_over(profile, &folder));
+        let (took, report, delivered) = runtime.block_on(push_over(profile, &folder));
         let megabits = |bytes: u64| f64::from(u32::try_from(bytes * 8 / 1_000).unwrap_or(u32::MAX)) / 1_000.0;
-        let (original, sent) = (megabits(report.receipt.bytes), megabits(report.progress.line_bytes));
+        let (original, sent) = (megabits(report.receipt.bytes), megabits(delivered));
         let seconds = took.as_secs_f64();
-        let share = rate.map_or_else(|| "-".to_owned(), |rate| {
-            format!("{:.0} %", 100.0 * sent / seconds / megabits(rate.div_ceil(8)))
-        });
+        let share = rate.map_or_else(
+            || "-".to_owned(),
+            |rate| format!("{:.0} %", 100.0 * sent / seconds / megabits(rate.div_ceil(8))),
+        );
         println!(
             "{name:<12} {:>9.1} {seconds:>9.2} {:>14.2} {:>14.2} {share:>10}",
             original / 8.0,

@@ -3,6 +3,7 @@
 //! `IMGXFER_WRITE_VECTORS=1` writes the seeds that are made from the golden vectors and are not there yet.
 
 #![cfg(feature = "fs")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests: a panic is the report")]
 
 #[path = "../../../fuzz/src/lib.rs"]
 #[allow(unreachable_pub, missing_docs, clippy::all, reason = "the code of another crate, which has its own rules")]

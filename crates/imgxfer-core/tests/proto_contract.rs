@@ -3,6 +3,8 @@
 //! Both are read as text: the one with as much of the protobuf language as it uses, the other by the
 //! attributes that the derive reads. That those attributes mean the bytes is shown by the golden vectors.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests: a panic is the report")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -133,7 +135,8 @@ fn the_published_contract_is_what_the_program_speaks() {
         assert_eq!(fields, &spoken[message], "{message}: docs/imgxfer.proto on the left, wire/message.rs on the right");
     }
     let fields: usize = spoken.values().map(BTreeMap::len).sum();
-    let attributes = source.lines().filter(|line| line.trim().starts_with("#[prost(") && line.contains("tag = ")).count();
+    let attributes =
+        source.lines().filter(|line| line.trim().starts_with("#[prost(") && line.contains("tag = ")).count();
     assert_eq!(fields, attributes, "this test has overlooked a field");
 }
 
@@ -174,7 +177,8 @@ fn codes_are_those_of_the_document() {
         (RefuseCode::Internal, "internal"),
     ];
     refusals.iter().for_each(|(code, name)| has(format!("\n| {} | {name} |", code.number())));
-    for (code, name) in [(FailCode::Other, "other"), (FailCode::Integrity, "integrity"), (FailCode::Identity, "identity")]
+    for (code, name) in
+        [(FailCode::Other, "other"), (FailCode::Integrity, "integrity"), (FailCode::Identity, "identity")]
     {
         has(format!("\n| {} | {name}", code.number()));
     }
