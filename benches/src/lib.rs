@@ -1,1 +1,122 @@
-//! Shared by the benches.
+//! Shared by the benches: what they work on.
+//!
+//! Everything is generated from seeds, so that two machines measure the same bytes; real files join in
+//! where the machine has some (`IMGXFER_TEST_DATA`).
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use imgxfer_core::chunk::{Cut, cut, pixel_shape};
+use imgxfer_core::codec::PixelShape;
+use imgxfer_core::dicom::scan;
+use imgxfer_core::manifest::ChunkClass;
+use imgxfer_core::sim::data::real_data_dir;
+use imgxfer_core::sim::studies::StudySpec;
+use imgxfer_core::testing::noise;
+use imgxfer_core::units::to_usize;
+
+/// `len` bytes that do not compress.
+#[must_use]
+pub fn incompressible(len: usize) -> Vec<u8> {
+    noise(1, len)
+}
+
+/// A CT study: 512 x 512 pixels, 12 of 16 bits.
+#[must_use]
+pub fn ct(instances: u32) -> StudySpec {
+    StudySpec::new(1).with_instances(1, instances)
+}
+
+/// An MR study: 256 x 256 pixels, 12 of 16 bits.
+#[must_use]
+pub fn mr(instances: u32) -> StudySpec {
+    StudySpec::new(2).with_modality("MR").with_size(256, 256).with_instances(1, instances)
+}
+
+/// A study of very small instances.
+#[must_use]
+pub fn small(instances: u32) -> StudySpec {
+    StudySpec::new(3).with_modality("MR").with_size(16, 16).with_instances(1, instances)
+}
+
+/// Pixel chunks of some files, as a codec gets them.
+#[derive(Clone)]
+pub struct PixelChunks {
+    /// What they are from.
+    pub name: String,
+    /// Each chunk, with the shape of its pixels where known.
+    pub chunks: Vec<(Vec<u8>, Option<PixelShape>)>,
+}
+
+impl PixelChunks {
+    /// All bytes of all chunks.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.chunks.iter().map(|(bytes, _)| bytes.len() as u64).sum()
+    }
+
+    /// The pixel chunks of whole files.
+    #[must_use]
+    pub fn of<'a>(name: &str, files: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut chunks = Vec::new();
+        for file in files {
+            let Ok(scan) = scan(&file) else { continue };
+            let shape = pixel_shape(&scan);
+            let cuts = cut(&file, Some(&scan)).unwrap_or_default();
+            let pixels = cuts.iter().filter(|cut| cut.class == ChunkClass::Pixels);
+            chunks.extend(pixels.map(|cut| (bytes_of(file, cut).to_vec(), shape)));
+        }
+        Self { name: name.to_owned(), chunks }
+    }
+}
+
+impl fmt::Debug for PixelChunks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({} chunks, {} bytes)", self.name, self.chunks.len(), self.bytes())
+    }
+}
+
+fn bytes_of<'a>(file: &'a [u8], cut: &Cut) -> &'a [u8] {
+    let start = to_usize(cut.offset);
+    &file[start..start + to_usize(u64::from(cut.len))]
+}
+
+/// Real files of one kind are read up to this.
+const REAL_BYTES_MAX: usize = 8 << 20;
+
+/// Folders of the test data with real uncompressed series, where this machine has them.
+const REAL_SERIES: [(&str, &str); 2] = [("ct-real", "ct-philips-series-13"), ("mr-real", "mr-t1-series-40")];
+
+/// Pixel chunks of real series. A folder that is named but has other names in it counts as one series.
+#[must_use]
+pub fn real_pixels() -> Vec<PixelChunks> {
+    let Some(root) = real_data_dir() else { return Vec::new() };
+    let mut series: Vec<_> = REAL_SERIES.map(|(name, folder)| (name, root.join(folder))).to_vec();
+    series.retain(|(_, folder)| folder.is_dir());
+    if series.is_empty() {
+        series.push(("real", root));
+    }
+    let pixels = series.into_iter().map(|(name, folder)| {
+        let files = read_some(&folder);
+        PixelChunks::of(name, files.iter().map(Vec::as_slice))
+    });
+    pixels.filter(|pixels| !pixels.chunks.is_empty()).collect()
+}
+
+/// Files of a folder in order of name, up to [`REAL_BYTES_MAX`].
+fn read_some(folder: &Path) -> Vec<Vec<u8>> {
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.sort();
+    let (mut files, mut sum) = (Vec::new(), 0);
+    for path in paths {
+        let small = path.metadata().is_ok_and(|m| m.is_file() && m.len() <= REAL_BYTES_MAX as u64);
+        let Some(bytes) = small.then(|| std::fs::read(&path).ok()).flatten() else { continue };
+        sum += bytes.len();
+        files.push(bytes);
+        if sum >= REAL_BYTES_MAX {
+            break;
+        }
+    }
+    files
+}

@@ -1,24 +1,3 @@
-//! Cuts cover any file exactly, by its own scan and by that of a cut-off copy.
 #![no_main]
 
-use imgxfer_core::chunk::cut;
-use imgxfer_core::dicom::{Scan, scan};
-use imgxfer_core::limits::CHUNK_BYTES_MAX;
-use libfuzzer_sys::fuzz_target;
-
-fn check(bytes: &[u8], scan: Option<&Scan>) {
-    let mut at = 0;
-    for cut in cut(&bytes, scan).expect("a small file can always be cut") {
-        assert_eq!(cut.offset, at);
-        assert!((1..=CHUNK_BYTES_MAX).contains(&cut.len));
-        at += u64::from(cut.len);
-    }
-    assert_eq!(at, bytes.len() as u64);
-}
-
-fuzz_target!(|data: &[u8]| {
-    let found = scan(&data).ok();
-    check(data, found.as_ref());
-    check(data, None);
-    check(&data[..data.len() / 2], found.as_ref());
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| imgxfer_fuzz::chunk_cut::check(data));

@@ -1,0 +1,81 @@
+//! Control messages as a peer might send them: framed, to fresh machines and to ones in mid-transfer.
+//! Whatever is read writes back to the same message; no machine panics.
+
+use bytes::Bytes;
+use imgxfer_core::codec::CodecId;
+use imgxfer_core::ids::TransferId;
+use imgxfer_core::manifest::Page;
+use imgxfer_core::proto::{Lookup, Receiver, ReceiverOutput, Sender};
+use imgxfer_core::testing::{Sample, peer};
+use imgxfer_core::wire::convert::{query_from_wire, study_from_wire};
+use imgxfer_core::wire::message::{Accept, Body, Start};
+
+/// Length (two bytes, little endian) and message, again and again.
+fn messages(mut data: &[u8]) -> Vec<Body> {
+    let mut found = Vec::new();
+    while let Some((len, rest)) = data.split_first_chunk::<2>() {
+        let len = usize::from(u16::from_le_bytes(*len)).min(rest.len());
+        let (message, behind) = rest.split_at(len);
+        if let Ok(body) = Body::from_bytes(Bytes::copy_from_slice(message)) {
+            let again = Body::from_bytes(body.clone().into_bytes().into());
+            assert_eq!(again.as_ref(), Ok(&body));
+            found.push(body);
+        }
+        data = behind;
+    }
+    found
+}
+
+fn receiver() -> Receiver {
+    let start = Start { transfer: Bytes::from_static(&[7; 16]), ..Start::default() };
+    Receiver::accept(&start, &[CodecId::STORE]).expect("the id is whole")
+}
+
+/// Answers what a receiver asks of its store: nothing is there.
+fn answer(receiver: &mut Receiver) {
+    while let Some(output) = receiver.poll_output() {
+        match output {
+            ReceiverOutput::FindPage { index, .. } => {
+                receiver.handle_page_found(index, None).expect("nothing was found");
+            }
+            ReceiverOutput::Lookup { index, page } => {
+                let lookup =
+                    Lookup { committed: vec![false; page.instances.len()], chunks: vec![None; page.chunk_count()] };
+                receiver.handle_lookup(index, &lookup);
+            }
+            ReceiverOutput::Verify(job) => {
+                receiver.handle_verified(job.at, Ok(()));
+                receiver.handle_committed(&[job.at]);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// See the module.
+pub fn check(data: &[u8]) {
+    let messages = messages(data);
+    let mut fresh = Sender::new(TransferId::from_bytes([7; 16]), 0, 1, 1);
+    let mut busy = Sender::new(TransferId::from_bytes([7; 16]), 0, 1, 1);
+    busy.handle_message(Body::Accept(Accept { codecs: vec![0, 1] })).expect("a first accept");
+    let instances = (0..4).map(|sop| Sample::new(peer(1), 1, 1, sop, 3500).entry()).collect();
+    busy.offer(&Page { instances });
+    busy.finish(true);
+    let (mut fresh_ok, mut busy_ok, mut receiver_ok) = (true, true, true);
+    let mut receiver = receiver();
+    for message in messages {
+        fresh_ok = fresh_ok && fresh.handle_message(message.clone()).is_ok();
+        busy_ok = busy_ok && busy.handle_message(message.clone()).is_ok();
+        match &message {
+            Body::Start(start) => drop(Receiver::accept(start, &[])),
+            Body::Query(query) => drop(query_from_wire(query.clone())),
+            Body::Study(study) => drop(study_from_wire(study.clone())),
+            _ => {}
+        }
+        receiver_ok = receiver_ok && receiver.handle_message(message).is_ok();
+        while fresh.poll_output().is_some() || busy.poll_output().is_some() {}
+        if receiver_ok {
+            answer(&mut receiver);
+        }
+    }
+}
