@@ -7,11 +7,11 @@ export IMGXFER_CONFIG_DIR=$TMP/cli IMGXFER_STATE_DIR=$TMP/cli-state
 fingerprint() { "$BIN/imgxfer" --config-dir "$1" id --json | sed -n 's/.*"fingerprint":"\([^"]*\)".*/\1/p'; }
 
 sites() {
-    mkdir -p "$TMP/site"
+    mkdir -p "$TMP/site" "$TMP/state"
     "$BIN/imgxfer" init --name rig-cli >/dev/null
     "$BIN/imgxfer" --config-dir "$TMP/site" init --name rig-site >/dev/null
     cat > "$TMP/imgxferd.toml" <<X
-state_dir = "$TMP/site"
+state_dir = "$TMP/state"
 [site]
 name = "rig"
 [listen]

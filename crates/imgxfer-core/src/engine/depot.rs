@@ -221,6 +221,12 @@ impl Intake for DepotIntake {
         };
         let at = writer.append(record)?;
         pack.unsynced_bytes += u64::from(at.len);
+        let mut known = lock(&self.known);
+        for (slot, chunk) in (0u16..).zip(&record.header().chunks) {
+            if known.chunks.len() < KNOWN_CHUNKS_MAX {
+                known.chunks.insert(chunk.id, ChunkAt { record: at, slot });
+            }
+        }
         Ok(at)
     }
 

@@ -26,7 +26,7 @@ use crate::wire::message::{Body, FailCode, Refused, Start};
 use crate::wire::record::{RECORD_FIXED_BYTES, Record, RecordFixed, RecordHeader};
 
 /// A group of verified instances is committed at the latest after this time ...
-const COMMIT_INTERVAL: Duration = Duration::from_millis(250);
+const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
 /// ... or once this much has been kept since the last commit.
 const COMMIT_BYTES: u64 = 64 << 20;
 /// Records being verified at once, above the number of cores: each holds up to 2 MiB.

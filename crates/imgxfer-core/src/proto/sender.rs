@@ -313,27 +313,41 @@ impl Sender {
             let end =
                 first.checked_add(count).filter(|_| count > 0).ok_or(ProtocolError::Invalid("a list of instances"))?;
             for place in first..end {
-                self.settle(InstanceAt { page, place })?;
+                if self.settle(InstanceAt { page, place })? {
+                    self.note_committed(page, place);
+                }
             }
-            self.out.push_back(SenderOutput::Committed { page, places: first..end });
             self.forget_if_settled(page);
         }
         Ok(())
     }
 
+    /// Tells of a committed instance, together with those in front of it.
+    fn note_committed(&mut self, page: u32, place: u32) {
+        match self.out.back_mut() {
+            Some(SenderOutput::Committed { page: last, places }) if *last == page && places.end == place => {
+                places.end += 1;
+            }
+            _ => self.out.push_back(SenderOutput::Committed { page, places: place..place + 1 }),
+        }
+    }
+
     fn handle_failed(&mut self, failed: &Failed) -> Result<(), ProtocolError> {
         let at = InstanceAt { page: failed.page, place: failed.place };
-        self.settle(at)?;
+        if !self.settle(at)? {
+            return Ok(());
+        }
         let why = InstanceFailure::Refused(FailCode::from_number(failed.code));
         self.out.push_back(SenderOutput::Failed { at, why });
         self.forget_if_settled(at.page);
         Ok(())
     }
 
-    /// Notes that the receiver is done with an instance; each only once.
-    fn settle(&mut self, at: InstanceAt) -> Result<(), ProtocolError> {
+    /// Notes that the receiver is done with an instance; each only once. `false` when it had been
+    /// withdrawn, and so told of, before.
+    fn settle(&mut self, at: InstanceAt) -> Result<bool, ProtocolError> {
         if self.withdrawn.contains(&at) {
-            return Ok(());
+            return Ok(false);
         }
         let page = self.pages.get_mut(&at.page).ok_or(ProtocolError::Invalid("a page number"))?;
         let slot = page.instances.get_mut(to_usize(u64::from(at.place)));
@@ -342,7 +356,7 @@ impl Sender {
             return Err(ProtocolError::Unexpected("a second word on one instance"));
         }
         *state = InstanceState::Settled;
-        Ok(())
+        Ok(true)
     }
 
     fn forget_if_settled(&mut self, index: u32) {

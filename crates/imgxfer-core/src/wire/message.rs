@@ -52,7 +52,8 @@ pub enum Body {
     /// Receiver: the chunks of a page that it lacks.
     #[prost(message, tag = "22")]
     Need(Need),
-    /// Receiver: chunks that arrived damaged, to be sent again without compression.
+    /// Receiver: chunks to be sent again without compression, because they arrived damaged, or because the
+    /// instance that they had been asked for was withdrawn and another needs them.
     #[prost(message, tag = "23")]
     Again(Need),
     /// Receiver: what has arrived and been verified so far.

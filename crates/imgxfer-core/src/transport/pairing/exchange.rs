@@ -103,7 +103,7 @@ impl Channel {
     }
 }
 
-/// One side of SPAKE2 (RFC 9382 describes it; the group is Ed25519, the code the password).
+/// One side of SPAKE2 (in the form of python-spake2, which the crate follows; the group is Ed25519, the code the password).
 pub(super) struct Secret {
     state: Spake2<Ed25519Group>,
     /// What goes to the other side.
