@@ -53,7 +53,7 @@ fn two_sites_meet_through_a_real_daemon() {
     user.run(&["ls", "--from", "cloud"]).success().stdout(contains(uid));
     let status = user.run(&[&["status"], &let_in[..2]].concat()).success();
     status.stdout(contains("cloud").and(contains("ward")));
-    drop(daemon);
+    runtime.block_on(daemon.stop());
     user.run(&["push", "in", "--to", "cloud", "--give-up-after", "0"]).code(5);
 }
 

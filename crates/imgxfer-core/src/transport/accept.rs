@@ -28,7 +28,8 @@ pub struct AcceptLimits {
     /// Handshakes under way at once; beyond it packets of newcomers are ignored. About 40 KB each.
     /// Default 1,024.
     pub half_open_max: usize,
-    /// Sessions of one peer. Default 4.
+    /// Sessions of one peer. Those of a killed process count until they have been silent for
+    /// [`IDLE_TIMEOUT`](crate::limits::IDLE_TIMEOUT), so that there must be room for a few of them. Default 8.
     pub per_peer_max: usize,
     /// Sessions of all peers. Multiply by the profile's windows for the memory. Default 256.
     pub sessions_max: usize,
@@ -41,7 +42,7 @@ impl Default for AcceptLimits {
         Self {
             retry_above: 64,
             half_open_max: 1024,
-            per_peer_max: 4,
+            per_peer_max: 8,
             sessions_max: 256,
             handshake_deadline: HANDSHAKE_DEADLINE,
         }
