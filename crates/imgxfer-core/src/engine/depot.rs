@@ -26,7 +26,7 @@ use crate::wire::record::Record;
 const PACK_BYTES_MAX: u64 = 256 << 20;
 
 /// Chunks of earlier instances that a receiving transfer knows for dedupe; about 100 bytes each.
-const KNOWN_CHUNKS_MAX: usize = 300_000;
+const KNOWN_CHUNKS_MAX: usize = 200_000;
 
 /// Instances read from the index at once.
 const INSTANCES_AT_ONCE: usize = 256;

@@ -48,7 +48,7 @@ impl LineStats {
 
 /// Bounds of what [`Session::adapt_windows`] lets be on the way.
 const SEND_WINDOW_MIN: u64 = 1 << 20;
-const SEND_WINDOW_MAX: u64 = 32 << 20;
+const SEND_WINDOW_MAX: u64 = 16 << 20;
 
 /// An authenticated connection. Clones are the same connection; it ends with [`Session::close`], or
 /// when the last clone and the last stream are dropped.
