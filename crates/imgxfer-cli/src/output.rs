@@ -61,6 +61,20 @@ impl Output {
         if self.manner.json { Ok(()) } else { self.write_out(text) }
     }
 
+    /// Many lines of data for people at once; nothing with `--json`.
+    pub(crate) fn lines(&self, lines: &[String]) -> anyhow::Result<()> {
+        if lines.is_empty() { Ok(()) } else { self.line(&lines.join("\n")) }
+    }
+
+    /// Many objects for machines at once; nothing without `--json`.
+    pub(crate) fn objects<T: Serialize>(&self, values: impl Iterator<Item = T>) -> anyhow::Result<()> {
+        if !self.manner.json {
+            return Ok(());
+        }
+        let lines = values.map(|value| serde_json::to_string(&value)).collect::<Result<Vec<_>, _>>()?;
+        if lines.is_empty() { Ok(()) } else { self.write_out(&lines.join("\n")) }
+    }
+
     /// An object for machines; nothing without `--json`.
     pub(crate) fn object(&self, value: &impl Serialize) -> anyhow::Result<()> {
         if self.manner.json { self.write_out(&serde_json::to_string(value)?) } else { Ok(()) }

@@ -47,9 +47,7 @@ pub(crate) async fn run(args: &LsArgs, places: &Places, output: &Output) -> anyh
     let rows = client.query(&target.dial, &query(args)).await;
     close(&endpoint, CloseCode::Done).await;
     let rows = rows.told("list the studies at", &target)?;
-    for row in &rows {
-        output.object(&object(row))?;
-    }
+    output.objects(rows.iter().map(object))?;
     if rows.is_empty() {
         output.say("no study matches, or none that this site may see");
         return Ok(Exit::Done);
@@ -57,9 +55,7 @@ pub(crate) async fn run(args: &LsArgs, places: &Places, output: &Output) -> anyh
     if !output.is_json() {
         let conflicts = rows.iter().any(|row| row.conflicts > 0);
         let cells: Vec<_> = rows.iter().map(|row| cells(row, conflicts)).collect();
-        for line in lines(&columns(conflicts), &cells, terminal_width()) {
-            output.line(&line)?;
-        }
+        output.lines(&lines(&columns(conflicts), &cells, terminal_width()))?;
     }
     if args.limit.is_some_and(|limit| rows.len() >= usize::try_from(limit).unwrap_or(usize::MAX)) {
         output.say("there may be more: raise --limit, or narrow the question");
