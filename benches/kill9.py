@@ -85,7 +85,7 @@ def run(source, victim, after):
         for row in {json.loads(line)["study"] for line in sites.cli("ls", "--from", "site", "--json").splitlines()}:
             sites.cli("pull", row, "--from", "site", "--out", f"{folder}/back")
         same = contents(f"{folder}/back") == contents(source)
-        sites.daemon.terminate()
+        sites.daemon.kill()  # not terminate: a drain would wait for the killed sender to be silent long enough
         sites.daemon.wait()
         return crossed, took, killed, same
 

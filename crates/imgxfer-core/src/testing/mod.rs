@@ -1,4 +1,4 @@
-//! What tests of stores are built from: conformance suites that any [`RecordStore`] or [`Index`] can be
+//! What tests of stores are built from: conformance suites that any [`RecordStore`](crate::store::RecordStore) or [`Index`](crate::store::Index) can be
 //! put through, a store that fails on purpose, and small instances to put into them.
 //!
 //! Feature `testing`; never part of a release build. Everything here panics when something is not as

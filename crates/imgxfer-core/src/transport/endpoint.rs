@@ -5,7 +5,7 @@ use crate::transport::pairing::PAIRING_ALPN;
 use crate::transport::profile::{MTU_UPPER_DEFAULT, Profile};
 use crate::transport::socket::{self, CappedSocket, Warning};
 use crate::transport::verifier::{Admission, PeerVerifier};
-use crate::transport::{CloseCode, Identity, Protocol, Session, TransportError, Trust, tls};
+use crate::transport::{CloseCode, Identity, Protocol, Session, TransportError, Trust, reset, tls};
 use quinn::congestion::ControllerFactory;
 use quinn::crypto::rustls::HandshakeData;
 use quinn::{AsyncUdpSocket, Runtime as _, TokioRuntime};
@@ -209,7 +209,7 @@ impl Endpoint {
             limits: config.limits,
             audit: config.audit,
         });
-        let mut quic = quinn::EndpointConfig::default();
+        let mut quic = reset::endpoint_config(&local.identity)?;
         quic.max_udp_payload_size(config.mtu_upper.max(UDP_PAYLOAD_MAX_DEFAULT))
             .map_err(|e| TransportError::Local { reason: e.to_string() })?;
         // Newcomers get a verifier of their own; this one sets the limits until then.

@@ -23,6 +23,7 @@ mod error;
 mod identity;
 pub mod pairing;
 mod profile;
+mod reset;
 mod session;
 mod socket;
 mod tls;
