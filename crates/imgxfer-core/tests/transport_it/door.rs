@@ -134,10 +134,10 @@ async fn a_first_flight_replayed_is_one_handshake() {
 async fn a_peer_has_so_many_sessions_and_no_more() {
     let pair = Pair::known("fibre1g");
     let mut sessions = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..8 {
         sessions.push(pair.session().await);
     }
-    assert_eq!(pair.cloud.endpoint.accept_counters().sessions, 4);
+    assert_eq!(pair.cloud.endpoint.accept_counters().sessions, 8);
     assert_eq!(pair.outcome(&Pair::dial()).await.unwrap_err(), TransportError::Busy);
     assert_eq!(pair.cloud.errors(), [TransportError::Busy]);
     drop(sessions.pop());
