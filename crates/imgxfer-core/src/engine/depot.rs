@@ -161,13 +161,10 @@ pub struct DepotIntake {
 
 impl DepotIntake {
     /// Learns where the chunks of a study's committed instances are, as far as the sender may know of them.
-    fn learn_study(&self, known: &mut Known, study: &StudyUid) -> Result<(), StoreError> {
-        if !known.studies.insert(study.clone()) {
-            return Ok(());
-        }
+    fn learn_study(&self, known: &mut Known, study: StudyUid) -> Result<(), StoreError> {
         let mut after: Option<StoredInstance> = None;
         while known.chunks.len() < KNOWN_CHUNKS_MAX {
-            let instances = self.depot.index.instances(&self.scope, study, after.as_ref(), INSTANCES_AT_ONCE)?;
+            let instances = self.depot.index.instances(&self.scope, &study, after.as_ref(), INSTANCES_AT_ONCE)?;
             for instance in &instances {
                 for (entry, at) in instance.entry.chunks.iter().zip(&instance.chunks) {
                     known.chunks.insert(entry.id, *at);
@@ -178,6 +175,7 @@ impl DepotIntake {
                 break;
             }
         }
+        known.studies.insert(study);
         Ok(())
     }
 }
@@ -195,10 +193,14 @@ impl Intake for DepotIntake {
             let own = Scope::Owners(vec![self.owner]);
             committed.extend(self.depot.index.has(&own, &run[0].study, &hashes)?);
         }
-        self.depot.index.begin(self.owner, &studies_of(page), UnixSeconds::now())?;
         let mut known = lock(&self.known);
-        for study in studies_of(page) {
-            self.learn_study(&mut known, &study)?;
+        let mut new = studies_of(page);
+        new.retain(|study| !known.studies.contains(study));
+        if !new.is_empty() {
+            self.depot.index.begin(self.owner, &new, UnixSeconds::now())?;
+        }
+        for study in new {
+            self.learn_study(&mut known, study)?;
         }
         let chunks = page.instances.iter().flat_map(|i| &i.chunks).map(|c| known.chunks.get(&c.id).copied());
         Ok(Lookup { committed, chunks: chunks.collect() })

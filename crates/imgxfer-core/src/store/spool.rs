@@ -25,6 +25,9 @@ impl Default for SpoolLimits {
 /// So many of a peer's newest packs are walked over whatever the index says of them: the last record of a
 /// pack may be committed while an earlier one waits for its instance, a large one perhaps.
 const NEWEST_PACKS: usize = 4;
+/// But behind the newest of all only this many bytes of them: more would cost every transfer seconds on a
+/// cold disk, to spare the rare one that was interrupted several times.
+const NEWEST_PACKS_BYTES: u64 = 64 << 20;
 
 /// The chunks in packs of `owner` that may not be committed yet: where each stands and how long it is.
 ///
@@ -46,8 +49,11 @@ pub fn spool_chunks(
     packs.sort_by_key(|pack| std::cmp::Reverse((pack.created, pack.id)));
     let mut found = HashMap::new();
     let mut bytes_left = limits.bytes_max;
+    let mut newest_bytes = 0;
     for (age, pack) in packs.into_iter().enumerate() {
-        if age >= NEWEST_PACKS && index.pack_extent(pack.id)?.is_some_and(|end| end >= pack.len) {
+        newest_bytes += pack.len;
+        let new = age == 0 || (age < NEWEST_PACKS && newest_bytes <= NEWEST_PACKS_BYTES);
+        if !new && index.pack_extent(pack.id)?.is_some_and(|end| end >= pack.len) {
             continue;
         }
         if pack.len > bytes_left || found.len() >= limits.chunks_max {
