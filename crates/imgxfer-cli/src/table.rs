@@ -1,5 +1,7 @@
 //! Tables that line up, and fit the terminal where there is one.
 
+use std::borrow::Cow;
+
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use crate::output::safe;
@@ -48,7 +50,7 @@ const GAP: usize = 2;
 pub(crate) fn lines(columns: &[Column], rows: &[Vec<String>], width: Option<usize>) -> Vec<String> {
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| safe(cell)).collect()).collect();
     let widest = |index: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(index)).map(|cell| cell.width());
+        let cells = rows.iter().filter_map(|row| row.get(index)).map(|cell| wide(cell));
         cells.max().unwrap_or(0).max(columns[index].name.width())
     };
     let mut widths: Vec<usize> = (0..columns.len()).map(widest).collect();
@@ -81,23 +83,34 @@ fn line(columns: &[Column], widths: &[usize], row: &[String]) -> String {
     let mut out = String::new();
     for (index, (column, cell)) in columns.iter().zip(row).enumerate() {
         let cell = cut(cell, widths[index]);
-        let space = " ".repeat(widths[index].saturating_sub(cell.width()));
+        let space = std::iter::repeat_n(' ', widths[index].saturating_sub(wide(&cell)));
         if index > 0 {
-            out.push_str(&" ".repeat(GAP));
+            out.extend(std::iter::repeat_n(' ', GAP));
         }
         match column.align {
-            Align::Left => out.push_str(&(cell + &space)),
-            Align::Right => out.push_str(&(space + &cell)),
+            Align::Left => {
+                out.push_str(&cell);
+                out.extend(space);
+            }
+            Align::Right => {
+                out.extend(space);
+                out.push_str(&cell);
+            }
         }
     }
     out.truncate(out.trim_end().len());
     out
 }
 
+/// Places on the terminal that a text takes.
+fn wide(text: &str) -> usize {
+    if text.is_ascii() { text.len() } else { text.width() }
+}
+
 /// The beginning of a text, with an ellipsis where something is missing.
-fn cut(text: &str, width: usize) -> String {
-    if text.width() <= width {
-        return text.to_owned();
+fn cut(text: &str, width: usize) -> Cow<'_, str> {
+    if wide(text) <= width {
+        return text.into();
     }
     let mut out = String::new();
     let mut used = 1;
@@ -109,7 +122,7 @@ fn cut(text: &str, width: usize) -> String {
         out.push(c);
     }
     out.push('…');
-    out
+    out.into()
 }
 
 /// Columns of the terminal that standard output goes to; `None` when it goes elsewhere.
