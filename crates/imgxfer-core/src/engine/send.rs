@@ -148,7 +148,6 @@ impl Driver<'_> {
                 }
                 SenderOutput::Failed { at, why } => self.instance_failed(at, &why),
                 SenderOutput::Forget(page) => {
-                    // Never asked for: the receiver had all of it.
                     drop(self.pages.remove(&page));
                 }
                 SenderOutput::Receipt(receipt) => self.receipt = Some(receipt),

@@ -13,11 +13,12 @@ use std::time::Duration;
 /// |---|---|---|---|
 /// | a peer may have on the way to us | 4 MiB | 32 MiB | 64 MiB |
 /// | of which on one stream | 1 MiB | 4 MiB | 4 MiB |
-/// | we hold for a peer, unacknowledged | 2 MiB | 32 MiB | 64 MiB |
+/// | we hold for a peer, unacknowledged, at first | 2 MiB | 32 MiB | 64 MiB |
 /// | data streams at once | 32 | 64 | 64 |
 /// | socket buffers, receive and send | 1 MiB, 256 KiB | 4 MiB, 4 MiB | 4 MiB, 4 MiB |
 ///
-/// The first and third row are the worst-case memory of one session in this layer.
+/// The first and third row are the worst-case memory of one session in this layer. While a transfer sends,
+/// [`Session::adapt_windows`](crate::transport::Session::adapt_windows) holds the third at 1 to 16 MiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Profile {
