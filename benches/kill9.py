@@ -51,7 +51,7 @@ class Sites:
         raise SystemExit("the daemon does not start")
 
     def push(self, source):
-        return subprocess.Popen([BIN / "imgxfer", "push", source, "--to", "site", "--json", "--effort", "0"],
+        return subprocess.Popen([BIN / "imgxfer", "push", source, "--to", "site", "--json", "--level", "1"],
                                 env=self.env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
 

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::codec::{Effort, Registry};
+use crate::codec::{LevelChoice, Registry};
 use crate::engine::receive::{ReceiveOutcome, ReceiveSettings, receive};
 use crate::engine::router::Router;
 use crate::engine::send::{SendOutcome, SendSettings, send};
@@ -85,8 +85,8 @@ impl RetryPolicy {
 pub struct PushOptions {
     /// How it ranks among other transfers. Default routine.
     pub priority: Priority,
-    /// Fixed compression effort; by default it follows the line.
-    pub effort: Option<Effort>,
+    /// How hard to compress. Default: as the line, this machine and the peer make it pay.
+    pub level: LevelChoice,
     /// When to give up.
     pub retry: RetryPolicy,
 }
@@ -99,10 +99,10 @@ impl PushOptions {
         self
     }
 
-    /// Fixes the compression effort.
+    /// Sets how hard to compress.
     #[must_use]
-    pub const fn with_effort(mut self, effort: Effort) -> Self {
-        self.effort = Some(effort);
+    pub const fn with_level(mut self, level: LevelChoice) -> Self {
+        self.level = level;
         self
     }
 
@@ -319,11 +319,8 @@ impl Client {
         observer: &dyn Observer,
     ) -> Result<(Progress, Receipt, SignedReceipt), TransferError> {
         let session = self.endpoint.connect(dial).await?;
-        let settings = SendSettings {
-            priority: options.priority.number(),
-            effort: options.effort,
-            registry: self.registry.clone(),
-        };
+        let settings =
+            SendSettings { priority: options.priority.number(), level: options.level, registry: self.registry.clone() };
         let control = session.open_control().await?.into_split();
         let outcome = Box::pin(send(&session, control, source, settings, observer)).await?;
         let (receipt, signed) = check_receipt(&outcome, &session, self.endpoint.identity().peer_id())?;

@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::client::next_message;
+use crate::codec::LevelChoice;
 use crate::engine::Depot;
 use crate::engine::receive::{ReceiveSettings, receive, refuse};
 use crate::engine::router::Router;
@@ -287,8 +288,11 @@ impl Server {
                 return say_refused(control.0, RefuseCode::Internal, "the site's index failed: ask its operator").await;
             }
         };
-        let settings =
-            SendSettings { priority: priority.number(), effort: None, registry: self.depot.registry.clone() };
+        let settings = SendSettings {
+            priority: priority.number(),
+            level: LevelChoice::Auto,
+            registry: self.depot.registry.clone(),
+        };
         let observer = |event: &TransferEvent| self.host.on_event(peer, Direction::Out, event);
         let result = send(session, control, Box::new(source), settings, &observer).await;
         let result = result.and_then(|outcome| {

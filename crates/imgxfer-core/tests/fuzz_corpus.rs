@@ -57,7 +57,7 @@ fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
         "record" => [vectors("wire", "record-"), vectors("store", "record-")].concat(),
         "codec_decode" => {
             let head = |(name, mut bytes): (String, Vec<u8>)| {
-                // Length 73, middling effort, then the payload behind head and list of one chunk.
+                // Length 73, middling level, then the payload behind head and list of one chunk.
                 bytes.splice(..60, [73, 0, 0, 2, 31, 0x59]);
                 (name, bytes)
             };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use imgxfer_core::chunk;
 use imgxfer_core::clock::Stopwatch;
-use imgxfer_core::codec::{CodecId, Effort, PixelShape, Registry};
+use imgxfer_core::codec::{CodecId, Level, PixelShape, Registry};
 use imgxfer_core::dicom;
 use imgxfer_core::engine::{FileSource, OtherFiles, printable};
 use imgxfer_core::manifest::ChunkClass;
@@ -65,8 +65,8 @@ pub(crate) fn run(args: &BenchArgs, output: &Output) -> anyhow::Result<Exit> {
     });
     let registry = Registry::default();
     for id in registry.ids().into_iter().filter(|id| *id != CodecId::STORE) {
-        for effort in 0..=Effort::SMALLEST.get() {
-            measures.push(code(&registry, id, Effort::new(effort), &samples)?);
+        for level in Level::all().skip(1) {
+            measures.push(code(&registry, id, level, &samples)?);
         }
     }
     print(&measures, output)
@@ -105,7 +105,7 @@ fn sample(bytes: Vec<u8>) -> std::io::Result<Sample> {
     Ok(Sample { shape: scan.as_ref().and_then(chunk::pixel_shape), cuts, bytes })
 }
 
-fn code(registry: &Registry, id: CodecId, effort: Effort, samples: &[Sample]) -> anyhow::Result<Measure> {
+fn code(registry: &Registry, id: CodecId, level: Level, samples: &[Sample]) -> anyhow::Result<Measure> {
     let codec = registry.get(id)?;
     let (mut bytes_in, mut bytes_out) = (0, 0);
     let (mut time, mut back) = (Duration::ZERO, Duration::ZERO);
@@ -118,7 +118,7 @@ fn code(registry: &Registry, id: CodecId, effort: Effort, samples: &[Sample]) ->
             payload.clear();
             decoded.clear();
             let clock = Stopwatch::start();
-            let smaller = codec.encode(raw, shape, effort, &mut payload);
+            let smaller = codec.encode(raw, shape, level, &mut payload);
             time += clock.elapsed();
             bytes_in += u64::from(cut.len);
             bytes_out += if smaller { to_u64(payload.len()) } else { u64::from(cut.len) };
@@ -134,7 +134,7 @@ fn code(registry: &Registry, id: CodecId, effort: Effort, samples: &[Sample]) ->
     }
     let name = if id == CodecId::ZSTD { "zstd".to_owned() } else { format!("codec {}", id.0) };
     Ok(Measure {
-        what: format!("{name}, effort {}", effort.get()),
+        what: format!("{name}, level {}", level.get()),
         bytes_in,
         bytes_out: Some(bytes_out),
         time,

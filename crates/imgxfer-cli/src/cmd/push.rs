@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::Args;
 use imgxfer_core::client::{Client, PushOptions, PushReport, RetryPolicy};
-use imgxfer_core::codec::Effort;
+use imgxfer_core::codec::LevelChoice;
 use imgxfer_core::engine::{OtherFiles, printable};
 use imgxfer_core::transport::{CloseCode, Dial};
 use serde_json::json;
@@ -38,9 +38,9 @@ pub(crate) struct PushArgs {
     /// Send files that are not DICOM, too, as they are
     #[arg(long)]
     all_files: bool,
-    /// Compress this hard, 0 to 4, rather than as hard as the line leaves time for
-    #[arg(long, value_parser = clap::value_parser!(u8).range(0..=4))]
-    effort: Option<u8>,
+    /// Compress this hard: 0 (not at all) to 4, or auto: as the line, this machine and the peer make it pay
+    #[arg(long, value_name = "LEVEL", default_value_t = LevelChoice::Auto)]
+    level: LevelChoice,
 }
 
 /// Skipped and failed files that are listed for people; `--json` has them all.
@@ -54,12 +54,10 @@ pub(crate) async fn run(args: PushArgs, places: &Places, output: &Output) -> any
     let site = Site::open(places)?;
     let target = site.find(&args.peer_key.of(&args.to))?;
     let other = if args.all_files { OtherFiles::Send } else { OtherFiles::Skip };
-    let mut options = PushOptions::default()
+    let options = PushOptions::default()
         .with_priority(args.transfer.priority.into())
-        .with_retry(RetryPolicy::default().giving_up_after(args.transfer.give_up_after));
-    if let Some(effort) = args.effort {
-        options = options.with_effort(Effort::new(effort));
-    }
+        .with_retry(RetryPolicy::default().giving_up_after(args.transfer.give_up_after))
+        .with_level(args.level);
     let paths: Arc<[PathBuf]> = args.paths.into();
     let found = survey(&paths, other).await?;
     if !found.something {

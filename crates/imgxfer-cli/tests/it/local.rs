@@ -104,7 +104,7 @@ fn a_folder_is_verified() {
 fn bench_measures() {
     let user = User::new();
     study(&user.path("a"), 1, 2);
-    user.run(&["bench", "a"]).success().stdout(contains("BLAKE3").and(contains("zstd, effort 2")));
+    user.run(&["bench", "a"]).success().stdout(contains("BLAKE3").and(contains("zstd, level 2")));
     assert!(user.json(&["bench", "a"]).1.iter().all(|line| line["mb_per_s"].is_number()));
     user.run(&["bench", "none"]).code(4);
 }

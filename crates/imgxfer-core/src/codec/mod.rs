@@ -8,11 +8,13 @@
 //! Codecs know nothing of files, hashes or the network. Decoders are for hostile input: they never
 //! panic, never write more than the length they are told, and take time in proportion to it.
 
+mod level;
 mod store;
 mod zstd;
 
 use std::sync::Arc;
 
+pub use level::{Level, LevelChoice, NoLevel};
 pub use store::Store;
 pub use zstd::Zstd;
 
@@ -52,31 +54,6 @@ pub struct PixelShape {
     pub big_endian: bool,
 }
 
-/// How hard to try: from 0, as fast as possible, to 4, as small as possible.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Effort(u8);
-
-impl Effort {
-    /// As fast as possible.
-    pub const FASTEST: Self = Self(0);
-    /// A good ratio at a speed for lines of some 100 Mbit/s.
-    pub const DEFAULT: Self = Self(2);
-    /// As small as possible.
-    pub const SMALLEST: Self = Self(4);
-
-    /// Clamps to the range.
-    #[must_use]
-    pub fn new(effort: u8) -> Self {
-        Self(effort.min(Self::SMALLEST.0))
-    }
-
-    /// 0 to 4.
-    #[must_use]
-    pub const fn get(self) -> u8 {
-        self.0
-    }
-}
-
 /// Why a payload could not be decoded. Always the fault of whoever wrote the record, or damage.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -102,7 +79,10 @@ pub trait Codec: Send + Sync + std::fmt::Debug {
 
     /// Encodes `raw` behind what `out` holds. Returns whether it did: a codec that does not suit the
     /// content, or would not make it smaller, leaves `out` as it was and returns `false`.
-    fn encode(&self, raw: &[u8], shape: Option<&PixelShape>, effort: Effort, out: &mut Vec<u8>) -> bool;
+    ///
+    /// A record at [`Level::STORE`] is not given to a codec other than [`Store`]; one that is given it all
+    /// the same takes it for [`Level::FAST`].
+    fn encode(&self, raw: &[u8], shape: Option<&PixelShape>, level: Level, out: &mut Vec<u8>) -> bool;
 
     /// Decodes `payload` to exactly `raw_len` bytes behind what `out` holds.
     ///

@@ -1,6 +1,6 @@
 //! No compression: for lines faster than any codec, and for content that does not shrink.
 
-use super::{Codec, CodecError, CodecId, Effort, PixelShape};
+use super::{Codec, CodecError, CodecId, Level, PixelShape};
 use crate::units::to_u64;
 
 /// The original bytes as they are.
@@ -12,7 +12,7 @@ impl Codec for Store {
         CodecId::STORE
     }
 
-    fn encode(&self, raw: &[u8], _: Option<&PixelShape>, _: Effort, out: &mut Vec<u8>) -> bool {
+    fn encode(&self, raw: &[u8], _: Option<&PixelShape>, _: Level, out: &mut Vec<u8>) -> bool {
         out.extend_from_slice(raw);
         true
     }

@@ -1,24 +1,23 @@
 //! zstd (RFC 8878) on the bytes as they are: for headers, for what is not pixels, and for any pixel
 //! data that no closer model fits.
 
-use super::{Codec, CodecError, CodecId, Effort, PixelShape};
+use super::{Codec, CodecError, CodecId, Level, PixelShape};
 use crate::units::{to_u64, to_usize};
 
 /// One zstd frame per record.
 #[derive(Debug, Clone, Copy)]
 pub struct Zstd;
 
-/// zstd levels by effort. Above 12 a level costs several times the time for a few hundredths of ratio
-/// on medical images.
-const LEVELS: [i32; 5] = [1, 2, 3, 9, 12];
+/// zstd's own levels, by level; the first is for a caller who compresses what he need not.
+const LEVELS: [i32; Level::COUNT] = [1, 1, 3, 9, 19];
 
 impl Codec for Zstd {
     fn id(&self) -> CodecId {
         CodecId::ZSTD
     }
 
-    fn encode(&self, raw: &[u8], _: Option<&PixelShape>, effort: Effort, out: &mut Vec<u8>) -> bool {
-        let Ok(packed) = zstd::bulk::compress(raw, LEVELS[usize::from(effort.get())]) else {
+    fn encode(&self, raw: &[u8], _: Option<&PixelShape>, level: Level, out: &mut Vec<u8>) -> bool {
+        let Ok(packed) = zstd::bulk::compress(raw, LEVELS[usize::from(level.get())]) else {
             return false;
         };
         let smaller = packed.len() < raw.len();

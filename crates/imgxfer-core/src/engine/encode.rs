@@ -3,7 +3,7 @@
 use std::io;
 
 use super::plan::{Plan, Position, room};
-use crate::codec::{CodecId, Effort, PixelShape, Registry};
+use crate::codec::{CodecId, Level, PixelShape, Registry};
 use crate::ids::ChunkId;
 use crate::manifest::{ChunkClass, InstanceAt};
 use crate::proto::InstanceFailure;
@@ -25,8 +25,8 @@ pub(super) struct Coding {
     pub(super) registry: Registry,
     /// Codecs that the receiver decodes.
     pub(super) accepted: Vec<CodecId>,
-    /// How hard to try; `None` for not at all.
-    pub(super) effort: Option<Effort>,
+    /// How hard to compress.
+    pub(super) level: Level,
 }
 
 /// Carries a plan out. Blocks.
@@ -71,7 +71,7 @@ fn stored_record(plan: &Plan, coding: &Coding) -> Option<Record> {
     let record = content.read_record(at).ok()?;
     let header = record.header();
     let needed = |id: &ChunkId| plan.chunks.iter().any(|at| plan.entry(*at).id == *id);
-    if header.codec == CodecId::STORE && coding.effort.is_some() {
+    if header.codec == CodecId::STORE && coding.level > Level::STORE {
         return None;
     }
     let fits = coding.accepted.contains(&header.codec) && header.chunks.iter().all(|chunk| needed(&chunk.id));
@@ -95,12 +95,12 @@ fn record_of(plan: &Plan, coding: &Coding, chunks: &[Position], raw: &[u8]) -> R
         chunks.iter().map(|at| plan.entry(*at)).map(|e| RecordChunk { id: e.id, len: e.len }).collect();
     let shape = shared_shape(plan, chunks);
     // Headers are nearly alike, and one setting is best for all of them at any line rate.
-    let effort = if class == ChunkClass::Header { Some(Effort::DEFAULT) } else { coding.effort };
-    if let Some(effort) = effort.filter(|_| !plan.plain) {
+    let level = if class == ChunkClass::Header { Level::STRONG } else { coding.level };
+    if level > Level::STORE && !plan.plain {
         let mut payload = Vec::new();
         for id in coding.accepted.iter().rev().filter(|id| **id != CodecId::STORE) {
             let Ok(codec) = coding.registry.get(*id) else { continue };
-            if codec.encode(raw, shape.as_ref(), effort, &mut payload) {
+            if codec.encode(raw, shape.as_ref(), level, &mut payload) {
                 return Record::encode(*id, class, &list, &payload);
             }
         }

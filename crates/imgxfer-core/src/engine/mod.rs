@@ -6,12 +6,12 @@
 //! the bounds is the memory promise (`ARCHITECTURE.md`).
 
 mod depot;
-mod effort;
 mod encode;
 mod files;
 mod folder;
 mod intake;
 mod lanes;
+mod level;
 mod plan;
 pub(crate) mod receive;
 pub(crate) mod router;

@@ -10,13 +10,13 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::effort::{EffortControl, Sent};
 use super::encode::{Coding, Encoded, encode};
 use super::lanes::Lanes;
+use super::level::{LevelControl, Sent};
 use super::plan::{OfferedPage, Plan, bytes_outside, plans};
 use super::receive::refuse;
 use super::source::{Source, SourceInstance, SourceItem};
-use crate::codec::{CodecId, Effort, Registry};
+use crate::codec::{CodecId, Level, LevelChoice, Registry};
 use crate::error::TransferError;
 use crate::ids::TransferId;
 use crate::limits::PROGRESS_DEADLINE;
@@ -37,8 +37,8 @@ const TICK: Duration = Duration::from_millis(50);
 pub(crate) struct SendSettings {
     /// Priority on the wire: 0 routine, 1 STAT, 2 background.
     pub(crate) priority: u32,
-    /// Fixed effort, or `None` to follow the line.
-    pub(crate) effort: Option<Effort>,
+    /// Who chooses the level.
+    pub(crate) level: LevelChoice,
     /// Codecs.
     pub(crate) registry: Registry,
 }
@@ -106,7 +106,7 @@ struct Driver<'a> {
     jobs: JoinSet<JobResult>,
     lanes: Arc<Lanes>,
     coding: Coding,
-    effort: Arc<Mutex<EffortControl>>,
+    level: Arc<Mutex<LevelControl>>,
     workers: u32,
     observer: &'a dyn Observer,
     progress: Progress,
@@ -176,9 +176,9 @@ impl Driver<'_> {
         while self.jobs.len() < to_usize(u64::from(self.workers)) + RECORDS_AHEAD {
             let Some(plan) = self.queue.pop_front() else { return };
             let lanes = Arc::clone(&self.lanes);
-            let effort = Arc::clone(&self.effort);
+            let control = Arc::clone(&self.level);
             let mut coding = self.coding.clone();
-            coding.effort = effort.lock().unwrap_or_else(PoisonError::into_inner).effort();
+            coding.level = control.lock().unwrap_or_else(PoisonError::into_inner).level();
             let raw_bytes = plan.raw_len();
             self.jobs.spawn(async move {
                 let begun = Instant::now();
@@ -193,7 +193,7 @@ impl Driver<'_> {
                 let at = Instant::now();
                 let line_rate = lanes.line_rate();
                 let sent_record = Sent { at, raw_bytes, encoding: made - begun, waiting: at - made, line_rate };
-                effort.lock().unwrap_or_else(PoisonError::into_inner).record_sent(sent_record);
+                control.lock().unwrap_or_else(PoisonError::into_inner).record_sent(sent_record);
                 Ok((withdrawn, sent))
             });
         }
@@ -262,8 +262,8 @@ async fn run(
         queue: VecDeque::new(),
         jobs: JoinSet::new(),
         lanes: Lanes::new(session.clone(), transfer, stream_priority),
-        coding: Coding { registry: settings.registry, accepted: vec![CodecId::STORE], effort: None },
-        effort: Arc::new(Mutex::new(EffortControl::new(settings.effort, workers, Instant::now()))),
+        coding: Coding { registry: settings.registry, accepted: vec![CodecId::STORE], level: Level::STORE },
+        level: Arc::new(Mutex::new(LevelControl::new(settings.level, workers, Instant::now()))),
         workers,
         observer,
         progress: Progress {

@@ -12,7 +12,7 @@ mod index_suite;
 pub mod pair;
 mod store_suite;
 
-use crate::codec::{Codec, CodecId, Effort, Store, Zstd};
+use crate::codec::{Codec, CodecId, Level, Store, Zstd};
 use crate::dicom::Attributes;
 use crate::ids::{ChunkId, InstanceHash, PackId, PeerId, SeriesUid, SopInstanceUid, StudyUid};
 use crate::manifest::{ChunkClass, ChunkEntry, InstanceEntry};
@@ -29,10 +29,10 @@ pub fn record_of(chunks: &[&[u8]]) -> Record {
     let list: Vec<_> = chunks.iter().map(|c| RecordChunk { id: ChunkId::of(c), len: to_u32(c.len()) }).collect();
     let raw = chunks.concat();
     let mut payload = Vec::new();
-    let codec = if Zstd.encode(&raw, None, Effort::FASTEST, &mut payload) {
+    let codec = if Zstd.encode(&raw, None, Level::FAST, &mut payload) {
         CodecId::ZSTD
     } else {
-        Store.encode(&raw, None, Effort::FASTEST, &mut payload);
+        Store.encode(&raw, None, Level::FAST, &mut payload);
         CodecId::STORE
     };
     Record::encode(codec, ChunkClass::Pixels, &list, &payload)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use imgxfer_core::client::{PullOptions, PullReport, PullTarget, PushOptions, PushReport};
-use imgxfer_core::codec::Effort;
+use imgxfer_core::codec::{Level, LevelChoice};
 use imgxfer_core::engine::{FileSource, OtherFiles};
 use imgxfer_core::error::TransferError;
 use imgxfer_core::ids::StudyUid;
@@ -47,8 +47,8 @@ fn nothing(_: &TransferEvent) {}
 async fn push(sites: &Sites, folder: &Path, observer: &dyn Observer) -> Result<PushReport, TransferError> {
     let paths = [folder.to_owned()];
     let source = || Box::new(FileSource::new(&paths, OtherFiles::Skip)) as _;
-    // A fixed effort, so that two runs put the same bytes on the line.
-    let options = PushOptions::default().with_effort(Effort::FASTEST);
+    // A fixed level, so that two runs put the same bytes on the line.
+    let options = PushOptions::default().with_level(LevelChoice::Fixed(Level::FAST));
     sites.client.push(&sites.dial(), source, &options, observer).await
 }
 

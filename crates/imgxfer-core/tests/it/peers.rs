@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use imgxfer_core::ALPN;
 use imgxfer_core::client::{Client, PullOptions, PullTarget, PushOptions, RetryPolicy};
-use imgxfer_core::codec::{Effort, Registry};
+use imgxfer_core::codec::{Level, LevelChoice, Registry};
 use imgxfer_core::engine::{Depot, FileSource, OtherFiles};
 use imgxfer_core::error::{Fault, Retry, TransferError};
 use imgxfer_core::ids::{PeerId, StudyUid};
@@ -50,7 +50,7 @@ async fn push_study(client: &Client, site: &Site, spec: &StudySpec) -> u64 {
     spec.write_to(folder.path()).unwrap();
     let paths = [folder.path().to_owned()];
     let source = || Box::new(FileSource::new(&paths, OtherFiles::Skip)) as _;
-    let options = PushOptions::default().with_effort(Effort::DEFAULT);
+    let options = PushOptions::default().with_level(LevelChoice::Fixed(Level::STRONG));
     let report = client.push(&site.dial, source, &options, &nothing).await.unwrap();
     assert!(report.receipt.complete);
     let progress = report.progress;

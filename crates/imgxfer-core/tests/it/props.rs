@@ -1,6 +1,6 @@
 //! Properties of the encodings: what goes in comes out, and nothing else is taken.
 
-use imgxfer_core::codec::{Codec, CodecId, Effort, PixelShape, Registry};
+use imgxfer_core::codec::{Codec, CodecId, Level, PixelShape, Registry};
 use imgxfer_core::ids::{ChunkId, InstanceHash, SeriesUid, SopInstanceUid, StandardUid, StudyUid};
 use imgxfer_core::manifest::{ChunkClass, ChunkEntry, InstanceEntry, Page, PageBuilder};
 use imgxfer_core::proto::Bitmap;
@@ -133,12 +133,12 @@ proptest! {
     }
 
     #[test]
-    fn every_codec_gives_back_what_it_took(raw in raw(), shape in shape(), effort in 0..5u8) {
+    fn every_codec_gives_back_what_it_took(raw in raw(), shape in shape(), level in 0..5u8) {
         let registry = Registry::default();
         for id in codecs() {
             let codec: &dyn Codec = registry.get(id).unwrap();
             let mut payload = b"before".to_vec();
-            if codec.encode(&raw, shape.as_ref(), Effort::new(effort), &mut payload) {
+            if codec.encode(&raw, shape.as_ref(), Level::new(level), &mut payload) {
                 prop_assert!(payload.len() - 6 <= raw.len(), "{:?} grew", id);
                 let mut back = b"before".to_vec();
                 let len = u32::try_from(raw.len()).unwrap();
@@ -163,7 +163,7 @@ proptest! {
             let codec: &dyn Codec = registry.get(id).unwrap();
             // Any bytes; and the codec's own with one bit flipped, or told another length.
             let mut own = Vec::new();
-            codec.encode(&raw, shape.as_ref(), Effort::DEFAULT, &mut own);
+            codec.encode(&raw, shape.as_ref(), Level::STRONG, &mut own);
             if !own.is_empty() {
                 let at = at.index(own.len());
                 own[at] ^= 1 << bit;

@@ -1,6 +1,6 @@
 //! How hard to compress: whatever moves the most original bytes in a second, found by trying.
 //!
-//! A record that is ready and must wait for the line says that more effort may pay; a line that waits
+//! A record that is ready and must wait for the line says that a higher level may pay; a line that waits
 //! for records says that less may. Either is tried for a while and kept only if original bytes then
 //! move no slower. So it does not matter what limits the pace: the line, this machine, or the other end.
 
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::codec::Effort;
+use crate::codec::{Level, LevelChoice};
 use crate::units::to_f64;
 
 /// A setting is judged over at least this time ...
@@ -22,8 +22,8 @@ const HOLD_MIN: u32 = 8;
 const HOLD_MAX: u32 = 256;
 /// No compression is tried only where the line seems to carry this many times what moves now.
 const STORE_MARGIN: f64 = 1.5;
-/// Steps: no compression, then each effort.
-const STEPS: usize = 6;
+/// Steps: one for each level.
+const STEPS: usize = Level::COUNT;
 
 /// What became of one record.
 #[derive(Debug, Clone, Copy)]
@@ -76,10 +76,10 @@ impl Hold {
     const NONE: Self = Self { windows_left: 0, next: HOLD_MIN };
 }
 
-/// Chooses the effort.
+/// Chooses the level.
 #[derive(Debug, Clone)]
-pub(super) struct EffortControl {
-    /// 0 is no compression at all; n is `Effort` n - 1.
+pub(super) struct LevelControl {
+    /// The level's number.
     step: usize,
     fixed: bool,
     workers: u32,
@@ -92,13 +92,13 @@ pub(super) struct EffortControl {
     up: Hold,
 }
 
-impl EffortControl {
-    /// Starts with the least effort; stays at `fixed` where one is given.
-    pub(super) fn new(fixed: Option<Effort>, workers: u32, now: Instant) -> Self {
-        let start = fixed.unwrap_or(Effort::FASTEST);
+impl LevelControl {
+    /// Starts with the fastest level, unless one is fixed.
+    pub(super) fn new(choice: LevelChoice, workers: u32, now: Instant) -> Self {
+        let start = choice.fixed().unwrap_or(Level::FAST);
         Self {
-            step: usize::from(start.get()) + 1,
-            fixed: fixed.is_some(),
+            step: usize::from(start.get()),
+            fixed: choice != LevelChoice::Auto,
             workers: workers.max(1),
             window: Window::starting(now, 0),
             rates: [0.0; STEPS],
@@ -108,9 +108,9 @@ impl EffortControl {
         }
     }
 
-    /// What to use for the next record; `None` for no compression.
-    pub(super) fn effort(&self) -> Option<Effort> {
-        self.step.checked_sub(1).and_then(|effort| u8::try_from(effort).ok()).map(Effort::new)
+    /// What to use for the next record.
+    pub(super) fn level(&self) -> Level {
+        u8::try_from(self.step).map_or(Level::COPPER, Level::new)
     }
 
     /// Takes note of a record.
@@ -184,13 +184,13 @@ mod tests {
     use super::*;
 
     /// Speed of one worker in MB/s, and ratio, by step: about what zstd does on CT.
-    const SPEED: [f64; STEPS] = [5000.0, 300.0, 220.0, 150.0, 40.0, 15.0];
-    const RATIO: [f64; STEPS] = [1.0, 2.0, 2.1, 2.2, 2.3, 2.4];
+    const SPEED: [f64; STEPS] = [5000.0, 300.0, 150.0, 40.0, 4.0];
+    const RATIO: [f64; STEPS] = [1.0, 2.0, 2.2, 2.3, 2.4];
 
     /// Runs a model of sending over a line of `line` MB/s for a while; returns the steps of the last records.
     fn run(line: f64) -> Vec<usize> {
         let mut now = Instant::now();
-        let mut control = EffortControl::new(None, 2, now);
+        let mut control = LevelControl::new(LevelChoice::Auto, 2, now);
         let mut last = Vec::new();
         for _ in 0..5000 {
             let step = control.step;
@@ -210,13 +210,13 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_line_is_worth_all_effort() {
-        assert!(share(&run(1.0), |step| step == 5) > 0.9);
+    fn a_slow_line_is_worth_the_highest_level() {
+        assert!(share(&run(1.0), |step| step == 4) > 0.9);
     }
 
     #[test]
     fn a_fast_line_is_worth_as_much_as_keeps_up_with_it() {
-        // 125 MB/s: level 1 fills it at twice its rate; no compression at its rate; level 3 not at all.
+        // 125 MB/s: level 1 fills it at twice its rate; no compression at its rate; level 4 not at all.
         assert!(share(&run(125.0), |step| (1..=3).contains(&step)) > 0.8);
     }
 
@@ -226,13 +226,13 @@ mod tests {
     }
 
     #[test]
-    fn a_fixed_effort_stays() {
+    fn a_fixed_level_stays() {
         let now = Instant::now();
-        let mut fixed = EffortControl::new(Some(Effort::DEFAULT), 2, now);
+        let mut fixed = LevelControl::new(LevelChoice::Fixed(Level::STRONG), 2, now);
         for n in 0..1000 {
             let at = now + Duration::from_millis(n);
             fixed.record_sent(Sent { at, raw_bytes: 1, encoding: WINDOW, waiting: Duration::ZERO, line_rate: 1e9 });
         }
-        assert_eq!(fixed.effort(), Some(Effort::DEFAULT));
+        assert_eq!(fixed.level(), Level::STRONG);
     }
 }
