@@ -9,12 +9,14 @@
 //! panic, never write more than the length they are told, and take time in proportion to it.
 
 mod level;
+mod pixel;
 mod store;
 mod zstd;
 
 use std::sync::Arc;
 
 pub use level::{Level, LevelChoice, NoLevel};
+pub use pixel::Pixel;
 pub use store::Store;
 pub use zstd::Zstd;
 
@@ -27,6 +29,8 @@ impl CodecId {
     pub const STORE: Self = Self(0);
     /// One zstd frame (RFC 8878).
     pub const ZSTD: Self = Self(1);
+    /// Our own coder of pixel data (`docs/pixel-codec.md`).
+    pub const PIXEL: Self = Self(2);
 }
 
 /// Shape of native pixel data, for codecs that predict pixels from their neighbours.
@@ -101,7 +105,7 @@ pub struct Registry {
 impl Default for Registry {
     /// All built-in codecs.
     fn default() -> Self {
-        Self { codecs: vec![Arc::new(Store), Arc::new(Zstd)] }
+        Self { codecs: vec![Arc::new(Store), Arc::new(Zstd), Arc::new(Pixel::default())] }
     }
 }
 

@@ -1,0 +1,124 @@
+//! One plane in a payload: what was done to its samples, and the coder that holds them.
+
+use super::bits::{Reader, put};
+use super::fit::fit;
+use super::model::Kind;
+use super::pack::{self, Packing};
+use super::plane::{Geometry, Malformed};
+use super::simd::Path;
+use super::wave_payload::{self, REFERENCE_ROWS_MIN};
+use crate::codec::Level;
+
+/// All samples are 0.
+const NOTHING: u8 = 0;
+/// Coded in waves.
+const WAVE: u8 = 1;
+
+/// Rows and frames of a plane.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Frames {
+    pub(super) width: usize,
+    pub(super) rows: usize,
+    pub(super) frame_rows: usize,
+}
+
+/// Appends a plane. The samples are used up.
+pub(super) fn encode(path: Path, level: Level, samples: &mut [u16], frames: Frames, flip: u16, out: &mut Vec<u8>) {
+    put(u32::from(flip), out);
+    if flip != 0 {
+        for sample in samples.iter_mut() {
+            *sample ^= flip;
+        }
+    }
+    let (packing, max) = pack::pack(samples, frames.width * frames.frame_rows);
+    packing.write(out);
+    put(u32::from(max), out);
+    if max == 0 {
+        out.push(NOTHING);
+        return;
+    }
+    let Frames { width, rows, frame_rows } = frames;
+    let geometry = Geometry { width, rows, frame_rows, reference_rows: 0, max };
+    let start = out.len();
+    let mut attempts = Vec::with_capacity(2);
+    for geometry in geometries(level, samples, geometry) {
+        let kinds: &[Kind] = match geometry.reference_rows {
+            0 if level <= Level::FAST => &[Kind::Six],
+            0 if samples.len() <= FEW_SAMPLES => &[Kind::Six, Kind::Ten],
+            0 => &[Kind::Ten],
+            _ => &[Kind::Reference],
+        };
+        for kind in kinds {
+            let fitted = fit(path, samples, &geometry, *kind);
+            out.push(WAVE);
+            put((geometry.reference_rows / frame_rows) as u32, out);
+            wave_payload::encode(path, samples, &geometry, &fitted, out);
+            attempts.push(out.split_off(start));
+        }
+    }
+    out.extend(attempts.into_iter().min_by_key(Vec::len).unwrap_or_default());
+}
+
+/// With so few samples, the tables of the better prediction may cost more than it gains: both are tried.
+const FEW_SAMPLES: usize = 1 << 16;
+
+/// The plane alone and, where the level allows it, with the reference that suits best: which is smaller
+/// is found by coding both.
+fn geometries(level: Level, samples: &[u16], alone: Geometry) -> Vec<Geometry> {
+    let reference = if level < Level::SERIES { None } else { nearest(samples, &alone) };
+    let referring = reference.map(|reference_rows| Geometry { reference_rows, ..alone });
+    [alone].into_iter().chain(referring).collect()
+}
+
+/// Frames back that are looked at for a reference.
+const FRAMES_BACK_MAX: usize = 64;
+/// Samples of a frame that are compared.
+const COMPARED: usize = 512;
+
+/// How many rows up the frame stands that is most like each frame; `None` where there is none to refer to.
+fn nearest(samples: &[u16], geometry: &Geometry) -> Option<usize> {
+    let frames = geometry.rows / geometry.frame_rows;
+    if geometry.frame_rows < REFERENCE_ROWS_MIN || frames < 2 {
+        return None;
+    }
+    let frame = geometry.frame_rows * geometry.width;
+    let step = (frame / COMPARED).max(1) | 1;
+    let most = (frames / 2).clamp(1, FRAMES_BACK_MAX);
+    // Frames near the end, in the middle, and as early as all distances allow.
+    let looked_at = [most, frames.midpoint(most), frames - 1];
+    let distance = |back: usize| -> u64 {
+        let of = |at: usize| {
+            let (one, other) = (&samples[at * frame..][..frame], &samples[(at - back) * frame..][..frame]);
+            let pairs = one.iter().step_by(step).zip(other.iter().step_by(step));
+            pairs.map(|(a, b)| u64::from(a.abs_diff(*b))).sum::<u64>()
+        };
+        looked_at.iter().map(|at| of(*at)).sum()
+    };
+    (1..=most).min_by_key(|back| distance(*back)).map(|back| back * geometry.frame_rows)
+}
+
+/// Reads a plane: its samples.
+pub(super) fn decode(path: Path, reader: &mut Reader<'_>, frames: Frames) -> Result<Vec<u16>, Malformed> {
+    let Frames { width, rows, frame_rows } = frames;
+    let flip = u16::try_from(reader.number()?).map_err(|_| Malformed)?;
+    let packing = Packing::read(reader, rows / frame_rows)?;
+    let max = u16::try_from(reader.number()?).map_err(|_| Malformed)?;
+    let mut samples = vec![0; width * rows];
+    match reader.byte()? {
+        NOTHING => {}
+        WAVE => {
+            let back = usize::try_from(reader.number()?).map_err(|_| Malformed)?;
+            let reference_rows = back.checked_mul(frame_rows).filter(|up| *up <= rows).ok_or(Malformed)?;
+            let geometry = Geometry { width, rows, frame_rows, reference_rows, max };
+            wave_payload::decode(path, reader, &geometry, &mut samples)?;
+        }
+        _ => return Err(Malformed),
+    }
+    packing.undo(&mut samples, width * frame_rows)?;
+    if flip != 0 {
+        for sample in &mut samples {
+            *sample ^= flip;
+        }
+    }
+    Ok(samples)
+}

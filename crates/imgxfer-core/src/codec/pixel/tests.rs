@@ -1,0 +1,1 @@
+//! Whole payloads: every shape of pixel data, both ways, on every path.
