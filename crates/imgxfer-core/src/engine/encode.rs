@@ -2,21 +2,24 @@
 
 use std::io;
 
+use super::job::HEADER_LEVEL;
 use super::plan::{Plan, Position, room};
 use crate::codec::{CodecId, Level, PixelShape, Registry};
 use crate::ids::ChunkId;
 use crate::manifest::{ChunkClass, InstanceAt};
 use crate::proto::InstanceFailure;
-use crate::units::to_usize;
+use crate::units::{to_f64, to_u64, to_usize};
 use crate::wire::record::{Record, RecordChunk};
 
 /// What became of a plan.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Encoded {
     /// The records to send: mostly one.
     pub(super) records: Vec<Record>,
     /// Instances that cannot be sent as offered.
     pub(super) withdrawn: Vec<(InstanceAt, InstanceFailure)>,
+    /// Whether they were made, rather than taken from a store.
+    pub(super) coded: bool,
 }
 
 /// How to encode.
@@ -27,15 +30,35 @@ pub(super) struct Coding {
     pub(super) accepted: Vec<CodecId>,
     /// How hard to compress.
     pub(super) level: Level,
+    /// A stored record is made anew if its ratio is less.
+    pub(super) recode_below: f64,
+}
+
+impl Coding {
+    /// As a transfer begins: nothing has been accepted.
+    pub(super) fn new(registry: Registry) -> Self {
+        Self { registry, accepted: vec![CodecId::STORE], level: Level::STORE, recode_below: f64::INFINITY }
+    }
 }
 
 /// Carries a plan out. Blocks.
 pub(super) fn encode(plan: &Plan, coding: &Coding) -> Encoded {
-    let mut out = Encoded { records: Vec::new(), withdrawn: Vec::new() };
-    if let Some(record) = stored_record(plan, coding) {
-        out.records.push(record);
-        return out;
+    let Some(record) = stored_record(plan, coding) else { return make(plan, coding) };
+    let header = record.header();
+    let ratio = to_f64(u64::from(header.raw_len())) / to_f64(to_u64(record.payload().len()).max(1));
+    if coding.level == Level::STORE || ratio >= coding.recode_below {
+        return Encoded { records: vec![record], ..Encoded::default() };
     }
+    let made = make(plan, coding);
+    let len = made.records.iter().map(|record| record.bytes().len()).sum::<usize>();
+    if made.withdrawn.is_empty() && len >= record.bytes().len() {
+        return Encoded { records: vec![record], ..made };
+    }
+    made
+}
+
+fn make(plan: &Plan, coding: &Coding) -> Encoded {
+    let mut out = Encoded { coded: true, ..Encoded::default() };
     let mut raw = Vec::with_capacity(room(plan));
     let mut kept: Vec<Position> = Vec::new();
     for at in &plan.chunks {
@@ -64,16 +87,12 @@ pub(super) fn encode(plan: &Plan, coding: &Coding) -> Encoded {
 
 /// A record as it stands in the store, when all it holds is needed and the receiver can decode it.
 /// Sending one that holds more would show chunks that the receiver did not ask for and may not see.
-/// One that was stored without compression, because it came over a fast line, is encoded for a slow one.
 fn stored_record(plan: &Plan, coding: &Coding) -> Option<Record> {
     let at = plan.stored.as_ref()?;
     let content = &plan.page.instances[plan.chunks.first()?.place].content;
     let record = content.read_record(at).ok()?;
     let header = record.header();
     let needed = |id: &ChunkId| plan.chunks.iter().any(|at| plan.entry(*at).id == *id);
-    if header.codec == CodecId::STORE && coding.level > Level::STORE {
-        return None;
-    }
     let fits = coding.accepted.contains(&header.codec) && header.chunks.iter().all(|chunk| needed(&chunk.id));
     let whole = header.chunks.len() >= plan.chunks.len();
     (fits && whole).then_some(record)
@@ -94,8 +113,7 @@ fn record_of(plan: &Plan, coding: &Coding, chunks: &[Position], raw: &[u8]) -> R
     let list: Vec<RecordChunk> =
         chunks.iter().map(|at| plan.entry(*at)).map(|e| RecordChunk { id: e.id, len: e.len }).collect();
     let shape = shared_shape(plan, chunks);
-    // Headers are nearly alike, and one setting is best for all of them at any line rate.
-    let level = if class == ChunkClass::Header { Level::STRONG } else { coding.level };
+    let level = if class == ChunkClass::Header { HEADER_LEVEL } else { coding.level };
     if level > Level::STORE && !plan.plain {
         let mut payload = Vec::new();
         for id in coding.accepted.iter().rev().filter(|id| **id != CodecId::STORE) {

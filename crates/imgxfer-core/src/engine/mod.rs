@@ -5,13 +5,14 @@
 //! disk runs on blocking threads; the network's thread only routes. Every queue is bounded, and the sum of
 //! the bounds is the memory promise (`ARCHITECTURE.md`).
 
+mod choose;
 mod depot;
 mod encode;
 mod files;
 mod folder;
 mod intake;
+mod job;
 mod lanes;
-mod level;
 mod plan;
 pub(crate) mod receive;
 pub(crate) mod router;
