@@ -365,6 +365,7 @@ impl DepotSource {
             label: format!("{:?}", entry.sop_instance),
             entry,
             shape: None,
+            position: None,
             content: Arc::new(StoredContent { reader, chunks, records }),
         })))
     }

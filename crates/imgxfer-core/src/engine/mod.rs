@@ -13,8 +13,11 @@ mod folder;
 mod intake;
 mod job;
 mod lanes;
+mod order;
 mod plan;
 pub(crate) mod receive;
+#[cfg(test)]
+mod records;
 pub(crate) mod router;
 pub(crate) mod send;
 mod source;

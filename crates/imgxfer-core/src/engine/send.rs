@@ -15,6 +15,7 @@ use super::choose::Chooser;
 use super::encode::Coding;
 use super::job::{Jobs, Sent};
 use super::lanes::Lanes;
+use super::order::Ordered;
 use super::plan::{OfferedPage, Plan, bytes_outside, plans};
 use super::receive::refuse;
 use super::source::{Source, SourceInstance, SourceItem};
@@ -64,7 +65,7 @@ pub(crate) struct SendOutcome {
 
 /// What the page builder hands back.
 struct Built {
-    source: Box<dyn Source>,
+    source: Ordered,
     builder: PageBuilder,
     pending: VecDeque<SourceInstance>,
     events: Vec<TransferEvent>,
@@ -273,7 +274,7 @@ async fn run(
     observer.on_event(&TransferEvent::Started { transfer });
     let line_before = session.stats().line_bytes();
     let empty = Built {
-        source,
+        source: Ordered::new(source),
         builder: PageBuilder::default(),
         pending: VecDeque::new(),
         events: Vec::new(),

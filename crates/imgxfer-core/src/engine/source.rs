@@ -54,8 +54,22 @@ pub struct SourceInstance {
     pub label: String,
     /// Shape of its pixels, for the codec.
     pub shape: Option<PixelShape>,
+    /// Stands for the place in the patient that it shows: equal for equal places, `None` where it is not known.
+    pub position: Option<u64>,
     /// Its bytes.
     pub content: Arc<dyn Content>,
+}
+
+/// Content that is never read.
+#[cfg(test)]
+#[derive(Debug)]
+pub(super) struct NoContent;
+
+#[cfg(test)]
+impl Content for NoContent {
+    fn read_chunk(&self, _: usize, _: &mut Vec<u8>) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// What a source gives.
