@@ -72,6 +72,9 @@ impl Plan {
     }
 }
 
+/// Headers share one up to 1 MiB. Some scanners write 100 KB of protocol into each, all but the same.
+const SHARED_HEADER_BYTES_MAX: u32 = 256 << 10;
+
 /// What may share a record: chunks of one class and one study. Pixels must be of one series and shape, too,
 /// since a codec that predicts frames from frames needs them alike.
 #[derive(Debug, PartialEq)]
@@ -87,7 +90,11 @@ impl Group<'_> {
 
     /// Whether a chunk of this length shares at all.
     fn shares(&self, len: u32) -> bool {
-        if self.is_native() { len <= SHARED_FRAME_BYTES_MAX } else { len < SMALL_CHUNK_BYTES }
+        match self.class {
+            ChunkClass::Header => len <= SHARED_HEADER_BYTES_MAX,
+            _ if self.is_native() => len <= SHARED_FRAME_BYTES_MAX,
+            _ => len < SMALL_CHUNK_BYTES,
+        }
     }
 
     fn room(&self) -> u32 {
@@ -259,6 +266,7 @@ mod tests {
         assert_eq!(made.len(), 4, "headers and pixels of two studies");
         assert_eq!(check(&page(&[1; 300], 10, &[]), |_| true).len(), 2, "a record holds 256 chunks");
         assert_eq!(check(&page(&[1; 40], 60 << 10, &[]), |_| true).len(), 3, "a record holds 1 MiB");
+        assert_eq!(check(&page(&[1; 40], 100_000, &[]), |_| true).len(), 4, "long headers, too");
         assert_eq!(check(&page(&[1; 8], 10, &[60 << 10; 2]), |_| true).len(), 1 + 4, "256 KiB of pixels");
     }
 

@@ -96,9 +96,16 @@ fn a_header_costs_a_fraction_of_itself_and_is_read_back_from_one_record() {
 #[test]
 fn headers_of_real_series_cost_little() {
     let Some(data) = std::env::var_os("IMGXFER_TEST_DATA").map(PathBuf::from) else { return };
-    for name in
-        ["W1", "W2", "ct-philips-S2020-80", "mr-fmri-60", "mr-t1-series-40", "ct-philips-series-13", "ct-ge-series"]
-    {
+    for name in [
+        "W1",
+        "W2",
+        "ct-philips-S2020-80",
+        "mr-fmri-60",
+        "mr-t1-series-40",
+        "ct-philips-series-13",
+        "ct-ge-series",
+        "mr-siemens-bighdr-6",
+    ] {
         let folder = data.join(name);
         if !folder.is_dir() {
             continue;
