@@ -1,5 +1,7 @@
 //! What a transfer tells while it runs.
 
+use std::fmt;
+
 use crate::codec::{CodecId, Level};
 use crate::ids::{ManifestRoot, TransferId};
 use crate::units::to_f64;
@@ -55,6 +57,15 @@ pub struct Coded {
     pub codec: CodecId,
     /// Its level, where it was made on this side and not taken from a store.
     pub level: Option<Level>,
+}
+
+impl fmt::Display for Coded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.level {
+            Some(level) => write!(f, "{} level {}", self.codec, level.get()),
+            None => self.codec.fmt(f),
+        }
+    }
 }
 
 /// Something worth telling a person or a log.

@@ -12,6 +12,7 @@ mod level;
 mod store;
 mod zstd;
 
+use std::fmt;
 use std::sync::Arc;
 
 pub use level::{Level, LevelChoice, NoLevel};
@@ -27,6 +28,19 @@ impl CodecId {
     pub const STORE: Self = Self(0);
     /// One zstd frame (RFC 8878).
     pub const ZSTD: Self = Self(1);
+}
+
+impl fmt::Display for CodecId {
+    /// What people call it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => f.write_str("store"),
+            1 => f.write_str("zstd"),
+            2 => f.write_str("pixel"),
+            3 => f.write_str("recode"),
+            other => write!(f, "codec {other}"),
+        }
+    }
 }
 
 /// Shape of native pixel data, for codecs that predict pixels from their neighbours.
@@ -73,7 +87,7 @@ pub enum CodecError {
 }
 
 /// A lossless codec.
-pub trait Codec: Send + Sync + std::fmt::Debug {
+pub trait Codec: Send + Sync + fmt::Debug {
     /// Its number in records.
     fn id(&self) -> CodecId;
 
