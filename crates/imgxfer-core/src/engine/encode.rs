@@ -128,8 +128,120 @@ fn record_of(plan: &Plan, coding: &Coding, chunks: &[Position], raw: &[u8]) -> R
 
 /// The shape of the pixels, when all of the record's chunks have the same.
 fn shared_shape(plan: &Plan, chunks: &[Position]) -> Option<PixelShape> {
-    let shape_of = |at: &Position| plan.page.instances[at.place].shape;
-    let first = chunks.first().and_then(shape_of)?;
-    (plan.entry(chunks[0]).class == ChunkClass::Pixels && chunks.iter().all(|at| shape_of(at) == Some(first)))
-        .then_some(first)
+    let first = chunks.first()?;
+    if plan.entry(*first).class != ChunkClass::Pixels {
+        return None;
+    }
+    let mut known = None;
+    for at in chunks {
+        let instance = &plan.page.instances[at.place];
+        let shape = instance.shape.or_else(|| instance.content.shape())?;
+        if *known.get_or_insert(shape) != shape {
+            return None;
+        }
+    }
+    known
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::engine::plan::{OfferedPage, plans};
+    use crate::engine::source::{Content, SourceInstance};
+    use crate::ids::{InstanceHash, PackId};
+    use crate::manifest::{ChunkEntry, Page};
+    use crate::proto::Bitmap;
+    use crate::store::{ChunkAt, RecordAt};
+    use crate::testing::{Sample, peer};
+    use crate::units::to_u32;
+
+    /// A chunk that stands in a store, encoded.
+    #[derive(Debug)]
+    struct Kept {
+        raw: Vec<u8>,
+        record: Record,
+    }
+
+    impl Content for Kept {
+        fn read_chunk(&self, _: usize, out: &mut Vec<u8>) -> io::Result<()> {
+            out.extend_from_slice(&self.raw);
+            Ok(())
+        }
+
+        fn stored(&self, _: usize) -> Option<ChunkAt> {
+            let record =
+                RecordAt { pack: PackId::from_bytes([1; 16]), offset: 0, len: to_u32(self.record.bytes().len()) };
+            Some(ChunkAt { record, slot: 0 })
+        }
+
+        fn read_record(&self, _: &ChunkAt) -> io::Result<Record> {
+            Ok(self.record.clone())
+        }
+    }
+
+    /// A plan for one chunk of `raw`, which is stored at a level.
+    fn stored(raw: Vec<u8>, level: Level) -> Plan {
+        let registry = Registry::default();
+        let id = ChunkId::of(&raw);
+        let len = to_u32(raw.len());
+        let mut payload = Vec::new();
+        let zstd = level > Level::STORE && registry.get(CodecId::ZSTD).unwrap().encode(&raw, None, level, &mut payload);
+        let (codec, payload) = if zstd { (CodecId::ZSTD, &payload) } else { (CodecId::STORE, &raw) };
+        let record = Record::encode(codec, ChunkClass::Pixels, &[RecordChunk { id, len }], payload);
+        let mut entry = Sample::new(peer(1), 1, 1, 1, 0).entry();
+        entry.chunks = vec![ChunkEntry { id, len, class: ChunkClass::Pixels }];
+        entry.len = u64::from(len);
+        entry.hash = InstanceHash::from_bytes(*id.as_bytes());
+        let content = Arc::new(Kept { raw, record });
+        let instance =
+            SourceInstance { entry: entry.clone(), label: String::new(), shape: None, position: None, content };
+        let page = Arc::new(OfferedPage { page: Page { instances: vec![entry] }, instances: vec![instance] });
+        let mut all = Bitmap::empty(1);
+        all.set(0);
+        plans(0, &page, &all, false).remove(0)
+    }
+
+    fn coding(level: Level, recode_below: f64) -> Coding {
+        let registry = Registry::default();
+        Coding { accepted: registry.ids(), level, recode_below, ..Coding::new(registry) }
+    }
+
+    /// Bytes that zstd makes a little smaller at any level, and more so at a higher one.
+    fn text() -> Vec<u8> {
+        let noise = crate::testing::noise(1, 30_000);
+        noise.iter().flat_map(|byte| [byte & 3, byte >> 7, byte % 5, 0]).collect()
+    }
+
+    #[test]
+    fn what_a_store_holds_is_coded_anew_only_where_that_pays() {
+        let check = |plan: &Plan, coding: &Coding| {
+            let made = encode(plan, coding);
+            assert!(made.withdrawn.is_empty() && made.records.len() == 1);
+            (made.records[0].header().codec, made.coded, made.records[0].bytes().len())
+        };
+        let plain = stored(text(), Level::STORE);
+        assert_eq!(check(&plain, &coding(Level::FAST, 1.05)).0, CodecId::ZSTD, "what was not compressed is");
+        assert!(!check(&plain, &coding(Level::STORE, f64::INFINITY)).1, "level 0 compresses nothing");
+        let fast = stored(text(), Level::FAST);
+        let (codec, coded, before) = check(&fast, &coding(Level::COPPER, 1.05));
+        assert_eq!((codec, coded), (CodecId::ZSTD, false), "it is good enough");
+        let (_, coded, after) = check(&fast, &coding(Level::COPPER, f64::INFINITY));
+        assert!(coded && after < before, "{after} of {before}");
+        let small = stored(text(), Level::COPPER);
+        let (_, coded, len) = check(&small, &coding(Level::FAST, f64::INFINITY));
+        assert!(coded && len == after, "what came out larger is not sent");
+        let noise = stored(crate::testing::noise(2, 50_000), Level::STORE);
+        assert_eq!(check(&noise, &coding(Level::FAST, f64::INFINITY)).0, CodecId::STORE);
+    }
+
+    #[test]
+    fn only_codecs_that_were_accepted_are_used() {
+        let plan = stored(text(), Level::FAST);
+        let coding = Coding { accepted: vec![CodecId::STORE], ..coding(Level::COPPER, 1.0) };
+        let made = encode(&plan, &coding);
+        assert_eq!(made.records[0].header().codec, CodecId::STORE);
+        assert_eq!(made.records[0].payload(), text());
+    }
 }

@@ -11,6 +11,7 @@ use super::encode::{Coding, Encoded, encode};
 use super::lanes::Lanes;
 use super::plan::Plan;
 use crate::codec::Level;
+use crate::ids::StandardUid;
 use crate::manifest::{ChunkClass, InstanceAt};
 use crate::progress::Coded;
 use crate::proto::InstanceFailure;
@@ -111,9 +112,19 @@ fn kind(plan: &Plan) -> Option<Kind> {
     match plan.entry(*first).class {
         ChunkClass::Header => None,
         ChunkClass::Opaque => Some(Kind::Opaque),
-        ChunkClass::Pixels if plan.page.instances[first.place].shape.is_some() => Some(Kind::Native),
-        ChunkClass::Pixels => Some(Kind::Encapsulated),
+        ChunkClass::Pixels => {
+            let instance = &plan.page.instances[first.place];
+            let syntax = instance.entry.transfer_syntax.as_ref().map(StandardUid::as_str);
+            // What comes from a store has no shape yet.
+            let native = instance.shape.is_some() || plan.stored.is_some() && syntax.is_none_or(is_native);
+            Some(if native { Kind::Native } else { Kind::Encapsulated })
+        }
     }
+}
+
+/// Implicit and explicit little endian, deflated, and big endian (PS3.5 annex A).
+fn is_native(syntax: &str) -> bool {
+    matches!(syntax, "1.2.840.10008.1.2" | "1.2.840.10008.1.2.1" | "1.2.840.10008.1.2.1.99" | "1.2.840.10008.1.2.2")
 }
 
 /// Headers are nearly alike, and one level is best for all of them at any rate of the line.

@@ -163,8 +163,7 @@ impl Driver<'_> {
     }
 
     fn accepted(&mut self, mut codecs: Vec<CodecId>, workers: u32) {
-        // A puller may have narrowed it beforehand.
-        codecs.retain(|codec| *codec == CodecId::STORE || self.codecs.as_ref().is_none_or(|said| said.contains(codec)));
+        narrow(&mut codecs, self.codecs.as_deref());
         self.coding.accepted = codecs;
         self.jobs.peer_workers(to_usize(u64::from(workers)));
     }
@@ -344,5 +343,29 @@ async fn run(
                 }
             }
         }
+    }
+}
+
+/// Leaves of what was accepted what a puller had said before, if it had.
+fn narrow(accepted: &mut Vec<CodecId>, said: Option<&[CodecId]>) {
+    if let Some(said) = said {
+        accepted.retain(|codec| *codec == CodecId::STORE || said.contains(codec));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_puller_narrows_what_it_accepts() {
+        let check = |said: Option<&[u8]>, left: &[u8]| {
+            let mut accepted = [0, 1, 2].map(CodecId).to_vec();
+            narrow(&mut accepted, said.map(|said| said.iter().copied().map(CodecId).collect::<Vec<_>>()).as_deref());
+            assert_eq!(accepted.iter().map(|codec| codec.0).collect::<Vec<_>>(), left);
+        };
+        check(None, &[0, 1, 2]);
+        check(Some(&[0, 1]), &[0, 1]);
+        check(Some(&[2, 9]), &[0, 2]);
     }
 }

@@ -35,6 +35,11 @@ pub trait Content: Send + Sync + fmt::Debug {
         None
     }
 
+    /// Shape of its pixels, for content that is asked for it only when it is coded anew. Blocks.
+    fn shape(&self) -> Option<PixelShape> {
+        None
+    }
+
     /// Reads such an encoded form.
     ///
     /// # Errors
@@ -52,7 +57,7 @@ pub struct SourceInstance {
     pub entry: InstanceEntry,
     /// What to call it when something goes wrong with it: the path as the user named it.
     pub label: String,
-    /// Shape of its pixels, for the codec.
+    /// Shape of its pixels, for the codec; where it is known already.
     pub shape: Option<PixelShape>,
     /// Stands for the place in the patient that it shows: equal for equal places, `None` where it is not known.
     pub position: Option<u64>,
