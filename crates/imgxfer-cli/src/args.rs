@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use imgxfer_core::codec::LevelChoice;
 use imgxfer_core::ids::PeerId;
 
 use crate::cmd;
@@ -98,7 +99,7 @@ impl PeerKey {
     }
 }
 
-/// How urgent, and when to give up.
+/// How urgent, when to give up, and how hard to compress.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct TransferArgs {
     /// How it ranks among other transfers
@@ -107,6 +108,10 @@ pub(crate) struct TransferArgs {
     /// Give up when nothing new has arrived for this long (such as 90s, 10m, 2h; 0 tries once)
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_duration)]
     pub(crate) give_up_after: Duration,
+    /// Compress this hard: 0 (not at all) to 4 (copper), or auto, as the line, both machines and the images
+    /// make it pay
+    #[arg(long, value_name = "LEVEL", default_value_t = LevelChoice::Auto)]
+    pub(crate) level: LevelChoice,
 }
 
 /// The names of priorities.

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use imgxfer_core::clock::Stopwatch;
+use imgxfer_core::codec::Level;
 use imgxfer_core::progress::{Observer, Progress, TransferEvent};
 use imgxfer_core::units::human_bytes;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -143,6 +144,9 @@ fn message(progress: &Progress, rate: Rate) -> String {
     if rate.line_bps > 0.0 {
         text += &format!("  {} (line {})", human_rate(rate.effective_bps), human_rate(rate.line_bps));
     }
+    if let (Some(coded), Some(ratio)) = (progress.coded, progress.ratio()) {
+        text += &format!("  {coded}, ratio {ratio:.2}");
+    }
     if let Some(left) = time_left(progress, rate).filter(|_| progress.bytes_arrived < progress.bytes_expected) {
         text += &format!("  {} left", human_time(left));
     }
@@ -162,6 +166,9 @@ fn progress_object(progress: &Progress, rate: Rate) -> serde_json::Value {
         "bytes_present": progress.bytes_present,
         "payload_bytes": progress.payload_bytes,
         "line_bytes": progress.line_bytes,
+        "codec": progress.coded.map(|coded| coded.codec.to_string()),
+        "level": progress.coded.and_then(|coded| coded.level).map(Level::get),
+        "ratio": progress.ratio(),
         "effective_bps": rate.effective_bps.round(),
         "line_bps": rate.line_bps.round(),
         "seconds_left": time_left(progress, rate).map(|time| time.as_secs()),
@@ -171,6 +178,9 @@ fn progress_object(progress: &Progress, rate: Rate) -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use imgxfer_core::codec::CodecId;
+    use imgxfer_core::progress::Coded;
+
     use crate::output::Manner;
 
     #[test]
@@ -201,5 +211,12 @@ mod tests {
             "0/10 instances  1.00 MB of 2.00 MB  line 250 kB  1.00 Mbit/s (line 500 kbit/s)  8.0 s left  \
              already there: 500 kB"
         );
+        progress.coded = Some(Coded { codec: CodecId::ZSTD, level: Some(Level::STRONG) });
+        (progress.payload_raw_bytes, progress.payload_bytes) = (900_000, 240_000);
+        assert!(message(&progress, rate).contains("(line 500 kbit/s)  zstd level 2, ratio 3.75  8.0 s left"));
+        progress.coded = Some(Coded { codec: CodecId::STORE, level: None });
+        assert!(message(&progress, rate).contains("  store, ratio 3.75  "));
+        let object = progress_object(&progress, rate);
+        assert_eq!((&object["codec"], &object["level"]), (&json!("store"), &json!(null)));
     }
 }

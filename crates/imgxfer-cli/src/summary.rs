@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use imgxfer_core::codec::Level;
 use imgxfer_core::progress::Progress;
 use imgxfer_core::units::{human_bytes, to_f64};
 use serde_json::{Value, json};
@@ -56,6 +57,9 @@ impl Moved {
         if let Some(multiple) = self.line_multiple() {
             output.line(&format!("line multiple {multiple:.2} (original bytes moved for each byte on the line)"))?;
         }
+        if let (Some(coded), Some(ratio)) = (self.progress.coded, self.progress.ratio()) {
+            output.line(&format!("compression   {ratio:.2}, {coded} in the end"))?;
+        }
         let rate = human_rate(self.effective_bps());
         output.line(&format!("time          {}, {rate} of original bytes", human_time(self.time)))
     }
@@ -67,6 +71,9 @@ impl Moved {
             "payload_bytes": self.progress.payload_bytes,
             "line_bytes": self.progress.line_bytes,
             "line_multiple": self.line_multiple(),
+            "codec": self.progress.coded.map(|coded| coded.codec.to_string()),
+            "level": self.progress.coded.and_then(|coded| coded.level).map(Level::get),
+            "ratio": self.progress.ratio(),
             "seconds": self.time.as_secs_f64(),
             "effective_bps": self.effective_bps().round(),
         })

@@ -156,11 +156,20 @@ impl std::fmt::Debug for PullTarget {
 pub struct PullOptions {
     /// How it ranks among other transfers. Default routine.
     pub priority: Priority,
+    /// How hard the sender is asked to compress. Default: as it sees fit.
+    pub level: LevelChoice,
     /// When to give up.
     pub retry: RetryPolicy,
 }
 
 impl PullOptions {
+    /// Sets how hard the sender is asked to compress.
+    #[must_use]
+    pub const fn with_level(mut self, level: LevelChoice) -> Self {
+        self.level = level;
+        self
+    }
+
     /// Sets the priority.
     #[must_use]
     pub const fn with_priority(mut self, priority: Priority) -> Self {
@@ -319,8 +328,12 @@ impl Client {
         observer: &dyn Observer,
     ) -> Result<(Progress, Receipt, SignedReceipt), TransferError> {
         let session = self.endpoint.connect(dial).await?;
-        let settings =
-            SendSettings { priority: options.priority.number(), level: options.level, registry: self.registry.clone() };
+        let settings = SendSettings {
+            priority: options.priority.number(),
+            level: options.level,
+            registry: self.registry.clone(),
+            codecs: None,
+        };
         let control = session.open_control().await?.into_split();
         let outcome = Box::pin(send(&session, control, source, settings, observer)).await?;
         let (receipt, signed) = check_receipt(&outcome, &session, self.endpoint.identity().peer_id())?;
@@ -387,6 +400,7 @@ impl Client {
         let mut pull = Pull {
             priority: options.priority.number(),
             codecs: self.registry.ids().iter().map(|id| u32::from(id.0)).collect(),
+            level: options.level.to_wire(),
             ..Pull::default()
         };
         match target {

@@ -1,6 +1,10 @@
 //! What a transfer tells while it runs.
 
+use std::fmt;
+
+use crate::codec::{CodecId, Level};
 use crate::ids::{ManifestRoot, TransferId};
+use crate::units::to_f64;
 
 /// How far a transfer is. All counts are for the whole job, also over interruptions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,6 +23,10 @@ pub struct Progress {
     pub bytes_present: u64,
     /// Bytes of records sent or received: the payload of the line.
     pub payload_bytes: u64,
+    /// Original bytes in those records.
+    pub payload_raw_bytes: u64,
+    /// How the newest record of something other than headers was coded.
+    pub coded: Option<Coded>,
     /// Bytes of UDP datagrams sent or received, both ways, on this connection.
     pub line_bytes: u64,
     /// Instances that failed or were left out for an error.
@@ -30,8 +38,33 @@ impl Progress {
     #[must_use]
     pub const fn with_line_of(mut self, earlier: &Self) -> Self {
         self.payload_bytes += earlier.payload_bytes;
+        self.payload_raw_bytes += earlier.payload_raw_bytes;
         self.line_bytes += earlier.line_bytes;
         self
+    }
+
+    /// Original bytes for each byte of the records so far; `None` before the first.
+    #[must_use]
+    pub fn ratio(&self) -> Option<f64> {
+        (self.payload_bytes > 0).then(|| to_f64(self.payload_raw_bytes) / to_f64(self.payload_bytes))
+    }
+}
+
+/// How a record was coded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Coded {
+    /// Its codec.
+    pub codec: CodecId,
+    /// Its level, where it was made on this side and not taken from a store.
+    pub level: Option<Level>,
+}
+
+impl fmt::Display for Coded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.level {
+            Some(level) => write!(f, "{} level {}", self.codec, level.get()),
+            None => self.codec.fmt(f),
+        }
     }
 }
 

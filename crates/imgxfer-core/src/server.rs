@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::client::next_message;
-use crate::codec::LevelChoice;
+use crate::codec::{CodecId, LevelChoice};
 use crate::engine::Depot;
 use crate::engine::receive::{ReceiveSettings, receive, refuse};
 use crate::engine::router::Router;
@@ -36,19 +36,21 @@ pub struct Rights {
     pub pull: bool,
     /// Whose studies `query` and `pull` are about.
     pub scope: Scope,
+    /// How hard to compress what it fetches. Default: as it asks, or as the line makes it pay.
+    pub level: LevelChoice,
 }
 
 impl Rights {
     /// No rights at all.
     #[must_use]
     pub const fn none() -> Self {
-        Self { send: false, query: false, pull: false, scope: Scope::Owners(Vec::new()) }
+        Self { send: false, query: false, pull: false, scope: Scope::Owners(Vec::new()), level: LevelChoice::Auto }
     }
 
     /// All rights, over everything in the store.
     #[must_use]
     pub const fn all() -> Self {
-        Self { send: true, query: true, pull: true, scope: Scope::All }
+        Self { send: true, query: true, pull: true, scope: Scope::All, level: LevelChoice::Auto }
     }
 
     /// Sets the right to send.
@@ -62,6 +64,13 @@ impl Rights {
     #[must_use]
     pub const fn with_query(mut self, query: bool) -> Self {
         self.query = query;
+        self
+    }
+
+    /// Sets how hard to compress what it fetches.
+    #[must_use]
+    pub const fn with_level(mut self, level: LevelChoice) -> Self {
+        self.level = level;
         self
     }
 
@@ -271,6 +280,11 @@ impl Server {
         };
         let peer = session.peer();
         let priority = Priority::from_number(pull.priority);
+        // What was set here for the peer goes before what it asks for.
+        let asked = LevelChoice::from_wire(pull.level);
+        let level = if rights.level == LevelChoice::Auto { asked } else { rights.level };
+        let codecs =
+            pull.codecs.iter().take(256).filter_map(|id| u8::try_from(*id).ok()).map(CodecId).collect::<Vec<_>>();
         let depot = self.depot.clone();
         let source = tokio::task::spawn_blocking(move || {
             let studies = matching(&depot, &rights.scope, pull)?;
@@ -290,8 +304,9 @@ impl Server {
         };
         let settings = SendSettings {
             priority: priority.number(),
-            level: LevelChoice::Auto,
+            level,
             registry: self.depot.registry.clone(),
+            codecs: (!codecs.is_empty()).then_some(codecs),
         };
         let observer = |event: &TransferEvent| self.host.on_event(peer, Direction::Out, event);
         let result = send(session, control, Box::new(source), settings, &observer).await;

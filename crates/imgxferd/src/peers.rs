@@ -113,7 +113,7 @@ impl Peers {
             }
         };
         let rights = Rights::none().with_send(peer.rights.send).with_query(peer.rights.query);
-        rights.with_pull(peer.rights.pull).with_scope(scope)
+        rights.with_pull(peer.rights.pull).with_scope(scope).with_level(peer.level)
     }
 
     /// The name of the holder of a key, or [`UNKNOWN`]: bounded, so fit for a metric's label.
@@ -182,6 +182,9 @@ fn written(peer: &PeerConfig) -> String {
         Sees::Peers(names) => names.clone().into(),
     };
     table.insert("sees".to_owned(), sees);
+    if let Some(level) = peer.level.fixed() {
+        table.insert("level".to_owned(), i64::from(level.get()).into());
+    }
     format!("\n[[peers]]\n{table}")
 }
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::Args;
 use imgxfer_core::client::{Client, PushOptions, PushReport, RetryPolicy};
-use imgxfer_core::codec::LevelChoice;
 use imgxfer_core::engine::{OtherFiles, printable};
 use imgxfer_core::transport::{CloseCode, Dial};
 use serde_json::json;
@@ -38,9 +37,6 @@ pub(crate) struct PushArgs {
     /// Send files that are not DICOM, too, as they are
     #[arg(long)]
     all_files: bool,
-    /// Compress this hard: 0 (not at all) to 4, or auto: as the line, this machine and the peer make it pay
-    #[arg(long, value_name = "LEVEL", default_value_t = LevelChoice::Auto)]
-    level: LevelChoice,
 }
 
 /// Skipped and failed files that are listed for people; `--json` has them all.
@@ -57,7 +53,7 @@ pub(crate) async fn run(args: PushArgs, places: &Places, output: &Output) -> any
     let options = PushOptions::default()
         .with_priority(args.transfer.priority.into())
         .with_retry(RetryPolicy::default().giving_up_after(args.transfer.give_up_after))
-        .with_level(args.level);
+        .with_level(args.transfer.level);
     let paths: Arc<[PathBuf]> = args.paths.into();
     let found = survey(&paths, other).await?;
     if !found.something {

@@ -62,6 +62,18 @@ impl LevelChoice {
             Self::Fixed(level) => Some(level),
         }
     }
+
+    /// As a message says it: 0 for [`Auto`](Self::Auto), else one more than the level.
+    #[must_use]
+    pub fn to_wire(self) -> u32 {
+        self.fixed().map_or(0, |level| u32::from(level.get()) + 1)
+    }
+
+    /// What a message says. A level that this program does not have is for the program to choose.
+    #[must_use]
+    pub fn from_wire(number: u32) -> Self {
+        Level::all().map(Self::Fixed).find(|choice| choice.to_wire() == number).unwrap_or_default()
+    }
 }
 
 impl fmt::Display for LevelChoice {
@@ -98,9 +110,12 @@ mod tests {
     #[test]
     fn a_choice_is_read_as_it_is_written() {
         assert_eq!("auto".parse(), Ok(LevelChoice::Auto));
+        assert_eq!(LevelChoice::Auto.to_wire(), 0);
+        assert_eq!([6, u32::MAX].map(LevelChoice::from_wire), [LevelChoice::Auto; 2]);
         for level in Level::all() {
             let choice = LevelChoice::Fixed(level);
             assert_eq!(choice.to_string().parse(), Ok(choice));
+            assert_eq!(LevelChoice::from_wire(choice.to_wire()), choice);
         }
         for wrong in ["", "5", "-1", "Auto", "256", "1.0"] {
             assert_eq!(wrong.parse::<LevelChoice>(), Err(NoLevel), "{wrong}");

@@ -13,6 +13,7 @@ mod pixel;
 mod store;
 mod zstd;
 
+use std::fmt;
 use std::sync::Arc;
 
 pub use level::{Level, LevelChoice, NoLevel};
@@ -31,6 +32,19 @@ impl CodecId {
     pub const ZSTD: Self = Self(1);
     /// Our own coder of pixel data (`docs/pixel-codec.md`).
     pub const PIXEL: Self = Self(2);
+}
+
+impl fmt::Display for CodecId {
+    /// What people call it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => f.write_str("store"),
+            1 => f.write_str("zstd"),
+            2 => f.write_str("pixel"),
+            3 => f.write_str("recode"),
+            other => write!(f, "codec {other}"),
+        }
+    }
 }
 
 /// Shape of native pixel data, for codecs that predict pixels from their neighbours.
@@ -77,7 +91,7 @@ pub enum CodecError {
 }
 
 /// A lossless codec.
-pub trait Codec: Send + Sync + std::fmt::Debug {
+pub trait Codec: Send + Sync + fmt::Debug {
     /// Its number in records.
     fn id(&self) -> CodecId;
 

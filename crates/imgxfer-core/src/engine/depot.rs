@@ -9,8 +9,9 @@ use bytes::Bytes;
 use super::files::opaque_uids;
 use super::intake::{Intake, Staged};
 use super::source::{Content, Source, SourceInstance, SourceItem, Totals};
+use crate::chunk;
 use crate::clock::UnixSeconds;
-use crate::codec::Registry;
+use crate::codec::{PixelShape, Registry};
 use crate::dicom::{self, Attributes};
 use crate::ids::{ChunkId, ManifestRoot, PackId, PageHash, PeerId, StudyUid};
 use crate::manifest::{InstanceEntry, Page};
@@ -365,6 +366,7 @@ impl DepotSource {
             label: format!("{:?}", entry.sop_instance),
             entry,
             shape: None,
+            position: None,
             content: Arc::new(StoredContent { reader, chunks, records }),
         })))
     }
@@ -385,6 +387,10 @@ impl Content for StoredContent {
 
     fn stored(&self, index: usize) -> Option<ChunkAt> {
         self.chunks.get(index).copied()
+    }
+
+    fn shape(&self) -> Option<PixelShape> {
+        dicom::scan(&self.reader).ok().as_ref().and_then(chunk::pixel_shape)
     }
 
     fn read_record(&self, at: &ChunkAt) -> io::Result<Record> {

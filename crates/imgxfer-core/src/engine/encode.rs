@@ -2,21 +2,24 @@
 
 use std::io;
 
+use super::job::HEADER_LEVEL;
 use super::plan::{Plan, Position, room};
 use crate::codec::{CodecId, Level, PixelShape, Registry};
 use crate::ids::ChunkId;
 use crate::manifest::{ChunkClass, InstanceAt};
 use crate::proto::InstanceFailure;
-use crate::units::to_usize;
+use crate::units::{to_f64, to_u64, to_usize};
 use crate::wire::record::{Record, RecordChunk};
 
 /// What became of a plan.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Encoded {
     /// The records to send: mostly one.
     pub(super) records: Vec<Record>,
     /// Instances that cannot be sent as offered.
     pub(super) withdrawn: Vec<(InstanceAt, InstanceFailure)>,
+    /// Whether they were made, rather than taken from a store.
+    pub(super) coded: bool,
 }
 
 /// How to encode.
@@ -27,15 +30,35 @@ pub(super) struct Coding {
     pub(super) accepted: Vec<CodecId>,
     /// How hard to compress.
     pub(super) level: Level,
+    /// A stored record is made anew if its ratio is less.
+    pub(super) recode_below: f64,
+}
+
+impl Coding {
+    /// As a transfer begins: nothing has been accepted.
+    pub(super) fn new(registry: Registry) -> Self {
+        Self { registry, accepted: vec![CodecId::STORE], level: Level::STORE, recode_below: f64::INFINITY }
+    }
 }
 
 /// Carries a plan out. Blocks.
 pub(super) fn encode(plan: &Plan, coding: &Coding) -> Encoded {
-    let mut out = Encoded { records: Vec::new(), withdrawn: Vec::new() };
-    if let Some(record) = stored_record(plan, coding) {
-        out.records.push(record);
-        return out;
+    let Some(record) = stored_record(plan, coding) else { return make(plan, coding) };
+    let header = record.header();
+    let ratio = to_f64(u64::from(header.raw_len())) / to_f64(to_u64(record.payload().len()).max(1));
+    if coding.level == Level::STORE || ratio >= coding.recode_below {
+        return Encoded { records: vec![record], ..Encoded::default() };
     }
+    let made = make(plan, coding);
+    let len = made.records.iter().map(|record| record.bytes().len()).sum::<usize>();
+    if made.withdrawn.is_empty() && len >= record.bytes().len() {
+        return Encoded { records: vec![record], ..made };
+    }
+    made
+}
+
+fn make(plan: &Plan, coding: &Coding) -> Encoded {
+    let mut out = Encoded { coded: true, ..Encoded::default() };
     let mut raw = Vec::with_capacity(room(plan));
     let mut kept: Vec<Position> = Vec::new();
     for at in &plan.chunks {
@@ -64,16 +87,12 @@ pub(super) fn encode(plan: &Plan, coding: &Coding) -> Encoded {
 
 /// A record as it stands in the store, when all it holds is needed and the receiver can decode it.
 /// Sending one that holds more would show chunks that the receiver did not ask for and may not see.
-/// One that was stored without compression, because it came over a fast line, is encoded for a slow one.
 fn stored_record(plan: &Plan, coding: &Coding) -> Option<Record> {
     let at = plan.stored.as_ref()?;
     let content = &plan.page.instances[plan.chunks.first()?.place].content;
     let record = content.read_record(at).ok()?;
     let header = record.header();
     let needed = |id: &ChunkId| plan.chunks.iter().any(|at| plan.entry(*at).id == *id);
-    if header.codec == CodecId::STORE && coding.level > Level::STORE {
-        return None;
-    }
     let fits = coding.accepted.contains(&header.codec) && header.chunks.iter().all(|chunk| needed(&chunk.id));
     let whole = header.chunks.len() >= plan.chunks.len();
     (fits && whole).then_some(record)
@@ -94,8 +113,7 @@ fn record_of(plan: &Plan, coding: &Coding, chunks: &[Position], raw: &[u8]) -> R
     let list: Vec<RecordChunk> =
         chunks.iter().map(|at| plan.entry(*at)).map(|e| RecordChunk { id: e.id, len: e.len }).collect();
     let shape = shared_shape(plan, chunks);
-    // Headers are nearly alike, and one setting is best for all of them at any line rate.
-    let level = if class == ChunkClass::Header { Level::STRONG } else { coding.level };
+    let level = if class == ChunkClass::Header { HEADER_LEVEL } else { coding.level };
     if level > Level::STORE && !plan.plain {
         let mut payload = Vec::new();
         for id in coding.accepted.iter().rev().filter(|id| **id != CodecId::STORE) {
@@ -110,8 +128,120 @@ fn record_of(plan: &Plan, coding: &Coding, chunks: &[Position], raw: &[u8]) -> R
 
 /// The shape of the pixels, when all of the record's chunks have the same.
 fn shared_shape(plan: &Plan, chunks: &[Position]) -> Option<PixelShape> {
-    let shape_of = |at: &Position| plan.page.instances[at.place].shape;
-    let first = chunks.first().and_then(shape_of)?;
-    (plan.entry(chunks[0]).class == ChunkClass::Pixels && chunks.iter().all(|at| shape_of(at) == Some(first)))
-        .then_some(first)
+    let first = chunks.first()?;
+    if plan.entry(*first).class != ChunkClass::Pixels {
+        return None;
+    }
+    let mut known = None;
+    for at in chunks {
+        let instance = &plan.page.instances[at.place];
+        let shape = instance.shape.or_else(|| instance.content.shape())?;
+        if *known.get_or_insert(shape) != shape {
+            return None;
+        }
+    }
+    known
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::engine::plan::{OfferedPage, plans};
+    use crate::engine::source::{Content, SourceInstance};
+    use crate::ids::{InstanceHash, PackId};
+    use crate::manifest::{ChunkEntry, Page};
+    use crate::proto::Bitmap;
+    use crate::store::{ChunkAt, RecordAt};
+    use crate::testing::{Sample, peer};
+    use crate::units::to_u32;
+
+    /// A chunk that stands in a store, encoded.
+    #[derive(Debug)]
+    struct Kept {
+        raw: Vec<u8>,
+        record: Record,
+    }
+
+    impl Content for Kept {
+        fn read_chunk(&self, _: usize, out: &mut Vec<u8>) -> io::Result<()> {
+            out.extend_from_slice(&self.raw);
+            Ok(())
+        }
+
+        fn stored(&self, _: usize) -> Option<ChunkAt> {
+            let record =
+                RecordAt { pack: PackId::from_bytes([1; 16]), offset: 0, len: to_u32(self.record.bytes().len()) };
+            Some(ChunkAt { record, slot: 0 })
+        }
+
+        fn read_record(&self, _: &ChunkAt) -> io::Result<Record> {
+            Ok(self.record.clone())
+        }
+    }
+
+    /// A plan for one chunk of `raw`, which is stored at a level.
+    fn stored(raw: Vec<u8>, level: Level) -> Plan {
+        let registry = Registry::default();
+        let id = ChunkId::of(&raw);
+        let len = to_u32(raw.len());
+        let mut payload = Vec::new();
+        let zstd = level > Level::STORE && registry.get(CodecId::ZSTD).unwrap().encode(&raw, None, level, &mut payload);
+        let (codec, payload) = if zstd { (CodecId::ZSTD, &payload) } else { (CodecId::STORE, &raw) };
+        let record = Record::encode(codec, ChunkClass::Pixels, &[RecordChunk { id, len }], payload);
+        let mut entry = Sample::new(peer(1), 1, 1, 1, 0).entry();
+        entry.chunks = vec![ChunkEntry { id, len, class: ChunkClass::Pixels }];
+        entry.len = u64::from(len);
+        entry.hash = InstanceHash::from_bytes(*id.as_bytes());
+        let content = Arc::new(Kept { raw, record });
+        let instance =
+            SourceInstance { entry: entry.clone(), label: String::new(), shape: None, position: None, content };
+        let page = Arc::new(OfferedPage { page: Page { instances: vec![entry] }, instances: vec![instance] });
+        let mut all = Bitmap::empty(1);
+        all.set(0);
+        plans(0, &page, &all, false).remove(0)
+    }
+
+    fn coding(level: Level, recode_below: f64) -> Coding {
+        let registry = Registry::default();
+        Coding { accepted: registry.ids(), level, recode_below, ..Coding::new(registry) }
+    }
+
+    /// Bytes that zstd makes a little smaller at any level, and more so at a higher one.
+    fn text() -> Vec<u8> {
+        let noise = crate::testing::noise(1, 30_000);
+        noise.iter().flat_map(|byte| [byte & 3, byte >> 7, byte % 5, 0]).collect()
+    }
+
+    #[test]
+    fn what_a_store_holds_is_coded_anew_only_where_that_pays() {
+        let check = |plan: &Plan, coding: &Coding| {
+            let made = encode(plan, coding);
+            assert!(made.withdrawn.is_empty() && made.records.len() == 1);
+            (made.records[0].header().codec, made.coded, made.records[0].bytes().len())
+        };
+        let plain = stored(text(), Level::STORE);
+        assert_eq!(check(&plain, &coding(Level::FAST, 1.05)).0, CodecId::ZSTD, "what was not compressed is");
+        assert!(!check(&plain, &coding(Level::STORE, f64::INFINITY)).1, "level 0 compresses nothing");
+        let fast = stored(text(), Level::FAST);
+        let (codec, coded, before) = check(&fast, &coding(Level::COPPER, 1.05));
+        assert_eq!((codec, coded), (CodecId::ZSTD, false), "it is good enough");
+        let (_, coded, after) = check(&fast, &coding(Level::COPPER, f64::INFINITY));
+        assert!(coded && after < before, "{after} of {before}");
+        let small = stored(text(), Level::COPPER);
+        let (_, coded, len) = check(&small, &coding(Level::FAST, f64::INFINITY));
+        assert!(coded && len == after, "what came out larger is not sent");
+        let noise = stored(crate::testing::noise(2, 50_000), Level::STORE);
+        assert_eq!(check(&noise, &coding(Level::FAST, f64::INFINITY)).0, CodecId::STORE);
+    }
+
+    #[test]
+    fn only_codecs_that_were_accepted_are_used() {
+        let plan = stored(text(), Level::FAST);
+        let coding = Coding { accepted: vec![CodecId::STORE], ..coding(Level::COPPER, 1.0) };
+        let made = encode(&plan, &coding);
+        assert_eq!(made.records[0].header().codec, CodecId::STORE);
+        assert_eq!(made.records[0].payload(), text());
+    }
 }

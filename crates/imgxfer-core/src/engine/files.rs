@@ -204,6 +204,7 @@ fn read_instance(path: &Path, file: &FileBytes, scan: Option<&Scan>, label: &str
         entry,
         label: label.to_owned(),
         shape: scan.and_then(chunk::pixel_shape),
+        position: scan.and_then(|scan| scan.image_position),
         content: Arc::new(content),
     })
 }

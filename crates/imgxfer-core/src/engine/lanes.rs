@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::ids::TransferId;
 use crate::transport::{DataSender, Session, TransportError};
-use crate::units::{to_f64, to_u64};
+use crate::units::to_u64;
 use crate::wire::record::Record;
 
 /// First bytes of a data stream: format and version. The transfer id follows, then records.
@@ -65,12 +65,6 @@ impl Lanes {
             self.open.lock().unwrap_or_else(PoisonError::into_inner).push(lane);
         }
         Ok(())
-    }
-
-    /// Bytes a second that the line seems to carry: congestion window by round trip.
-    pub(super) fn line_rate(&self) -> f64 {
-        let stats = self.session.stats();
-        to_f64(stats.cwnd_bytes) / stats.rtt.as_secs_f64().max(1e-6)
     }
 
     async fn open_lane(&self) -> Result<Lane, TransportError> {

@@ -5,15 +5,19 @@
 //! disk runs on blocking threads; the network's thread only routes. Every queue is bounded, and the sum of
 //! the bounds is the memory promise (`ARCHITECTURE.md`).
 
+mod choose;
 mod depot;
 mod encode;
 mod files;
 mod folder;
 mod intake;
+mod job;
 mod lanes;
-mod level;
+mod order;
 mod plan;
 pub(crate) mod receive;
+#[cfg(test)]
+mod records;
 pub(crate) mod router;
 pub(crate) mod send;
 mod source;

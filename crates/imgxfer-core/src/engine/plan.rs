@@ -4,16 +4,21 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::source::SourceInstance;
-use crate::ids::StudyUid;
+use crate::codec::PixelShape;
+use crate::ids::{SeriesUid, StudyUid};
 use crate::limits::{CHUNKS_PER_RECORD_MAX, RECORD_RAW_BYTES_MAX, SMALL_CHUNK_BYTES};
 use crate::manifest::{ChunkClass, ChunkEntry, InstanceAt, Page};
 use crate::proto::Bitmap;
 use crate::store::{ChunkAt, RecordAt};
 use crate::units::{to_u32, to_usize};
 
-/// Small chunks of pixels share a record up to this many original bytes: enough for a codec to learn
-/// from, and little to lose with a line.
-const SHARED_PIXEL_BYTES_MAX: u32 = 256 << 10;
+/// Small chunks other than headers share a record up to this many original bytes: enough for a codec to
+/// learn from, and little to lose with a line.
+const SHARED_BYTES_MAX: u32 = 256 << 10;
+
+/// Frames of native pixels share one up to 1 MiB if they are no longer than this, so that at least eight do:
+/// a time series is half said by the frame before.
+pub(super) const SHARED_FRAME_BYTES_MAX: u32 = 128 << 10;
 
 /// A page that has been offered, with what is needed to send it.
 #[derive(Debug)]
@@ -67,21 +72,79 @@ impl Plan {
     }
 }
 
+/// Headers share one up to 1 MiB. Some scanners write 100 KB of protocol into each, all but the same.
+const SHARED_HEADER_BYTES_MAX: u32 = 256 << 10;
+
+/// What may share a record: chunks of one class and one study. Pixels must be of one series and shape, too,
+/// since a codec that predicts frames from frames needs them alike.
+#[derive(Debug, PartialEq)]
+struct Group<'a> {
+    class: ChunkClass,
+    pixels_of: Option<(&'a SeriesUid, Option<PixelShape>)>,
+}
+
+impl Group<'_> {
+    fn is_native(&self) -> bool {
+        self.pixels_of.is_some_and(|(_, shape)| shape.is_some())
+    }
+
+    /// Whether a chunk of this length shares at all.
+    fn shares(&self, len: u32) -> bool {
+        match self.class {
+            ChunkClass::Header => len <= SHARED_HEADER_BYTES_MAX,
+            _ if self.is_native() => len <= SHARED_FRAME_BYTES_MAX,
+            _ => len < SMALL_CHUNK_BYTES,
+        }
+    }
+
+    fn room(&self) -> u32 {
+        if self.is_native() || self.class == ChunkClass::Header { RECORD_RAW_BYTES_MAX } else { SHARED_BYTES_MAX }
+    }
+}
+
+/// Records of one study that are being filled. Few: they are looked through one by one.
+#[derive(Debug, Default)]
+struct Filling<'a> {
+    groups: Vec<(Group<'a>, Vec<Position>, u32)>,
+}
+
+impl<'a> Filling<'a> {
+    /// Adds a chunk; what it does not fit behind is complete.
+    fn push(&mut self, group: Group<'a>, at: Position, len: u32) -> Option<Vec<Position>> {
+        let Some((group, chunks, bytes)) = self.groups.iter_mut().find(|(known, ..)| *known == group) else {
+            self.groups.push((group, vec![at], len));
+            return None;
+        };
+        if *bytes + len > group.room() || chunks.len() >= CHUNKS_PER_RECORD_MAX {
+            *bytes = len;
+            return Some(std::mem::replace(chunks, vec![at]));
+        }
+        *bytes += len;
+        chunks.push(at);
+        None
+    }
+
+    /// Takes what there is, in the order in which it began.
+    fn take(&mut self) -> impl Iterator<Item = Vec<Position>> {
+        std::mem::take(&mut self.groups).into_iter().map(|(_, chunks, _)| chunks)
+    }
+}
+
 /// Cuts the needed chunks of a page into plans, in page order.
 ///
 /// Chunks that stand in a stored record go together as that record. Others share a record while they
-/// are small and of one class, and belong to one study: a record is at rest what it is on the wire,
-/// and must not mix what different people may see.
+/// are small and of one [`Group`], in page order: neighbours stand together. They belong to one study: a
+/// record is at rest what it is on the wire, and must not mix what different people may see.
 pub(super) fn plans(index: u32, page: &Arc<OfferedPage>, needed: &Bitmap, plain: bool) -> Vec<Plan> {
     let mut plans = Vec::new();
     let mut stored: HashMap<RecordAt, usize> = HashMap::new();
-    let mut shared: HashMap<ChunkClass, Vec<Position>> = HashMap::new();
+    let mut filling = Filling::default();
     let mut study: Option<&StudyUid> = None;
     let plan = |chunks, stored| Plan { index, page: Arc::clone(page), chunks, stored, plain };
     let mut at = 0;
     for (place, instance) in page.page.instances.iter().enumerate() {
         if study.is_some_and(|study| *study != instance.study) {
-            plans.extend(shared.drain().map(|(_, chunks)| plan(chunks, None)));
+            plans.extend(filling.take().map(|chunks| plan(chunks, None)));
         }
         study = Some(&instance.study);
         for (chunk, entry) in instance.chunks.iter().enumerate() {
@@ -98,21 +161,19 @@ pub(super) fn plans(index: u32, page: &Arc<OfferedPage>, needed: &Bitmap, plain:
                     plans.push(plan(Vec::new(), Some(place_in_store)));
                 }
                 plans[known].chunks.push(position);
-            } else if entry.len >= SMALL_CHUNK_BYTES {
-                plans.push(plan(vec![position], None));
+                continue;
+            }
+            let pixels = entry.class == ChunkClass::Pixels;
+            let pixels_of = pixels.then(|| (&instance.series, page.instances[place].shape));
+            let group = Group { class: entry.class, pixels_of };
+            if group.shares(entry.len) {
+                plans.extend(filling.push(group, position, entry.len).map(|chunks| plan(chunks, None)));
             } else {
-                let group = shared.entry(entry.class).or_default();
-                let raw: u32 = group.iter().map(|p| page.page.instances[p.place].chunks[p.chunk].len).sum();
-                let room =
-                    if entry.class == ChunkClass::Header { RECORD_RAW_BYTES_MAX } else { SHARED_PIXEL_BYTES_MAX };
-                if raw + entry.len > room || group.len() >= CHUNKS_PER_RECORD_MAX {
-                    plans.push(plan(std::mem::take(group), None));
-                }
-                group.push(position);
+                plans.push(plan(vec![position], None));
             }
         }
     }
-    plans.extend(shared.into_values().filter(|group| !group.is_empty()).map(|chunks| plan(chunks, None)));
+    plans.extend(filling.take().map(|chunks| plan(chunks, None)));
     // Headers first within the page: an instance is of use only with its header.
     plans.sort_by_key(|plan| plan.chunks.first().map(|at| plan.entry(*at).class));
     debug_assert!(plans.iter().all(|p| p.raw_len() <= u64::from(RECORD_RAW_BYTES_MAX) || p.stored.is_some()));
@@ -138,20 +199,10 @@ pub(super) fn room(plan: &Plan) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::source::Content;
+    use crate::engine::source::NoContent;
     use crate::ids::{ChunkId, InstanceHash};
     use crate::manifest::InstanceEntry;
     use crate::testing::{Sample, peer};
-
-    /// Content that is never read.
-    #[derive(Debug)]
-    struct Unread;
-
-    impl Content for Unread {
-        fn read_chunk(&self, _: usize, _: &mut Vec<u8>) -> std::io::Result<()> {
-            Err(std::io::ErrorKind::Unsupported.into())
-        }
-    }
 
     /// Instances of these studies, each with a header of `header` bytes and pixel chunks of `pixels`.
     fn page(studies: &[u64], header: u32, pixels: &[u32]) -> Arc<OfferedPage> {
@@ -173,7 +224,8 @@ mod tests {
             entry: entry.clone(),
             label: String::new(),
             shape: None,
-            content: Arc::new(Unread),
+            position: None,
+            content: Arc::new(NoContent),
         };
         let instances = page.instances.iter().map(source).collect();
         Arc::new(OfferedPage { page, instances })
@@ -214,7 +266,42 @@ mod tests {
         assert_eq!(made.len(), 4, "headers and pixels of two studies");
         assert_eq!(check(&page(&[1; 300], 10, &[]), |_| true).len(), 2, "a record holds 256 chunks");
         assert_eq!(check(&page(&[1; 40], 60 << 10, &[]), |_| true).len(), 3, "a record holds 1 MiB");
+        assert_eq!(check(&page(&[1; 40], 100_000, &[]), |_| true).len(), 4, "long headers, too");
         assert_eq!(check(&page(&[1; 8], 10, &[60 << 10; 2]), |_| true).len(), 1 + 4, "256 KiB of pixels");
+    }
+
+    #[test]
+    fn frames_share_records_with_their_like() {
+        let shape = |rows| PixelShape {
+            rows,
+            columns: 80,
+            samples: 1,
+            bits_allocated: 16,
+            bits_stored: 12,
+            high_bit: 11,
+            signed: false,
+            planar: false,
+            big_endian: false,
+        };
+        let shaped = |len: u32, shape_at: &dyn Fn(usize) -> Option<PixelShape>| {
+            let mut page = page(&[1; 200], 3000, &[len]);
+            let instances = &mut Arc::get_mut(&mut page).unwrap().instances;
+            (0..).zip(instances).for_each(|(at, instance)| instance.shape = shape_at(at));
+            check(&page, |_| true).split_off(1)
+        };
+        let made = shaped(12_800, &|_| Some(shape(80)));
+        assert_eq!(made.iter().map(|plan| plan.chunks.len()).collect::<Vec<_>>(), [81, 81, 38]);
+        let places: Vec<_> = made.iter().flat_map(|plan| &plan.chunks).map(|at| at.place).collect();
+        assert!(places.is_sorted(), "neighbours stand together");
+        let made = shaped(12_800, &|at| Some(shape(if at % 2 == 0 { 80 } else { 40 })));
+        assert_eq!(made.len(), 4);
+        for plan in &made {
+            let shapes = plan.chunks.iter().map(|at| plan.page.instances[at.place].shape);
+            assert!(shapes.clone().all(|shape| Some(shape) == shapes.clone().next()), "one shape in a record");
+        }
+        assert_eq!(shaped(128 << 10, &|_| Some(shape(819))).len(), 25, "eight to a record");
+        assert_eq!(shaped((128 << 10) + 1, &|_| Some(shape(819))).len(), 200, "long frames stand alone");
+        assert_eq!(shaped(12_800, &|_| None).len(), 10, "pixels without a shape: 256 KiB");
     }
 
     #[test]

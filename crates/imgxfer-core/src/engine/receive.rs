@@ -15,13 +15,13 @@ use crate::codec::Registry;
 use crate::error::TransferError;
 use crate::ids::{ChunkId, ManifestRoot, PageHash, StudyUid};
 use crate::limits::PROGRESS_DEADLINE;
-use crate::manifest::InstanceAt;
-use crate::progress::{Observer, Progress, TransferEvent};
+use crate::manifest::{ChunkClass, InstanceAt};
+use crate::progress::{Coded, Observer, Progress, TransferEvent};
 use crate::proto::{Lookup, ProtocolError, Receiver, ReceiverOutput, VerifyJob};
 use crate::receipt::{Receipt, SignedReceipt};
 use crate::store::{ChunkAt, RecordAt, StoreError};
 use crate::transport::{ControlReceiver, ControlSender, DataReceiver, Identity, Session, TransportError};
-use crate::units::{to_u64, to_usize};
+use crate::units::{to_u32, to_u64, to_usize};
 use crate::wire::message::{Body, FailCode, Refused, Start};
 use crate::wire::record::{RECORD_FIXED_BYTES, Record, RecordFixed, RecordHeader};
 
@@ -233,6 +233,10 @@ impl Driver<'_> {
                 }
                 drop(receiver);
                 self.progress.payload_bytes += u64::from(header.record_len());
+                self.progress.payload_raw_bytes += u64::from(header.raw_len());
+                if header.class != ChunkClass::Header {
+                    self.progress.coded = Some(Coded { codec: header.codec, level: None });
+                }
                 self.commit_due.get_or_insert_with(|| Instant::now() + COMMIT_INTERVAL);
             }
             Work::Damaged { header } => {
@@ -330,11 +334,11 @@ async fn run(
     observer: &dyn Observer,
 ) -> Result<ReceiveOutcome, TransferError> {
     let (control_out, control_in) = (&mut control.0, &mut control.1);
-    let receiver = Receiver::accept(start, &settings.registry.ids())?;
+    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let receiver = Receiver::accept_on(start, &settings.registry.ids(), to_u32(workers))?;
     let transfer = receiver.transfer();
     let mut route: Route = router.take(transfer).ok_or(ProtocolError::Invalid("a transfer id that is in use"))?;
     let (instances_expected, bytes_expected) = receiver.expected();
-    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let (work_in, mut work) = mpsc::channel(256);
     let shared = Arc::new(Shared {
         receiver: Mutex::new(receiver),

@@ -4,19 +4,22 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::num::NonZero;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::encode::{Coding, Encoded, encode};
+use super::choose::Chooser;
+use super::encode::Coding;
+use super::job::{Jobs, Sent};
 use super::lanes::Lanes;
-use super::level::{LevelControl, Sent};
+use super::order::Ordered;
 use super::plan::{OfferedPage, Plan, bytes_outside, plans};
 use super::receive::refuse;
 use super::source::{Source, SourceInstance, SourceItem};
-use crate::codec::{CodecId, Level, LevelChoice, Registry};
+use crate::codec::{CodecId, LevelChoice, Registry};
 use crate::error::TransferError;
 use crate::ids::TransferId;
 use crate::limits::PROGRESS_DEADLINE;
@@ -24,11 +27,13 @@ use crate::manifest::{InstanceAt, PageBuilder};
 use crate::progress::{Observer, Progress, TransferEvent};
 use crate::proto::{InstanceFailure, ProtocolError, Sender, SenderOutput};
 use crate::transport::{ControlReceiver, ControlSender, Session, TransportError};
-use crate::units::{to_u64, to_usize};
+use crate::units::to_usize;
 use crate::wire::message::{Body, ReceiptBody};
 
 /// Records being encoded or waiting for a stream, above the number of cores. Each is up to 1 MiB.
 const RECORDS_AHEAD: usize = 6;
+/// The same until the line's rate is known, and with it the level that suits.
+const RECORDS_AHEAD_BLINDLY: usize = 2;
 /// How often progress is told and the connection looked at.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -39,6 +44,8 @@ pub(crate) struct SendSettings {
     pub(crate) priority: u32,
     /// Who chooses the level.
     pub(crate) level: LevelChoice,
+    /// Codecs that a puller said it decodes, ahead of accepting.
+    pub(crate) codecs: Option<Vec<CodecId>>,
     /// Codecs.
     pub(crate) registry: Registry,
 }
@@ -58,7 +65,7 @@ pub(crate) struct SendOutcome {
 
 /// What the page builder hands back.
 struct Built {
-    source: Box<dyn Source>,
+    source: Ordered,
     builder: PageBuilder,
     pending: VecDeque<SourceInstance>,
     events: Vec<TransferEvent>,
@@ -96,18 +103,15 @@ fn build_page(mut built: Built) -> io::Result<Built> {
     Ok(built)
 }
 
-/// A record job's result: instances to withdraw, record bytes sent.
-type JobResult = Result<(Vec<(InstanceAt, InstanceFailure)>, u64), TransportError>;
-
 struct Driver<'a> {
     sender: Sender,
     pages: HashMap<u32, Arc<OfferedPage>>,
     queue: VecDeque<Plan>,
-    jobs: JoinSet<JobResult>,
-    lanes: Arc<Lanes>,
+    running: JoinSet<Result<Sent, TransportError>>,
+    jobs: Jobs,
     coding: Coding,
-    level: Arc<Mutex<LevelControl>>,
-    workers: u32,
+    codecs: Option<Vec<CodecId>>,
+    workers: usize,
     observer: &'a dyn Observer,
     progress: Progress,
     source_failed: bool,
@@ -120,10 +124,11 @@ impl Driver<'_> {
         while let Some(output) = self.sender.poll_output() {
             match output {
                 SenderOutput::Send(body) => self.outbox.push_back(body),
-                SenderOutput::Accepted(codecs) => self.coding.accepted = codecs,
+                SenderOutput::Accepted { codecs, workers } => self.accepted(codecs, workers),
                 SenderOutput::Chunks { page, chunks, plain } => {
                     let Some(offered) = self.pages.get(&page) else { continue };
                     let plans = plans(page, offered, &chunks, plain);
+                    self.jobs.queued(plans.iter().map(Plan::raw_len).sum());
                     // What was damaged holds up its instance: it goes first.
                     if plain {
                         plans.into_iter().for_each(|plan| self.queue.push_front(plan));
@@ -157,6 +162,12 @@ impl Driver<'_> {
         self.progress.bytes_arrived = self.progress.bytes_arrived.max(committed);
     }
 
+    fn accepted(&mut self, mut codecs: Vec<CodecId>, workers: u32) {
+        narrow(&mut codecs, self.codecs.as_deref());
+        self.coding.accepted = codecs;
+        self.jobs.peer_workers(to_usize(u64::from(workers)));
+    }
+
     fn instance_failed(&mut self, at: InstanceAt, why: &InstanceFailure) {
         self.progress.instances_failed += 1;
         let place = to_usize(u64::from(at.place));
@@ -171,38 +182,21 @@ impl Driver<'_> {
         self.drain();
     }
 
-    /// Starts jobs while there is room ahead of the line.
+    /// Starts jobs while there is room ahead of the line. Of those, as many encode at once as there are
+    /// cores; the others are ready, and wait for the line.
     fn start_jobs(&mut self) {
-        while self.jobs.len() < to_usize(u64::from(self.workers)) + RECORDS_AHEAD {
+        let ahead = if self.jobs.knows_line() { RECORDS_AHEAD } else { RECORDS_AHEAD_BLINDLY };
+        while self.running.len() < self.workers + ahead {
             let Some(plan) = self.queue.pop_front() else { return };
-            let lanes = Arc::clone(&self.lanes);
-            let control = Arc::clone(&self.level);
-            let mut coding = self.coding.clone();
-            coding.level = control.lock().unwrap_or_else(PoisonError::into_inner).level();
-            let raw_bytes = plan.raw_len();
-            self.jobs.spawn(async move {
-                let begun = Instant::now();
-                let encoded = tokio::task::spawn_blocking(move || encode(&plan, &coding)).await;
-                let Ok(Encoded { records, withdrawn }) = encoded else { return Ok((Vec::new(), 0)) };
-                let made = Instant::now();
-                let mut sent = 0;
-                for record in &records {
-                    lanes.send(record).await?;
-                    sent += to_u64(record.bytes().len());
-                }
-                let at = Instant::now();
-                let line_rate = lanes.line_rate();
-                let sent_record = Sent { at, raw_bytes, encoding: made - begun, waiting: at - made, line_rate };
-                control.lock().unwrap_or_else(PoisonError::into_inner).record_sent(sent_record);
-                Ok((withdrawn, sent))
-            });
+            self.running.spawn(self.jobs.clone().run(plan, self.coding.clone()));
         }
     }
 
-    fn job_done(&mut self, result: JobResult) -> Result<(), TransferError> {
-        let (withdrawn, sent) = result?;
-        self.progress.payload_bytes += sent;
-        for (at, why) in withdrawn {
+    fn job_done(&mut self, sent: Sent) -> Result<(), TransferError> {
+        self.progress.payload_bytes += sent.record_bytes;
+        self.progress.payload_raw_bytes += sent.raw_bytes;
+        self.progress.coded = sent.coded.or(self.progress.coded);
+        for (at, why) in sent.withdrawn {
             self.sender.withdraw(at, why)?;
             // The receiver wants no more of it, and takes only so much that it does not want.
             self.queue.iter_mut().for_each(|plan| plan.drop_instance(at));
@@ -255,15 +249,16 @@ async fn run(
     let transfer = TransferId::from_bytes(crate::transport::random_bytes()?);
     let totals = source.totals();
     let stream_priority = [10, 50, 0][to_usize(u64::from(settings.priority)).min(2)];
-    let workers = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
+    let workers = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let lanes = Lanes::new(session.clone(), transfer, stream_priority);
     let mut driver = Driver {
         sender: Sender::new(transfer, settings.priority, totals.instances, totals.bytes),
         pages: HashMap::new(),
         queue: VecDeque::new(),
-        jobs: JoinSet::new(),
-        lanes: Lanes::new(session.clone(), transfer, stream_priority),
-        coding: Coding { registry: settings.registry, accepted: vec![CodecId::STORE], level: Level::STORE },
-        level: Arc::new(Mutex::new(LevelControl::new(settings.level, workers, Instant::now()))),
+        running: JoinSet::new(),
+        jobs: Jobs::new(lanes, Chooser::new(settings.level, workers), workers),
+        coding: Coding::new(settings.registry),
+        codecs: settings.codecs,
         workers,
         observer,
         progress: Progress {
@@ -278,7 +273,7 @@ async fn run(
     observer.on_event(&TransferEvent::Started { transfer });
     let line_before = session.stats().line_bytes();
     let empty = Built {
-        source,
+        source: Ordered::new(source),
         builder: PageBuilder::default(),
         pending: VecDeque::new(),
         events: Vec::new(),
@@ -331,8 +326,8 @@ async fn run(
                 let result = result.ok_or(TransferError::Cancelled)?;
                 built = Some(result.map_err(TransferError::Source)?);
             }
-            Some(job) = driver.jobs.join_next(), if !driver.jobs.is_empty() => {
-                driver.job_done(job.map_err(|_| TransferError::Cancelled)?)?;
+            Some(job) = driver.running.join_next(), if !driver.running.is_empty() => {
+                driver.job_done(job.map_err(|_| TransferError::Cancelled)??)?;
                 alive = Instant::now();
             }
             _ = tick.tick() => {
@@ -348,5 +343,29 @@ async fn run(
                 }
             }
         }
+    }
+}
+
+/// Leaves of what was accepted what a puller had said before, if it had.
+fn narrow(accepted: &mut Vec<CodecId>, said: Option<&[CodecId]>) {
+    if let Some(said) = said {
+        accepted.retain(|codec| *codec == CodecId::STORE || said.contains(codec));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_puller_narrows_what_it_accepts() {
+        let check = |said: Option<&[u8]>, left: &[u8]| {
+            let mut accepted = [0, 1, 2].map(CodecId).to_vec();
+            narrow(&mut accepted, said.map(|said| said.iter().copied().map(CodecId).collect::<Vec<_>>()).as_deref());
+            assert_eq!(accepted.iter().map(|codec| codec.0).collect::<Vec<_>>(), left);
+        };
+        check(None, &[0, 1, 2]);
+        check(Some(&[0, 1]), &[0, 1]);
+        check(Some(&[2, 9]), &[0, 2]);
     }
 }

@@ -35,6 +35,11 @@ pub trait Content: Send + Sync + fmt::Debug {
         None
     }
 
+    /// Shape of its pixels, for content that is asked for it only when it is coded anew. Blocks.
+    fn shape(&self) -> Option<PixelShape> {
+        None
+    }
+
     /// Reads such an encoded form.
     ///
     /// # Errors
@@ -52,10 +57,24 @@ pub struct SourceInstance {
     pub entry: InstanceEntry,
     /// What to call it when something goes wrong with it: the path as the user named it.
     pub label: String,
-    /// Shape of its pixels, for the codec.
+    /// Shape of its pixels, for the codec; where it is known already.
     pub shape: Option<PixelShape>,
+    /// Stands for the place in the patient that it shows: equal for equal places, `None` where it is not known.
+    pub position: Option<u64>,
     /// Its bytes.
     pub content: Arc<dyn Content>,
+}
+
+/// Content that is never read.
+#[cfg(test)]
+#[derive(Debug)]
+pub(super) struct NoContent;
+
+#[cfg(test)]
+impl Content for NoContent {
+    fn read_chunk(&self, _: usize, _: &mut Vec<u8>) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// What a source gives.

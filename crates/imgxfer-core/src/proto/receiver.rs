@@ -154,10 +154,18 @@ impl Receiver {
     /// Accepts a transfer that `start` announces, naming the codecs that this side decodes.
     ///
     /// # Errors
-    /// [`ProtocolError::Invalid`] when `start` carries no transfer id.
+    /// [`ProtocolError`] when the announcement is not whole.
     pub fn accept(start: &Start, codecs: &[CodecId]) -> Result<Self, ProtocolError> {
+        Self::accept_on(start, codecs, 0)
+    }
+
+    /// The same, saying how many records this side decodes at once; 0 for not saying.
+    ///
+    /// # Errors
+    /// [`ProtocolError`] when the announcement is not whole.
+    pub fn accept_on(start: &Start, codecs: &[CodecId], workers: u32) -> Result<Self, ProtocolError> {
         let transfer = TransferId::from_slice(&start.transfer).ok_or(ProtocolError::Invalid("a transfer id"))?;
-        let accept = Accept { codecs: codecs.iter().map(|c| u32::from(c.0)).collect() };
+        let accept = Accept { codecs: codecs.iter().map(|c| u32::from(c.0)).collect(), workers };
         Ok(Self {
             transfer,
             expected_instances: start.instances,

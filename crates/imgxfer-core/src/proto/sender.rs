@@ -23,8 +23,13 @@ use crate::wire::message::{
 pub enum SenderOutput {
     /// Send a control message.
     Send(Body),
-    /// The receiver takes these codecs; use no other. Comes before the first `Chunks`.
-    Accepted(Vec<CodecId>),
+    /// The receiver takes this. Comes before the first `Chunks`.
+    Accepted {
+        /// Codecs that it decodes; use no other.
+        codecs: Vec<CodecId>,
+        /// Workers that it decodes with; 0 if it does not say.
+        workers: u32,
+    },
     /// Send these chunks of a page on data streams, in any order; none when the receiver has all of it.
     /// `plain` asks for no compression: they arrived damaged before.
     Chunks {
@@ -257,7 +262,7 @@ impl Sender {
             codecs.push(CodecId::STORE);
         }
         self.accepted = true;
-        self.out.push_back(SenderOutput::Accepted(codecs));
+        self.out.push_back(SenderOutput::Accepted { codecs, workers: accept.workers });
         Ok(())
     }
 

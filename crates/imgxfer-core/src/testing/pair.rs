@@ -573,7 +573,7 @@ impl<'a> Run<'a> {
                     self.outcome.settled = self.settled;
                     self.over = true;
                 }
-                SenderOutput::Accepted(_) | SenderOutput::Received { .. } | SenderOutput::Forget(_) => {}
+                SenderOutput::Accepted { .. } | SenderOutput::Received { .. } | SenderOutput::Forget(_) => {}
             }
         }
     }

@@ -95,9 +95,12 @@ pub struct Pull {
     /// 0 routine, 1 STAT, 2 background.
     #[prost(uint32, tag = "4")]
     pub priority: u32,
-    /// The same as in [`Accept`], said ahead.
+    /// Narrows what [`Accept`] will say; empty for not narrowing it.
     #[prost(uint32, repeated, tag = "5")]
     pub codecs: Vec<u32>,
+    /// Level of compression that the puller asks for: 0 for the sender's choice, else one more than the level.
+    #[prost(uint32, tag = "6")]
+    pub level: u32,
 }
 
 /// Asks which studies match. Empty fields do not narrow it.
@@ -197,6 +200,9 @@ pub struct End {
 /// Accepts a transfer.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Accept {
+    /// How many records the receiver decodes at once, which is its number of cores; 0 for not saying.
+    #[prost(uint32, tag = "2")]
+    pub workers: u32,
     /// Codecs that the receiver decodes.
     #[prost(uint32, repeated, tag = "1")]
     pub codecs: Vec<u32>,

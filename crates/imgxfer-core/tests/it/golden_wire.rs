@@ -63,6 +63,7 @@ pub(crate) fn messages() -> Vec<(&'static str, Body)> {
                 patient_id: text("P1"),
                 priority: 1,
                 codecs: vec![0, 1],
+                level: 3,
             }),
         ),
         (
@@ -90,7 +91,7 @@ pub(crate) fn messages() -> Vec<(&'static str, Body)> {
         ("page", Body::Page(PageBody { index: 7, raw_len: 1000, zstd: Bytes::from_static(b"a zstd frame") })),
         ("withdraw", Body::Withdraw(Withdraw { page: 7, place: 200 })),
         ("end", Body::End(End { pages: 8, root: fill(0x44), complete: true })),
-        ("accept", Body::Accept(Accept { codecs: vec![0, 1, 200] })),
+        ("accept", Body::Accept(Accept { codecs: vec![0, 1, 200], workers: 4 })),
         ("page-known", Body::PageKnown(PageKnown { index: 7, known: true })),
         ("need", Body::Need(Need { index: 7, bitmap: Bytes::from_static(&[0xff, 0x01]) })),
         ("again", Body::Again(Need { index: 7, bitmap: Bytes::from_static(&[0x04]) })),

@@ -38,7 +38,7 @@ fn senders() -> Vec<(&'static str, Sender)> {
         let mut sender = Sender::new(TransferId::from_bytes([1; 16]), 0, 3, 3400);
         let told = |sender: &mut Sender, body: Body| sender.handle_message(body).unwrap();
         if stage >= 1 {
-            told(&mut sender, Body::Accept(Accept { codecs: vec![0, 1] }));
+            told(&mut sender, Body::Accept(Accept { codecs: vec![0, 1], workers: 0 }));
         }
         if stage >= 2 {
             sender.offer(&page_of(1));
@@ -107,8 +107,8 @@ fn extremes() -> Vec<Body> {
     for a in NUMBERS {
         let wide = u64::from(a) << 32 | u64::from(a);
         all.push(Body::Received(Received { chunks: wide, bytes: wide }));
-        all.push(Body::Accept(Accept { codecs: vec![a; 3] }));
-        all.push(Body::Accept(Accept { codecs: vec![a; 257] }));
+        all.push(Body::Accept(Accept { codecs: vec![a; 3], workers: a }));
+        all.push(Body::Accept(Accept { codecs: vec![a; 257], workers: 1 }));
         all.push(Body::Refused(Refused { code: a, remedy: "\u{1b}[2J".repeat(1000) }));
         for known in [false, true] {
             all.push(Body::PageKnown(PageKnown { index: a, known }));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use imgxfer_core::ALPN;
 use imgxfer_core::client::{Client, PullOptions, PullTarget, PushOptions, RetryPolicy};
-use imgxfer_core::codec::{Level, LevelChoice, Registry};
+use imgxfer_core::codec::{CodecId, Level, LevelChoice, Registry};
 use imgxfer_core::engine::{Depot, FileSource, OtherFiles};
 use imgxfer_core::error::{Fault, Retry, TransferError};
 use imgxfer_core::ids::{PeerId, StudyUid};
@@ -94,6 +94,46 @@ async fn the_same_study_from_two_peers_is_two_studies_and_tells_neither_of_the_o
     }
     assert_eq!(push_study(&second, &site, &spec).await, 0);
     site.stop().await;
+}
+
+/// Pulls a study at a level; returns the payload bytes and the codec of the last record.
+async fn pull_at(client: &Client, site: &Site, spec: &StudySpec, level: LevelChoice) -> (u64, CodecId) {
+    let here = pair::Site::default();
+    let depot = here.depot.clone();
+    let intake = move |peer| Ok(Arc::new(depot.intake(peer, Scope::Owners(vec![peer]))?) as _);
+    let options = PullOptions::default().with_level(level).with_retry(RetryPolicy::once());
+    let target = PullTarget::Study(spec.study_uid());
+    let report = client.pull(&site.dial, &target, intake, &options, &nothing).await.unwrap();
+    assert_eq!(here.visible(), hashes(spec));
+    let progress = report.progress;
+    assert_eq!(progress.payload_raw_bytes, progress.bytes_expected);
+    (progress.payload_bytes, progress.coded.unwrap().codec)
+}
+
+#[tokio::test]
+async fn a_puller_has_its_level_unless_the_site_set_another() {
+    struct Stored;
+    impl Host for Stored {
+        fn rights(&self, _: &Session) -> Rights {
+            Rights::all().with_level(LevelChoice::Fixed(Level::STORE))
+        }
+    }
+    let spec = study(37);
+    let folder = tempfile::tempdir().unwrap();
+    spec.write_to(folder.path()).unwrap();
+    for (site, obeys) in [(start(OwnOnly), true), (start(Stored), false)] {
+        let (client, _) = client(&site);
+        let paths = [folder.path().to_owned()];
+        let source = || Box::new(FileSource::new(&paths, OtherFiles::Skip)) as _;
+        let plain = PushOptions::default().with_level(LevelChoice::Fixed(Level::STORE));
+        let pushed = client.push(&site.dial, source, &plain, &nothing).await.unwrap().progress;
+        assert_eq!(pushed.coded.unwrap().level, Some(Level::STORE));
+        let stored = pull_at(&client, &site, &spec, LevelChoice::Fixed(Level::STORE)).await;
+        assert_eq!(stored, (pushed.payload_bytes, CodecId::STORE), "as it was stored");
+        let small = pull_at(&client, &site, &spec, LevelChoice::Fixed(Level::COPPER)).await;
+        assert_eq!(small.0 < stored.0 && small.1 != CodecId::STORE, obeys, "{small:?} {stored:?}");
+        site.stop().await;
+    }
 }
 
 #[tokio::test]

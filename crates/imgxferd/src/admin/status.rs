@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use imgxfer_core::clock::Stopwatch;
+use imgxfer_core::codec::Level;
 use imgxfer_core::server::Direction;
 use imgxfer_core::store::{Scope, StudyQuery};
 use imgxfer_core::units::to_u64;
@@ -160,6 +161,7 @@ pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Result<Response
                 },
                 "address": peer.address,
                 "rights": peer.rights.names(),
+                "level": peer.level.to_string(),
                 "connected": !lines.is_empty() || sending,
                 "connections": lines,
             })
@@ -204,6 +206,9 @@ fn transfer(running: &Running) -> Value {
         "bytes_present": progress.bytes_present,
         "line_bytes": progress.line_bytes,
         "bytes_per_second": to_u64(rounded(running.rate)),
+        "codec": progress.coded.map(|coded| coded.codec.to_string()),
+        "level": progress.coded.and_then(|coded| coded.level).map(Level::get),
+        "ratio": progress.ratio().map(|ratio| (ratio * 100.0).round() / 100.0),
     })
 }
 

@@ -94,6 +94,15 @@ pub(super) struct Peer {
     pub(super) rights: Option<Spanned<Vec<String>>>,
     #[serde(default)]
     pub(super) sees: Option<Spanned<Sees>>,
+    #[serde(default)]
+    pub(super) level: Option<Spanned<Level>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected \"auto\" or a number from 0 to 4")]
+pub(super) enum Level {
+    Word(String),
+    Number(i64),
 }
 
 #[derive(Debug, Deserialize)]

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+use imgxfer_core::codec::LevelChoice;
 use imgxfer_core::ids::PeerId;
 use imgxfer_core::priority::Priority;
 use imgxfer_core::transport::Profile;
@@ -271,7 +272,22 @@ fn peer(raw: Sourced<raw::Peer>, has_authorities: bool) -> Result<PeerConfig> {
             }
         },
     };
-    Ok(PeerConfig { name, key, address: raw.address.map(Spanned::into_inner), rights, sees, origin })
+    let level = match raw.level.map(|level| (level.span(), level.into_inner())) {
+        None => LevelChoice::Auto,
+        Some((span, level)) => {
+            let text = match level {
+                raw::Level::Word(word) => word,
+                raw::Level::Number(number) => number.to_string(),
+            };
+            match text.parse() {
+                Ok(level) => level,
+                Err(_) => {
+                    return wrong("level", span, format!("{text:?} is neither \"auto\" nor a number from 0 to 4"));
+                }
+            }
+        }
+    };
+    Ok(PeerConfig { name, key, address: raw.address.map(Spanned::into_inner), rights, sees, level, origin })
 }
 
 pub(crate) fn is_host_and_port(address: &str) -> bool {
@@ -454,6 +470,10 @@ fn peer_settings(peer: &PeerConfig) -> Vec<Setting> {
         Sees::All => at("sees", "all".into()),
         Sees::Peers(names) => at("sees", names.clone().into()),
     });
+    out.push(at(
+        "level",
+        peer.level.fixed().map_or_else(|| "auto".into(), |level| toml::Value::from(i64::from(level.get()))),
+    ));
     out
 }
 

@@ -54,6 +54,9 @@ fn what_is_wrong_is_named_with_its_place() {
     refused(&format!("[[peers]]\nname = \"a\"\nkey = \"{KEY}\"\nrights = [\"delete\"]\n"), 5, &["\"pull\""]);
     refused(&format!("[[peers]]\nname = \"a\"\nkey = \"{KEY}\"\nsees = \"most\"\n"), 5, &["\"own\""]);
     refused(&format!("[[peers]]\nname = \"a\"\nkey = \"{KEY}\"\nsees = [\"b\"]\n"), 2, &["no peer \"b\""]);
+    for level in ["5", "-1", "\"fast\""] {
+        refused(&format!("[[peers]]\nname = \"a\"\nkey = \"{KEY}\"\nlevel = {level}\n"), 5, &["auto", "0 to 4"]);
+    }
     refused("[[inbox]]\npath = \"in\"\nto = \"a\"\n", 4, &["inbox.to", "no peer \"a\""]);
     refused("[identity]\nkey = \"k.pem\"\n", 3, &["identity.certificate", "missing"]);
 }

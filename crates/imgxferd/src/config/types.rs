@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use imgxfer_core::codec::LevelChoice;
 use imgxfer_core::ids::PeerId;
 use imgxfer_core::priority::Priority;
 use imgxfer_core::transport::Profile;
@@ -224,6 +225,8 @@ pub struct PeerConfig {
     pub rights: PeerRights,
     /// Whose studies that is about.
     pub sees: Sees,
+    /// How hard to compress what goes to it.
+    pub level: LevelChoice,
     /// Where it was written.
     pub origin: Origin,
 }
@@ -238,6 +241,7 @@ impl PeerConfig {
             address: None,
             rights: PeerRights::default(),
             sees: Sees::Own,
+            level: LevelChoice::Auto,
             origin: Origin::Program,
         }
     }

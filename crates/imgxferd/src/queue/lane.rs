@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use imgxfer_core::client::{Client, PushOptions, PushReport, RetryPolicy};
+use imgxfer_core::codec::LevelChoice;
 use imgxfer_core::error::{Fault, Retry, TransferError};
 use imgxfer_core::priority::Priority;
 use imgxfer_core::progress::TransferEvent;
@@ -163,6 +164,7 @@ impl Lane {
         Some(Push {
             client: self.parts.client.clone(),
             dial: self.parts.peers.dial(&self.peer)?,
+            level: self.parts.peers.named(&self.peer)?.level,
             live: self.parts.live.clone(),
             ticket,
             files: files.into_iter().map(|file| (file.path, file.stamp)).collect(),
@@ -258,6 +260,7 @@ struct Push {
     files: Vec<(PathBuf, Stamp)>,
     all_files: bool,
     priority: Priority,
+    level: LevelChoice,
     sent: Sent,
 }
 
@@ -265,7 +268,7 @@ impl Push {
     async fn run(self) -> Result<PushReport, TransferError> {
         let source = || Box::new(JobSource::new(self.files.clone(), self.all_files, Arc::clone(&self.sent))) as _;
         let retry = RetryPolicy::default().giving_up_after(GIVE_UP_AFTER);
-        let options = PushOptions::default().with_priority(self.priority).with_retry(retry);
+        let options = PushOptions::default().with_priority(self.priority).with_level(self.level).with_retry(retry);
         let observer = |event: &TransferEvent| match event {
             TransferEvent::Started { transfer } => {
                 tracing::debug!(?transfer, "a connection stands");

@@ -1,0 +1,259 @@
+//! Which level each record is compressed at.
+//!
+//! Levels differ a hundredfold in pace and an eighth in size, so trying them blindly would cost more than
+//! it gains. The rule is a model with measured figures, asked anew for each record:
+//!
+//! 1. *What one level would move.* Original bytes a second are bounded by the line and by the workers:
+//!    `min(line x ratio, workers x pace)`. Ratio and pace are measured for each kind of content from the
+//!    records made ([`Costs`]); the line's rate from how fast it takes records while some wait ([`Line`]).
+//!    The level for which this is most is the *base*. It rises only for 3 % and falls for anything, so it
+//!    falls at once when the line starves.
+//! 2. *A record that would wait anyway may as well be smaller.* A worker that begins a record may take a
+//!    level above the base if the line will not run dry meanwhile: what is ready, and what the other
+//!    workers can make at the base level, must last until this record is done. So a full queue raises
+//!    levels, an empty one returns to the base, and in between the two are mixed just as far as the
+//!    processor has time to spare. On a line where the base is already the best, nothing rises.
+//! 3. *Trials* follow rule 2: a level that is unknown, or has not been looked at for long, is given one
+//!    record when that costs the line nothing, the next higher one first.
+//!
+//! The receiver must undo what is done here. At every level decoding takes no longer than encoding, so it
+//! keeps up if no more workers here use the level than it has; it says how many that are when it accepts.
+//! That is known before the first record, and needs no figures of another machine. (Backpressure would
+//! tell, too, but only when its buffers of 32 MiB are full of what takes it a minute to decode.)
+
+mod costs;
+mod line;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use self::costs::Costs;
+use self::line::Line;
+use crate::codec::{Level, LevelChoice};
+use crate::units::{to_f64, to_u64};
+
+/// A higher level must promise this much to be used: it costs processor time, here and there, for ever.
+const PAYS: f64 = 1.03;
+/// A level is mixed in only if it can take this share of the records; less is not worth the heat.
+const SHARE_MIN: f64 = 0.1;
+/// A stored record is made anew only if it becomes this much smaller.
+const RECODE: f64 = 1.05;
+
+/// Kinds of content that compress differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Pixels whose shape is known.
+    Native,
+    /// Pixels that are compressed already, or of unknown shape.
+    Encapsulated,
+    /// All else.
+    Opaque,
+}
+
+/// A record being made.
+#[derive(Debug)]
+pub(super) struct Making {
+    number: u64,
+    kind: Kind,
+    /// The level to make it at.
+    pub(super) level: Level,
+    /// A stored record is sent as it is if its ratio is this or better.
+    pub(super) recode_below: f64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Running {
+    number: u64,
+    kind: Kind,
+    level: Level,
+    done: Instant,
+}
+
+#[derive(Debug, Clone)]
+struct Class {
+    costs: Costs,
+    base: Level,
+}
+
+/// Chooses levels for one transfer.
+#[derive(Debug, Clone)]
+pub(super) struct Chooser {
+    choice: LevelChoice,
+    /// Workers here.
+    workers: usize,
+    /// Workers at the other end.
+    peer_workers: usize,
+    line: Line,
+    classes: [Class; 3],
+    running: Vec<Running>,
+    next: u64,
+}
+
+impl Chooser {
+    /// For `workers` here; until the receiver has spoken, it is taken to have one.
+    pub(super) fn new(choice: LevelChoice, workers: usize) -> Self {
+        let class = Class { costs: Costs::default(), base: Level::FAST };
+        let classes = [class.clone(), class.clone(), class];
+        Self {
+            choice,
+            workers: workers.max(1),
+            peer_workers: 1,
+            line: Line::default(),
+            classes,
+            running: Vec::new(),
+            next: 0,
+        }
+    }
+
+    /// The receiver decodes with so many workers.
+    pub(super) fn peer_workers(&mut self, workers: usize) {
+        self.peer_workers = workers.max(1);
+    }
+
+    /// Whether it is time to make as much ahead as there is room for. Until the line is known, records made
+    /// ahead are made blindly.
+    pub(super) const fn knows_line(&self) -> bool {
+        self.line.rate().is_some()
+    }
+
+    /// A worker begins a record of `raw_bytes`; `queued_bytes` wait for one behind it.
+    pub(super) fn begin(&mut self, kind: Kind, raw_bytes: u64, queued_bytes: u64, now: Instant) -> Making {
+        let level = match self.choice {
+            LevelChoice::Fixed(level) => level,
+            LevelChoice::Auto => self.level(kind, raw_bytes, queued_bytes, now),
+        };
+        let costs = &self.classes[kind as usize].costs;
+        let recode_below = match self.choice {
+            LevelChoice::Fixed(_) => f64::INFINITY,
+            LevelChoice::Auto if costs.is_measured() && costs.is_tried(level) => costs.ratio(level) / RECODE,
+            // Nothing is known. While the line has enough to carry, trying costs nothing; before that, only
+            // what is stored without compression is.
+            LevelChoice::Auto if self.line.rate().is_some() => f64::INFINITY,
+            LevelChoice::Auto => RECODE,
+        };
+        let time = if costs.is_measured() { costs.time(level, raw_bytes) } else { 0.0 };
+        let number = self.next;
+        self.next += 1;
+        self.running.push(Running { number, kind, level, done: now + Duration::from_secs_f64(time.min(60.0)) });
+        Making { number, kind, level, recode_below }
+    }
+
+    /// The records are made and ready. `took` is for those that were encoded, and not taken from a store.
+    pub(super) fn made(
+        &mut self,
+        making: &Making,
+        (raw_bytes, lens): (u64, &[u64]),
+        took: Option<Duration>,
+        now: Instant,
+    ) {
+        self.running.retain(|running| running.number != making.number);
+        self.made_aside(lens, now);
+        let Some(took) = took else { return };
+        let Class { costs, base } = &mut self.classes[making.kind as usize];
+        costs.note(making.level, raw_bytes, lens.iter().sum(), took);
+        if making.level > *base {
+            if costs.ratio(making.level) >= PAYS * costs.ratio(*base) {
+                costs.keep(making.level);
+            } else {
+                costs.postpone(making.level);
+            }
+        }
+    }
+
+    /// Records that no level was chosen for are ready: headers, which are always made alike.
+    pub(super) fn made_aside(&mut self, lens: &[u64], now: Instant) {
+        lens.iter().for_each(|len| self.line.made(*len, now));
+    }
+
+    /// The transport has taken a record over.
+    pub(super) fn sent(&mut self, record_bytes: u64, now: Instant) {
+        self.line.sent(record_bytes, now);
+    }
+
+    fn level(&mut self, kind: Kind, raw_bytes: u64, queued_bytes: u64, now: Instant) -> Level {
+        let Some(line) = self.line.rate() else { return self.classes[kind as usize].base };
+        if !self.classes[kind as usize].costs.is_measured() {
+            return Level::FAST;
+        }
+        let base = self.settle_base(kind, line);
+        let wanted = self.to_try(kind, base, line).or_else(|| self.next_better(kind, base, line));
+        let costs = &self.classes[kind as usize].costs;
+        wanted.filter(|l| self.line_lasts(kind, base, (costs.time(*l, raw_bytes), queued_bytes), now)).unwrap_or(base)
+    }
+
+    /// Original bytes a second that `level` alone would move.
+    fn moves(&self, costs: &Costs, level: Level, line: f64) -> f64 {
+        (line * costs.ratio(level)).min(to_f64(to_u64(self.workers.min(self.peer_workers))) * costs.pace(level))
+    }
+
+    fn settle_base(&mut self, kind: Kind, line: f64) -> Level {
+        let Class { costs, base } = &self.classes[kind as usize];
+        let mut best = *base;
+        let mut moves = self.moves(costs, best, line);
+        for level in Level::all().filter(|level| costs.is_tried(*level)) {
+            let margin = if level > best { PAYS } else { 1.0 };
+            let candidate = self.moves(costs, level, line);
+            if candidate > moves * margin {
+                (best, moves) = (level, candidate);
+            }
+        }
+        self.classes[kind as usize].base = best;
+        best
+    }
+
+    /// The lowest level above the base that should be looked at; one at a time.
+    fn to_try(&self, kind: Kind, base: Level, line: f64) -> Option<Level> {
+        let costs = &self.classes[kind as usize].costs;
+        let level = Level::all().find(|level| *level > base && costs.is_due(*level))?;
+        let trying = self.running.iter().any(|r| r.kind == kind && r.level == level);
+        (!trying && self.has_room(kind, level, base, line)).then_some(level)
+    }
+
+    /// The level above the base that saves the most bytes for a second of work. Only the next in this order
+    /// is worth mixing with the base: were there time for more, it would be the base.
+    fn next_better(&self, kind: Kind, base: Level, line: f64) -> Option<Level> {
+        let costs = &self.classes[kind as usize].costs;
+        let saved = |level| {
+            let bytes = 1.0 / costs.ratio(base) - 1.0 / costs.ratio(level);
+            bytes / (1.0 / costs.pace(level) - 1.0 / costs.pace(base)).max(1e-12)
+        };
+        Level::all()
+            .filter(|level| *level > base && costs.is_tried(*level))
+            .filter(|level| costs.ratio(*level) >= PAYS * costs.ratio(base))
+            .filter(|level| self.has_room(kind, *level, base, line))
+            .max_by(|a, b| saved(*a).total_cmp(&saved(*b)))
+    }
+
+    /// Whether the workers at both ends could make enough records at `level`, beside what the base takes.
+    fn has_room(&self, kind: Kind, level: Level, base: Level, line: f64) -> bool {
+        let costs = &self.classes[kind as usize].costs;
+        let moves = self.moves(costs, base, line);
+        let share = to_f64(to_u64(self.workers.min(self.peer_workers))) * costs.pace(level) / moves;
+        // Workers that the receiver has left beside what it needs for the base.
+        let spare = to_f64(to_u64(self.peer_workers)) - moves / costs.pace(base);
+        let above = self.running.iter().filter(|r| r.kind == kind && r.level > base).count();
+        share >= SHARE_MIN && to_f64(to_u64(above)) < spare
+    }
+
+    /// Whether the line has enough to carry for the next `seconds` if this worker gives it nothing.
+    ///
+    /// The others are taken to go on at the base level once they are done with what they have. That is
+    /// looked at whenever one of them gets free, and at the end.
+    fn line_lasts(&self, kind: Kind, base: Level, (seconds, queued_bytes): (f64, u64), now: Instant) -> bool {
+        let costs = &self.classes[kind as usize].costs;
+        let Some(line) = self.line.rate() else { return false };
+        let ready = to_f64(self.line.ready_bytes());
+        let more = to_f64(queued_bytes) / costs.ratio(base);
+        let one = costs.pace(base) / costs.ratio(base);
+        let mut free: Vec<f64> =
+            self.running.iter().map(|r| r.done.saturating_duration_since(now).as_secs_f64()).collect();
+        let idle = self.workers.saturating_sub(1).saturating_sub(free.len());
+        free.resize(free.len() + idle, 0.0);
+        let supply = |at: f64| ready + free.iter().map(|begin| (at - begin).max(0.0) * one).sum::<f64>().min(more);
+        let lasts = |at: f64| supply(at) >= line * at;
+        lasts(seconds) && free.iter().filter(|at| **at < seconds).all(|at| lasts(*at))
+    }
+}

@@ -1,0 +1,131 @@
+//! One record's way to the line: waits for a worker, is given a level, encoded, and sent.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::choose::{Chooser, Kind};
+use super::encode::{Coding, Encoded, encode};
+use super::lanes::Lanes;
+use super::plan::Plan;
+use crate::codec::Level;
+use crate::ids::StandardUid;
+use crate::manifest::{ChunkClass, InstanceAt};
+use crate::progress::Coded;
+use crate::proto::InstanceFailure;
+use crate::transport::TransportError;
+use crate::units::to_u64;
+
+/// What became of a job.
+#[derive(Debug, Default)]
+pub(super) struct Sent {
+    /// Instances to withdraw.
+    pub(super) withdrawn: Vec<(InstanceAt, InstanceFailure)>,
+    /// Bytes of the records sent.
+    pub(super) record_bytes: u64,
+    /// Original bytes in them.
+    pub(super) raw_bytes: u64,
+    /// How they were coded; `None` for headers.
+    pub(super) coded: Option<Coded>,
+}
+
+/// What all jobs of a transfer share.
+#[derive(Debug, Clone)]
+pub(super) struct Jobs {
+    pub(super) lanes: Arc<Lanes>,
+    pub(super) chooser: Arc<Mutex<Chooser>>,
+    /// One permit for each worker.
+    pub(super) workers: Arc<Semaphore>,
+    /// Original bytes of plans that no worker has begun.
+    pub(super) queued_bytes: Arc<AtomicU64>,
+}
+
+impl Jobs {
+    pub(super) fn new(lanes: Arc<Lanes>, chooser: Chooser, workers: usize) -> Self {
+        Self {
+            lanes,
+            chooser: Arc::new(Mutex::new(chooser)),
+            workers: Arc::new(Semaphore::new(workers)),
+            queued_bytes: Arc::default(),
+        }
+    }
+
+    /// The receiver said how many workers it has.
+    pub(super) fn peer_workers(&self, workers: usize) {
+        self.choose(|chooser| chooser.peer_workers(workers));
+    }
+
+    /// Whether the line's rate is known.
+    pub(super) fn knows_line(&self) -> bool {
+        self.choose(|chooser| chooser.knows_line())
+    }
+
+    fn choose<T>(&self, ask: impl FnOnce(&mut Chooser) -> T) -> T {
+        ask(&mut self.chooser.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Some plans were added: so many original bytes.
+    pub(super) fn queued(&self, raw_bytes: u64) {
+        self.queued_bytes.fetch_add(raw_bytes, Ordering::Relaxed);
+    }
+
+    /// Encodes and sends what `plan` says.
+    pub(super) async fn run(self, plan: Plan, mut coding: Coding) -> Result<Sent, TransportError> {
+        let kind = kind(&plan);
+        let raw_bytes = plan.raw_len();
+        let Ok(worker) = self.workers.acquire().await else { return Ok(Sent::default()) };
+        let queued = |queued: u64| Some(queued.saturating_sub(raw_bytes));
+        let queued = self.queued_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, queued).unwrap_or(0);
+        let begun = Instant::now();
+        let making = kind.map(|kind| self.choose(|chooser| chooser.begin(kind, raw_bytes, queued, begun)));
+        if let Some(making) = &making {
+            (coding.level, coding.recode_below) = (making.level, making.recode_below);
+        }
+        let level = coding.level;
+        let encoded = tokio::task::spawn_blocking(move || encode(&plan, &coding)).await;
+        drop(worker);
+        // A worker that panicked made nothing.
+        let Encoded { records, withdrawn, coded } = encoded.unwrap_or_default();
+        let made = Instant::now();
+        let raw_bytes = records.iter().map(|record| u64::from(record.header().raw_len())).sum();
+        let lens: Vec<u64> = records.iter().map(|record| to_u64(record.bytes().len())).collect();
+        let record_bytes = lens.iter().sum();
+        self.choose(|chooser| match &making {
+            Some(making) => chooser.made(making, (raw_bytes, &lens), coded.then(|| made - begun), made),
+            None => chooser.made_aside(&lens, made),
+        });
+        for (record, len) in records.iter().zip(lens) {
+            self.lanes.send(record).await?;
+            self.choose(|chooser| chooser.sent(len, Instant::now()));
+        }
+        let newest = records.last().filter(|_| making.is_some());
+        let coded = newest.map(|record| Coded { codec: record.header().codec, level: coded.then_some(level) });
+        Ok(Sent { withdrawn, record_bytes, raw_bytes, coded })
+    }
+}
+
+/// What a plan holds, for the chooser; `None` for headers, for which there is no choice.
+fn kind(plan: &Plan) -> Option<Kind> {
+    let first = plan.chunks.first()?;
+    match plan.entry(*first).class {
+        ChunkClass::Header => None,
+        ChunkClass::Opaque => Some(Kind::Opaque),
+        ChunkClass::Pixels => {
+            let instance = &plan.page.instances[first.place];
+            let syntax = instance.entry.transfer_syntax.as_ref().map(StandardUid::as_str);
+            // What comes from a store has no shape yet.
+            let native = instance.shape.is_some() || plan.stored.is_some() && syntax.is_none_or(is_native);
+            Some(if native { Kind::Native } else { Kind::Encapsulated })
+        }
+    }
+}
+
+/// Implicit and explicit little endian, deflated, and big endian (PS3.5 annex A).
+fn is_native(syntax: &str) -> bool {
+    matches!(syntax, "1.2.840.10008.1.2" | "1.2.840.10008.1.2.1" | "1.2.840.10008.1.2.1.99" | "1.2.840.10008.1.2.2")
+}
+
+/// Headers are nearly alike, and one level is best for all of them at any rate of the line.
+pub(super) const HEADER_LEVEL: Level = Level::STRONG;
