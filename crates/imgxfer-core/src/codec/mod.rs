@@ -90,6 +90,11 @@ pub enum CodecError {
     },
 }
 
+/// Content that shrinks to less than one part in this repeats itself.
+const REPEATS: usize = 6;
+/// Up to this many bytes every codec is asked.
+const LITTLE: usize = 64 << 10;
+
 /// A lossless codec.
 pub trait Codec: Send + Sync + fmt::Debug {
     /// Its number in records.
@@ -138,6 +143,44 @@ impl Registry {
     /// [`CodecError::Unknown`].
     pub fn get(&self, id: CodecId) -> Result<&dyn Codec, CodecError> {
         self.codecs.iter().find(|c| c.id() == id).map(AsRef::as_ref).ok_or(CodecError::Unknown(id.0))
+    }
+
+    /// Appends a payload for `raw`: the smallest that codecs among `accepted` make of it at that level, and
+    /// in the end the bytes as they are. Returns whose it is.
+    ///
+    /// Codecs with higher numbers know the content better and are asked first. The next is asked as well
+    /// where it may win in little time: where content repeats itself, as on screens, and where there is
+    /// not much of it.
+    pub fn encode(
+        &self,
+        raw: &[u8],
+        shape: Option<&PixelShape>,
+        level: Level,
+        accepted: &[CodecId],
+        out: &mut Vec<u8>,
+    ) -> CodecId {
+        let start = out.len();
+        let mut best: Option<(CodecId, Vec<u8>)> = None;
+        for id in self.ids().into_iter().rev().filter(|id| *id != CodecId::STORE && accepted.contains(id)) {
+            let Ok(codec) = self.get(id) else { continue };
+            if level == Level::STORE || !codec.encode(raw, shape, level, out) {
+                continue;
+            }
+            let payload = out.split_off(start);
+            if best.as_ref().is_none_or(|(_, smallest)| payload.len() < smallest.len()) {
+                best = Some((id, payload));
+            }
+            let settled = best.as_ref().is_some_and(|(_, smallest)| smallest.len() * REPEATS > raw.len());
+            if settled && raw.len() > LITTLE {
+                break;
+            }
+        }
+        let Some((id, payload)) = best else {
+            out.extend_from_slice(raw);
+            return CodecId::STORE;
+        };
+        out.extend_from_slice(&payload);
+        id
     }
 
     /// The numbers of all codecs, ascending.

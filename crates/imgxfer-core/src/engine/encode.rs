@@ -114,16 +114,10 @@ fn record_of(plan: &Plan, coding: &Coding, chunks: &[Position], raw: &[u8]) -> R
         chunks.iter().map(|at| plan.entry(*at)).map(|e| RecordChunk { id: e.id, len: e.len }).collect();
     let shape = shared_shape(plan, chunks);
     let level = if class == ChunkClass::Header { HEADER_LEVEL } else { coding.level };
-    if level > Level::STORE && !plan.plain {
-        let mut payload = Vec::new();
-        for id in coding.accepted.iter().rev().filter(|id| **id != CodecId::STORE) {
-            let Ok(codec) = coding.registry.get(*id) else { continue };
-            if codec.encode(raw, shape.as_ref(), level, &mut payload) {
-                return Record::encode(*id, class, &list, &payload);
-            }
-        }
-    }
-    Record::encode(CodecId::STORE, class, &list, raw)
+    let level = if plan.plain { Level::STORE } else { level };
+    let mut payload = Vec::new();
+    let codec = coding.registry.encode(raw, shape.as_ref(), level, &coding.accepted, &mut payload);
+    Record::encode(codec, class, &list, &payload)
 }
 
 /// The shape of the pixels, when all of the record's chunks have the same.

@@ -154,11 +154,6 @@ impl Palette {
         Some((Self { colours: order.iter().map(|at| parts(colours[*at])).collect() }, indices))
     }
 
-    /// Largest index.
-    pub(super) fn last(&self) -> u16 {
-        u16::try_from(self.colours.len().saturating_sub(1)).unwrap_or(u16::MAX)
-    }
-
     /// Writes the colours: each component's steps from colour to colour, compressed with zstd.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         put(self.colours.len() as u32, out);

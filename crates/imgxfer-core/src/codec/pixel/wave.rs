@@ -24,8 +24,6 @@ const CELLS_FREE: usize = 1 << 18;
 pub(super) struct Wave {
     /// Steps of a row with its margins.
     pub(super) period: usize,
-    /// Steps of a lane: all its rows.
-    pub(super) lane_steps: usize,
     /// Steps from the first lane's first to the last lane's last.
     pub(super) steps: usize,
 }
@@ -35,7 +33,7 @@ impl Wave {
     pub(super) fn over(geometry: &Geometry) -> Self {
         let period = (geometry.width + 2 * MARGIN).max(PERIOD_MIN);
         let lane_steps = geometry.rows.div_ceil(ROWS_AT_ONCE) * period;
-        Self { period, lane_steps, steps: lane_steps + LAG * (ROWS_AT_ONCE - 1) }
+        Self { period, steps: lane_steps + LAG * (ROWS_AT_ONCE - 1) }
     }
 
     /// Whether the wave is worth its memory: narrow planes, and those of a few rows, leave most lanes idle.
