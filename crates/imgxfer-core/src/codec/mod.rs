@@ -8,11 +8,13 @@
 //! Codecs know nothing of files, hashes or the network. Decoders are for hostile input: they never
 //! panic, never write more than the length they are told, and take time in proportion to it.
 
+mod recode;
 mod store;
 mod zstd;
 
 use std::sync::Arc;
 
+pub use recode::Recode;
 pub use store::Store;
 pub use zstd::Zstd;
 
@@ -25,6 +27,8 @@ impl CodecId {
     pub const STORE: Self = Self(0);
     /// One zstd frame (RFC 8878).
     pub const ZSTD: Self = Self(1);
+    /// Compressed pixel data, decoded and coded better (see `docs/recode.md`).
+    pub const RECODE: Self = Self(3);
 }
 
 /// Shape of native pixel data, for codecs that predict pixels from their neighbours.
@@ -121,7 +125,7 @@ pub struct Registry {
 impl Default for Registry {
     /// All built-in codecs.
     fn default() -> Self {
-        Self { codecs: vec![Arc::new(Store), Arc::new(Zstd)] }
+        Self { codecs: vec![Arc::new(Store), Arc::new(Zstd), Arc::new(Recode::default())] }
     }
 }
 

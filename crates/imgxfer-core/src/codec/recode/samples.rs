@@ -1,0 +1,155 @@
+//! Samples of all streams of a record, coded in blocks of at most 1 MiB by the codec for native pixels.
+//!
+//! Frames of one shape share blocks: a coder learns more from many small frames than from each alone.
+
+use std::sync::Arc;
+
+use super::cursor::{Cursor, MALFORMED, put_len};
+use crate::codec::{Codec, CodecError, CodecId, Effort, PixelShape, Store, Zstd};
+use crate::limits::RECORD_RAW_BYTES_MAX;
+use crate::units::{to_u32, to_u64, to_usize};
+
+/// Most bytes of samples that the streams of one record may unfold to. A JPEG of 1 MiB without loss seldom
+/// unfolds to over 4 MiB; what goes beyond stays as it is.
+pub(super) const SAMPLE_BYTES_MAX: usize = 8 << 20;
+
+const BLOCK_BYTES_MAX: usize = RECORD_RAW_BYTES_MAX as usize;
+
+/// Samples of one stream.
+#[derive(Debug)]
+pub(super) struct Samples {
+    /// How they lie, where it is known: whole rows of it, samples of a pixel side by side, little endian.
+    pub(super) shape: Option<PixelShape>,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// A stream taken apart.
+#[derive(Debug)]
+pub(super) struct Parts {
+    /// What puts it together again with the samples: headers, lengths, and bytes that are no samples.
+    pub(super) kept: Vec<u8>,
+    pub(super) samples: Samples,
+}
+
+/// Bytes of a row.
+fn row_bytes(shape: &PixelShape) -> usize {
+    let bits = u64::from(shape.columns) * u64::from(shape.samples) * u64::from(shape.bits_allocated);
+    to_usize(bits / 8).max(1)
+}
+
+/// Gathers samples and codes them in blocks.
+#[derive(Debug)]
+pub(super) struct Writer<'a> {
+    codec: &'a dyn Codec,
+    effort: Effort,
+    shape: Option<PixelShape>,
+    pending: Vec<u8>,
+    out: Vec<u8>,
+}
+
+impl<'a> Writer<'a> {
+    pub(super) fn new(codec: &'a dyn Codec, effort: Effort) -> Self {
+        Self { codec, effort, shape: None, pending: Vec::new(), out: Vec::new() }
+    }
+
+    pub(super) fn push(&mut self, samples: &Samples) {
+        if self.shape != samples.shape {
+            self.flush();
+            self.shape = samples.shape;
+        }
+        self.pending.extend_from_slice(&samples.bytes);
+    }
+
+    /// The coded blocks.
+    pub(super) fn finish(mut self) -> Vec<u8> {
+        self.flush();
+        self.out
+    }
+
+    fn flush(&mut self) {
+        let pending = std::mem::take(&mut self.pending);
+        for block in pending.chunks(self.block_bytes()) {
+            self.put(block);
+        }
+    }
+
+    /// As many whole frames as a block holds, or else as many rows.
+    fn block_bytes(&self) -> usize {
+        let Some(shape) = self.shape else { return BLOCK_BYTES_MAX };
+        let row = row_bytes(&shape);
+        let frame = row.saturating_mul(to_usize(u64::from(shape.rows))).max(1);
+        let unit = if frame <= BLOCK_BYTES_MAX { frame } else { row };
+        (BLOCK_BYTES_MAX / unit).max(1) * unit
+    }
+
+    fn put(&mut self, block: &[u8]) {
+        let mut coded = Vec::new();
+        let mut id = CodecId::STORE;
+        for codec in [self.codec, &Zstd] {
+            if codec.encode(block, self.shape.as_ref(), self.effort, &mut coded) {
+                id = codec.id();
+                break;
+            }
+        }
+        self.out.push(id.0);
+        put_len(&mut self.out, block.len());
+        let body = if id == CodecId::STORE { block } else { &coded };
+        put_len(&mut self.out, body.len());
+        self.out.extend_from_slice(body);
+    }
+}
+
+/// Hands out samples, decoding block by block.
+#[derive(Debug)]
+pub(super) struct Reader<'a> {
+    codec: &'a Arc<dyn Codec>,
+    blocks: Cursor<'a>,
+    /// Samples that may still be decoded.
+    budget: usize,
+    buffer: Vec<u8>,
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(codec: &'a Arc<dyn Codec>, blocks: &'a [u8]) -> Self {
+        Self { codec, blocks: Cursor(blocks), budget: SAMPLE_BYTES_MAX, buffer: Vec::new(), at: 0 }
+    }
+
+    /// The next `len` bytes of samples.
+    pub(super) fn take(&mut self, len: usize) -> Result<&[u8], CodecError> {
+        if len > self.budget + self.buffer.len() {
+            return Err(MALFORMED);
+        }
+        self.buffer.drain(..self.at);
+        self.at = 0;
+        while self.buffer.len() < len {
+            self.next_block()?;
+        }
+        self.at = len;
+        Ok(&self.buffer[..len])
+    }
+
+    fn next_block(&mut self) -> Result<(), CodecError> {
+        let id = CodecId(self.blocks.u8()?);
+        let len = self.blocks.u32()?;
+        let body = self.blocks.sized()?;
+        if len == 0 || len > BLOCK_BYTES_MAX {
+            return Err(MALFORMED);
+        }
+        self.budget = self.budget.checked_sub(len).ok_or(MALFORMED)?;
+        let before = self.buffer.len();
+        match id {
+            CodecId::STORE => Store.decode(body, to_u32(len), &mut self.buffer)?,
+            CodecId::ZSTD => Zstd.decode(body, to_u32(len), &mut self.buffer)?,
+            id if id == self.codec.id() => self.codec.decode(body, to_u32(len), &mut self.buffer)?,
+            _ => return Err(MALFORMED),
+        }
+        debug_assert_eq!(to_u64(self.buffer.len() - before), to_u64(len));
+        Ok(())
+    }
+
+    /// Whether every block was used up.
+    pub(super) fn is_done(&self) -> bool {
+        self.blocks.is_empty() && self.at == self.buffer.len()
+    }
+}
