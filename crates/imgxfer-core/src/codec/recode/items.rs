@@ -126,8 +126,7 @@ fn kind(fragment: &[u8]) -> Option<Kind> {
 
 /// By the first frame header.
 fn jpeg_kind(stream: &[u8]) -> Option<Kind> {
-    let mut segments = Segments::after_start(stream);
-    while let Some(segment) = segments.next() {
+    for segment in Segments::after_start(stream) {
         match (segment.marker, segment.body.first()) {
             (0xc0..=0xc2, Some(8)) => return Some(Kind::Transform),
             (0xc3, _) => return Some(Kind::Lossless),

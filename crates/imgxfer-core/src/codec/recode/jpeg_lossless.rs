@@ -9,7 +9,7 @@ use super::cursor::{Cursor, MALFORMED, put_len, put_sized};
 use super::huffman::{BitWriter, Decoder, Encoder, READ_AHEAD_BYTES, Table};
 use super::items::Segments;
 use super::predict::{self, Context};
-use super::samples::{Parts, Reader, Samples};
+use super::samples::{self, Parts, Reader, Samples};
 use crate::codec::{CodecError, PixelShape};
 
 /// Samples of a pixel.
@@ -93,30 +93,10 @@ impl Header {
         if self.restart_rows == 0 { left } else { left.min(self.restart_rows) }
     }
 
-    /// The shape for the coder of samples.
-    fn shape(&self, samples: &[u8]) -> Option<PixelShape> {
-        let bits = u16::try_from(self.bits).ok()?;
-        Some(PixelShape {
-            rows: u32::try_from(self.rows).ok()?,
-            columns: u32::try_from(self.columns).ok()?,
-            samples: u16::try_from(self.tables.len()).ok()?,
-            bits_allocated: if self.bits <= 8 { 8 } else { 16 },
-            bits_stored: bits,
-            high_bit: bits - 1,
-            signed: bits == 16 && looks_signed(samples),
-            planar: false,
-            big_endian: false,
-        })
+    fn shape(&self) -> Option<PixelShape> {
+        let samples = self.tables.len();
+        samples::shape(self.rows, self.columns, samples, self.sample_bytes())
     }
-}
-
-/// Whether samples of 16 bits have a smaller range as two's complement. A stream does not tell.
-fn looks_signed(samples: &[u8]) -> bool {
-    let top_bits = |pair: &[u8]| pair.get(1).map_or(0, |high| high >> 6);
-    let mut seen = [false; 4];
-    samples.chunks_exact(2).for_each(|pair| seen[usize::from(top_bits(pair))] = true);
-    let [_, low_middle, high_middle, high] = seen;
-    high && !low_middle && !high_middle
 }
 
 /// The frame header.
@@ -216,7 +196,7 @@ pub(super) fn take_apart(stream: &[u8], room: usize) -> Option<Parts> {
     put_len(&mut kept, rows);
     kept.push(u8::from(ones));
     put_sized(&mut kept, tail);
-    let shape = header.shape(&samples);
+    let shape = header.shape();
     Some(Parts { kept, samples: Samples { shape, bytes: samples } })
 }
 

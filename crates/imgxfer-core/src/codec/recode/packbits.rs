@@ -1,4 +1,4 @@
-//! PackBits as PS3.5 annex G.3 has it: packets of literal bytes and of one repeated byte.
+//! `PackBits` as PS3.5 annex G.3 has it: packets of literal bytes and of one repeated byte.
 //!
 //! A packet's first byte says which: up to 127 for that many bytes and one more, from 129 for a byte to be
 //! repeated 257 less that many times; 128 is no packet. With the first bytes of all packets and what they
@@ -77,59 +77,87 @@ pub(super) fn pack(plane: &[u8], firsts: &[u8], out: &mut Vec<u8>) -> Result<(),
 pub(super) struct Way {
     /// Whether packets end with each row, as the standard wants it.
     by_rows: bool,
-    /// Equal bytes from which on they are repeated.
-    run_min: usize,
-    /// What a run leaves over after packets of 128 that is shorter than `run_min`.
-    rest: Rest,
+    /// Equal bytes from which on they are repeated: behind a repeated byte, behind a literal one, and
+    /// where they are the last of the row.
+    least: [usize; 3],
+    /// Whether what a run leaves over after packets of 128 is a packet of its own, however short; else it
+    /// is like any run.
+    rest_apart: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Rest {
-    /// It is a literal packet of its own.
-    Alone,
-    /// It begins the literal packet that follows.
-    Joins,
-    /// It is repeated all the same.
-    Repeated,
+impl Way {
+    const fn new(by_rows: bool, least: [usize; 3], rest_apart: bool) -> Self {
+        Self { by_rows, least, rest_apart }
+    }
 }
 
-/// Numbered from 1 in payloads: never changed, only added to.
-pub(super) const WAYS: [Way; 8] = [
-    Way { by_rows: true, run_min: 2, rest: Rest::Alone },
-    Way { by_rows: true, run_min: 3, rest: Rest::Joins },
-    Way { by_rows: true, run_min: 2, rest: Rest::Joins },
-    Way { by_rows: true, run_min: 3, rest: Rest::Repeated },
-    Way { by_rows: false, run_min: 2, rest: Rest::Alone },
-    Way { by_rows: false, run_min: 3, rest: Rest::Joins },
-    Way { by_rows: false, run_min: 2, rest: Rest::Joins },
-    Way { by_rows: false, run_min: 3, rest: Rest::Repeated },
+/// Numbered from 1 in payloads: never changed, only added to. The first is pydicom's, the second DCMTK's.
+pub(super) const WAYS: [Way; 12] = [
+    Way::new(true, [2, 2, 2], true),
+    Way::new(true, [3, 3, 2], true),
+    Way::new(true, [2, 3, 2], false),
+    Way::new(true, [3, 3, 3], false),
+    Way::new(true, [2, 2, 2], false),
+    Way::new(true, [2, 3, 3], false),
+    Way::new(false, [2, 2, 2], true),
+    Way::new(false, [3, 3, 2], true),
+    Way::new(false, [2, 3, 2], false),
+    Way::new(false, [3, 3, 3], false),
+    Way::new(false, [2, 2, 2], false),
+    Way::new(false, [2, 3, 3], false),
 ];
 
 impl Way {
     /// The first bytes of all packets.
     pub(super) fn firsts(&self, plane: &[u8], columns: usize) -> Vec<u8> {
-        let mut out = Vec::with_capacity(plane.len() / 16);
-        let row = if self.by_rows { columns.max(1) } else { plane.len().max(1) };
-        plane.chunks(row).for_each(|row| self.row(row, &mut out));
+        let mut out = Vec::new();
+        self.rows(plane, columns).for_each(|row| self.row(row, &mut out));
         out
+    }
+
+    /// Whether these are the first bytes of all packets.
+    pub(super) fn gives(&self, plane: &[u8], columns: usize, firsts: &[u8]) -> bool {
+        let mut of_row = Vec::new();
+        let mut rest = firsts;
+        for row in self.rows(plane, columns) {
+            of_row.clear();
+            self.row(row, &mut of_row);
+            let Some(behind) = rest.strip_prefix(of_row.as_slice()) else { return false };
+            rest = behind;
+        }
+        rest.is_empty()
+    }
+
+    fn rows<'a>(&self, plane: &'a [u8], columns: usize) -> std::slice::Chunks<'a, u8> {
+        plane.chunks(if self.by_rows { columns } else { plane.len() }.max(1))
     }
 
     fn row(&self, row: &[u8], out: &mut Vec<u8>) {
         let mut literal = 0;
+        let mut done = 0;
         for run in row.chunk_by(|a, b| a == b) {
-            if run.len() < self.run_min {
-                literal += run.len();
-                continue;
-            }
-            put_literal(&mut literal, out);
+            done += run.len();
             let (full, rest) = (run.len() / PACKET_MAX, run.len() % PACKET_MAX);
-            out.extend(std::iter::repeat_n(first_of_run(PACKET_MAX), full));
-            match self.rest {
-                _ if rest == 0 => {}
-                _ if rest >= self.run_min => out.push(first_of_run(rest)),
-                Rest::Repeated if rest > 1 => out.push(first_of_run(rest)),
-                Rest::Joins => literal = rest,
-                Rest::Alone | Rest::Repeated => put_literal(&mut { rest }, out),
+            if full > 0 {
+                put_literal(&mut literal, out);
+                out.extend(std::iter::repeat_n(first_of_run(PACKET_MAX), full));
+                if self.rest_apart && rest == 1 {
+                    put_literal(&mut { rest }, out);
+                    continue;
+                }
+            }
+            let [behind_run, behind_literal, last] = self.least;
+            let least = match (done == row.len(), literal) {
+                _ if self.rest_apart && full > 0 => 2,
+                (true, _) => last,
+                (false, 0) => behind_run,
+                (false, _) => behind_literal,
+            };
+            if rest < least {
+                literal += rest;
+            } else {
+                put_literal(&mut literal, out);
+                out.push(first_of_run(rest));
             }
         }
         put_literal(&mut literal, out);

@@ -150,6 +150,17 @@ impl<'a> Payload<'a> {
         Ok(Self { table, scans, samples: rest.0 })
     }
 
+    /// The same payload with its table as it is.
+    #[cfg(test)]
+    pub(super) fn to_plain(&self) -> Vec<u8> {
+        let mut out = vec![VERSION, 0];
+        put_len(&mut out, self.table.len());
+        put_sized(&mut out, &self.table);
+        put_sized(&mut out, self.scans);
+        out.extend_from_slice(self.samples);
+        out
+    }
+
     /// Appends the original bytes, at most `len`.
     pub(super) fn put_together(&self, codec: &Arc<dyn Codec>, len: usize, out: &mut Vec<u8>) -> Result<(), CodecError> {
         let end = out.len() + len;

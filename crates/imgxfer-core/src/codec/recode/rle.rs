@@ -1,4 +1,4 @@
-//! RLE Lossless (PS3.5 annex G): segments of PackBits, one for each byte of a sample, back to samples, and
+//! RLE Lossless (PS3.5 annex G): segments of `PackBits`, one for each byte of a sample, back to samples, and
 //! to the same bytes again.
 //!
 //! Samples and the first bytes of all packets are a segment. Encoders differ in those first bytes alone:
@@ -7,9 +7,8 @@
 
 use super::cursor::{Cursor, MALFORMED, put_len, put_sized};
 use super::packbits::{self, WAYS, Way};
-use super::samples::{Parts, Reader, SAMPLE_BYTES_MAX, Samples};
-use crate::codec::{CodecError, PixelShape};
-use crate::units::to_u32;
+use super::samples::{self, Parts, Reader, SAMPLE_BYTES_MAX, Samples};
+use crate::codec::CodecError;
 
 const HEADER_BYTES: usize = 64;
 const SEGMENTS_MAX: usize = 15;
@@ -57,15 +56,17 @@ pub(super) fn take_apart(stream: &[u8], room: usize) -> Option<Parts> {
     put_len(&mut kept, longest);
     put_len(&mut kept, columns);
     for (segment, one) in segments.iter().zip(&unpacked) {
-        let way = (1..).zip(WAYS).find(|(_, way)| way.firsts(&one.plane, columns) == one.firsts);
+        let way = (1..).zip(WAYS).find(|(_, way)| way.gives(&one.plane, columns, &one.firsts));
         kept.push(way.map_or(EXPLICIT, |(number, _)| number));
         if way.is_none() {
             put_sized(&mut kept, &one.firsts);
         }
         put_sized(&mut kept, &segment[one.used..]);
     }
-    let bytes = interleave(&planes);
-    Some(Parts { kept, samples: Samples { shape: shape(planes.len(), longest, columns), bytes } })
+    let (samples, width) = layout(planes.len());
+    // With a single row there is nothing above a pixel.
+    let shape = samples::shape(longest / columns, columns, samples, width).filter(|shape| shape.rows > 1);
+    Some(Parts { kept, samples: Samples { shape, bytes: interleave(&planes) } })
 }
 
 /// Puts a stream of `len` bytes together again, behind what `out` holds.
@@ -142,24 +143,6 @@ fn separate(bytes: &[u8], count: usize) -> Vec<Vec<u8>> {
         }
     }
     planes
-}
-
-fn shape(segments: usize, pixels: usize, columns: usize) -> Option<PixelShape> {
-    let (samples, width) = layout(segments);
-    let bits = u16::try_from(8 * width).ok()?;
-    let samples = u16::try_from(samples).ok()?;
-    // Without a width the rows of the picture are not known.
-    (pixels > columns).then(|| PixelShape {
-        rows: to_u32(pixels / columns),
-        columns: to_u32(columns),
-        samples,
-        bits_allocated: bits,
-        bits_stored: bits,
-        high_bit: bits - 1,
-        signed: false,
-        planar: false,
-        big_endian: false,
-    })
 }
 
 /// The likely width of the picture, which a stream does not tell: a divisor of the number of pixels for
