@@ -12,6 +12,9 @@ use super::predict::{self, Context};
 use super::samples::{self, Parts, Reader, Samples};
 use crate::codec::{CodecError, PixelShape};
 
+/// Room for the bits of an interval to begin with: there may be thousands in a stream.
+const INTERVAL_BYTES: usize = 64 << 10;
+
 /// Samples of a pixel.
 const COMPONENTS_MAX: usize = 4;
 
@@ -156,7 +159,7 @@ struct Interval {
 impl Interval {
     /// The interval that `data` begins with.
     fn read(data: &[u8]) -> Self {
-        let mut bits = Vec::with_capacity(data.len() + READ_AHEAD_BYTES);
+        let mut bits = Vec::with_capacity(data.len().min(INTERVAL_BYTES) + READ_AHEAD_BYTES);
         let mut at = 0;
         let mut marker = None;
         while let Some(rest) = data.get(at..).filter(|rest| !rest.is_empty()) {

@@ -180,11 +180,17 @@ fn check_header(header: &[u8], stream_len: usize, room: usize) -> Option<usize> 
     let mut partitions = 0;
     while !rest.is_empty() {
         match rest.array::<3>().ok()? {
+            // The bits that fill up the last byte.
             [b'P', b'0', b'D'] => {
-                rest.u8().ok()?;
+                rest.u8().ok().filter(|bits| matches!(bits, 0 | 0xff))?;
             }
+            // A partition that begins at the beginning, with no bits and no brightness from before.
             [b'H', b'H', 1] => {
-                rest.take(16).ok()?;
+                let [0, 0, l0, l1, l2, l3, from_before @ ..] = rest.array::<16>().ok()? else { return None };
+                let len = usize::try_from(u32::from_le_bytes([l0, l1, l2, l3])).ok()?;
+                if len > stream_len || from_before != [0; 10] {
+                    return None;
+                }
                 partitions += 1;
             }
             // Restarts per scan.
@@ -208,13 +214,17 @@ fn check_header(header: &[u8], stream_len: usize, room: usize) -> Option<usize> 
 
 /// One frame of not too many blocks, and not too many scans; tables and texts.
 fn check_jpeg_headers(headers: &[u8], blocks_max: usize) -> Option<usize> {
-    let blocks = Frame::first_in(Segments::of(headers)).map(|frame| frame.blocks()).filter(|n| *n <= blocks_max)?;
+    let frame = Frame::first_in(Segments::of(headers))?;
+    let blocks = Some(frame.blocks()).filter(|blocks| *blocks <= blocks_max)?;
     let mut segments = Segments::of(headers);
     let (mut frames, mut scans) = (0, 0);
     for segment in segments.by_ref() {
         match segment.marker {
             0xc0..=0xc2 if scans == 0 => frames += 1,
-            0xda => scans += 1,
+            0xda => {
+                frame.check_scan(segment.body)?;
+                scans += 1;
+            }
             0xc4 | 0xdb | 0xdd | 0xe0..=0xef | 0xfe => {}
             _ => return None,
         }
@@ -224,6 +234,7 @@ fn check_jpeg_headers(headers: &[u8], blocks_max: usize) -> Option<usize> {
 
 /// A frame header.
 struct Frame {
+    is_progressive: bool,
     rows: usize,
     columns: usize,
     /// Horizontal and vertical sampling of the components.
@@ -245,8 +256,23 @@ impl Frame {
             && columns > 0
             && (1..=3).contains(&count)
             && components.len() == 3 * usize::from(count)
-            && sampling.iter().all(|(h, v)| (1..=4).contains(h) && (1..=4).contains(v));
-        fits.then_some(Self { rows, columns, sampling })
+            && sampling.iter().all(|(h, v)| (1..=2).contains(h) && (1..=2).contains(v));
+        fits.then_some(Self { is_progressive: segment.marker == 0xc2, rows, columns, sampling })
+    }
+
+    /// Whether a scan has the components and the band that its kind of frame allows (G.1.1.1).
+    fn check_scan(&self, scan: &[u8]) -> Option<()> {
+        let (&count, rest) = scan.split_first()?;
+        let count = usize::from(count);
+        let [first, last, bits] = *rest.get(2 * count..)? else { return None };
+        let bits_fit = bits >> 4 <= 13 && bits & 15 <= 13;
+        let band_fits = match (first, last) {
+            _ if !self.is_progressive => true,
+            (0, 0) => true,
+            (1..=63, 1..=63) => first <= last && count == 1,
+            _ => false,
+        };
+        ((1..=self.sampling.len()).contains(&count) && bits_fit && band_fits).then_some(())
     }
 
     /// 8 x 8 blocks of all components, those that fill up the last units included.

@@ -117,6 +117,9 @@ impl Way {
 
     /// Whether these are the first bytes of all packets.
     pub(super) fn gives(&self, plane: &[u8], columns: usize, firsts: &[u8]) -> bool {
+        if !self.by_rows && !self.gives_beginning(plane, firsts) {
+            return false;
+        }
         let mut of_row = Vec::new();
         let mut rest = firsts;
         for row in self.rows(plane, columns) {
@@ -126,6 +129,15 @@ impl Way {
             rest = behind;
         }
         rest.is_empty()
+    }
+
+    /// Whether a little of the plane gives the beginning of these: most ways are ruled out by that. The
+    /// last packets of it would be others if it went on.
+    fn gives_beginning(&self, plane: &[u8], firsts: &[u8]) -> bool {
+        const LITTLE: usize = 4 << 10;
+        const LAST_PACKETS: usize = 4;
+        let beginning = self.firsts(&plane[..plane.len().min(LITTLE)], LITTLE);
+        firsts.starts_with(&beginning[..beginning.len().saturating_sub(LAST_PACKETS)])
     }
 
     fn rows<'a>(&self, plane: &'a [u8], columns: usize) -> std::slice::Chunks<'a, u8> {

@@ -88,10 +88,11 @@ pub(super) fn put_together(
     if !fits {
         return Err(MALFORMED);
     }
-    let planes = separate(samples.take(plane_len * count)?, count);
+    let bytes = samples.take(plane_len * count)?;
     let start = out.len();
     out.extend_from_slice(header);
-    for plane in planes {
+    for segment in 0..count {
+        let plane = plane_of(bytes, segment, count);
         match kept.u8()? {
             EXPLICIT => packbits::pack(&plane, kept.sized()?, out)?,
             number => {
@@ -120,29 +121,26 @@ fn layout(segments: usize) -> (usize, usize) {
 
 /// Planes of bytes to samples side by side, little endian.
 fn interleave(planes: &[&[u8]]) -> Vec<u8> {
-    let (samples, width) = layout(planes.len());
+    let (_, width) = layout(planes.len());
     let len = planes.first().map_or(0, |plane| plane.len());
     let mut out = vec![0; len * planes.len()];
-    for sample in 0..samples {
-        for byte in 0..width {
-            let plane = planes[sample * width + width - 1 - byte];
-            let slots = out.iter_mut().skip(sample * width + byte).step_by(planes.len());
-            slots.zip(plane).for_each(|(slot, value)| *slot = *value);
-        }
+    for (segment, plane) in planes.iter().enumerate() {
+        let place = place_of(segment, width);
+        let slots = out.iter_mut().skip(place).step_by(planes.len());
+        slots.zip(*plane).for_each(|(slot, value)| *slot = *value);
     }
     out
 }
 
-fn separate(bytes: &[u8], count: usize) -> Vec<Vec<u8>> {
-    let (samples, width) = layout(count);
-    let mut planes = vec![Vec::new(); count];
-    for sample in 0..samples {
-        for byte in 0..width {
-            let plane = bytes.iter().skip(sample * width + byte).step_by(count).copied().collect();
-            planes[sample * width + width - 1 - byte] = plane;
-        }
-    }
-    planes
+/// Which byte of a pixel a segment holds.
+fn place_of(segment: usize, width: usize) -> usize {
+    segment - segment % width + (width - 1 - segment % width)
+}
+
+/// The plane of a segment.
+fn plane_of(bytes: &[u8], segment: usize, segments: usize) -> Vec<u8> {
+    let (_, width) = layout(segments);
+    bytes.iter().skip(place_of(segment, width)).step_by(segments).copied().collect()
 }
 
 /// The likely width of the picture, which a stream does not tell: a divisor of the number of pixels for
