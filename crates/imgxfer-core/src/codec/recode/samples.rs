@@ -172,6 +172,8 @@ impl<'a> Reader<'a> {
             return Err(MALFORMED);
         }
         self.budget = self.budget.checked_sub(len).ok_or(MALFORMED)?;
+        // Not the double of it, as it would grow by itself.
+        self.buffer.reserve_exact(len);
         match id {
             CodecId::STORE => Store.decode(body, to_u32(len), &mut self.buffer)?,
             CodecId::ZSTD => Zstd.decode(body, to_u32(len), &mut self.buffer)?,
