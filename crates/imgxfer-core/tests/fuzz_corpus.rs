@@ -61,7 +61,13 @@ fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
                 bytes.splice(..60, [73, 0, 0, 2, 31, 0x59]);
                 (name, bytes)
             };
-            vectors("wire", "record-").into_iter().map(head).collect()
+            let of_records = vectors("wire", "record-").into_iter().map(head);
+            // Length of what it decodes to, and most effort; then a payload, or what encodes to one.
+            let recoded = vectors("codec", "recode-");
+            let raw_len = recoded.iter().map(|(_, bytes)| bytes.len()).max().unwrap();
+            let [a, b, ..] = u32::try_from(raw_len).unwrap().to_le_bytes();
+            let whole = |(name, bytes): (String, Vec<u8>)| (name, [&[a, b, 0, 4, 31, 0x59], &bytes[..]].concat());
+            of_records.chain(recoded.into_iter().map(whole)).collect()
         }
         "store_recover" => vectors("store", ""),
         "wire_message" => {

@@ -10,6 +10,7 @@
 
 mod level;
 mod pixel;
+mod recode;
 mod store;
 mod zstd;
 
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 pub use level::{Level, LevelChoice, NoLevel};
 pub use pixel::Pixel;
+pub use recode::Recode;
 pub use store::Store;
 pub use zstd::Zstd;
 
@@ -32,6 +34,8 @@ impl CodecId {
     pub const ZSTD: Self = Self(1);
     /// Our own coder of pixel data (`docs/pixel-codec.md`).
     pub const PIXEL: Self = Self(2);
+    /// Compressed pixel data, decoded and coded better (see `docs/recode.md`).
+    pub const RECODE: Self = Self(3);
 }
 
 impl fmt::Display for CodecId {
@@ -124,7 +128,7 @@ pub struct Registry {
 impl Default for Registry {
     /// All built-in codecs.
     fn default() -> Self {
-        Self { codecs: vec![Arc::new(Store), Arc::new(Zstd), Arc::new(Pixel::default())] }
+        Self { codecs: vec![Arc::new(Store), Arc::new(Zstd), Arc::new(Pixel::default()), Arc::new(Recode::default())] }
     }
 }
 

@@ -48,31 +48,25 @@ struct Group<V> {
 
 /// Decodes a plane into `samples`, which is `geometry.samples()` long.
 #[derive(Debug)]
-pub(super) struct Decode<'a> {
-    pub(super) kind: Kind,
+pub(super) struct Decode<'a, const KIND: u8> {
     pub(super) coded: &'a Coded<'a>,
     pub(super) geometry: &'a Geometry,
     pub(super) scratch: &'a mut Scratch,
     pub(super) samples: &'a mut [u16],
 }
 
-impl Task for Decode<'_> {
+impl<const KIND: u8> Task for Decode<'_, KIND> {
     type Output = Result<(), Malformed>;
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) -> Self::Output {
-        match self.kind {
-            Kind::Median => decode::<S, 0>(s, self),
-            Kind::Six => decode::<S, 1>(s, self),
-            Kind::Ten => decode::<S, 2>(s, self),
-            Kind::Reference => decode::<S, 3>(s, self),
-        }
+        decode::<S, KIND>(s, self)
     }
 }
 
 #[inline(always)]
-fn decode<S: Vector, const KIND: u8>(s: S, task: Decode<'_>) -> Result<(), Malformed> {
-    let Decode { coded, geometry, scratch, samples, .. } = task;
+fn decode<S: Vector, const KIND: u8>(s: S, task: Decode<'_, KIND>) -> Result<(), Malformed> {
+    let Decode { coded, geometry, scratch, samples } = task;
     let wave = Wave::over(geometry);
     let stride = LEAD + wave.steps.next_multiple_of(LANES) + 2 * LANES;
     scratch.lanes.clear();

@@ -49,29 +49,24 @@ struct Rows<'a> {
 
 /// Encodes a plane with a prediction that was fitted to it.
 #[derive(Debug)]
-pub(super) struct Encode<'a> {
+pub(super) struct Encode<'a, const KIND: u8> {
     pub(super) samples: &'a [u16],
     pub(super) geometry: &'a Geometry,
     pub(super) fitted: &'a Fitted,
     pub(super) scratch: &'a mut Scratch,
 }
 
-impl<'a> Task for Encode<'a> {
+impl<'a, const KIND: u8> Task for Encode<'a, KIND> {
     type Output = Coded<'a>;
 
     #[inline(always)]
     fn run<S: Vector>(self, s: S) -> Coded<'a> {
-        match self.fitted.kind {
-            Kind::Median => encode::<S, 0>(s, self),
-            Kind::Six => encode::<S, 1>(s, self),
-            Kind::Ten => encode::<S, 2>(s, self),
-            Kind::Reference => encode::<S, 3>(s, self),
-        }
+        encode::<S, KIND>(s, self)
     }
 }
 
 #[inline(always)]
-fn encode<S: Vector, const KIND: u8>(s: S, task: Encode<'_>) -> Coded<'_> {
+fn encode<S: Vector, const KIND: u8>(s: S, task: Encode<'_, KIND>) -> Coded<'_> {
     let Encode { samples, geometry, fitted, scratch } = task;
     let wave = Wave::over(geometry);
     let stride = LEAD + wave.steps.next_multiple_of(LANES) + SLACK;

@@ -23,7 +23,13 @@ thread_local! {
 /// Appends the payload of a plane.
 pub(super) fn encode(path: Path, samples: &[u16], geometry: &Geometry, fitted: &Fitted, out: &mut Vec<u8>) {
     ENCODING.with_borrow_mut(|scratch| {
-        let coded = path.run(wave_encode::Encode { samples, geometry, fitted, scratch });
+        // One task to a kind, so that each has a stack of its own size.
+        let coded = match fitted.kind {
+            Kind::Median => path.run(wave_encode::Encode::<0> { samples, geometry, fitted, scratch }),
+            Kind::Six => path.run(wave_encode::Encode::<1> { samples, geometry, fitted, scratch }),
+            Kind::Ten => path.run(wave_encode::Encode::<2> { samples, geometry, fitted, scratch }),
+            Kind::Reference => path.run(wave_encode::Encode::<3> { samples, geometry, fitted, scratch }),
+        };
         write_weights(fitted, out);
         coded.shares.write(out);
         for state in coded.states {
@@ -54,8 +60,13 @@ pub(super) fn decode(
     let words = reader.bytes(words.checked_mul(2).ok_or(Malformed)?)?;
     let table = shares.for_decoding();
     let coded = wave_decode::Coded { weights: &weights, table: &table, states, words };
-    DECODING
-        .with_borrow_mut(|scratch| path.run(wave_decode::Decode { kind, coded: &coded, geometry, scratch, samples }))
+    let coded = &coded;
+    DECODING.with_borrow_mut(|scratch| match kind {
+        Kind::Median => path.run(wave_decode::Decode::<0> { coded, geometry, scratch, samples }),
+        Kind::Six => path.run(wave_decode::Decode::<1> { coded, geometry, scratch, samples }),
+        Kind::Ten => path.run(wave_decode::Decode::<2> { coded, geometry, scratch, samples }),
+        Kind::Reference => path.run(wave_decode::Decode::<3> { coded, geometry, scratch, samples }),
+    })
 }
 
 /// The kind; for all but the median, the bounds of activity and the weights, class by class.
