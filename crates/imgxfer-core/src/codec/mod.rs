@@ -8,6 +8,7 @@
 //! Codecs know nothing of files, hashes or the network. Decoders are for hostile input: they never
 //! panic, never write more than the length they are told, and take time in proportion to it.
 
+mod pixel;
 mod store;
 mod zstd;
 

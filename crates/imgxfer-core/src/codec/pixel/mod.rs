@@ -1,0 +1,5 @@
+//! Models of pixel data.
+#![allow(dead_code, reason = "nothing calls the models yet")]
+
+mod deep;
+mod plane;
