@@ -9,6 +9,7 @@
 
 mod bits;
 mod colour;
+mod deep;
 mod fit;
 mod model;
 mod pack;
@@ -43,6 +44,8 @@ const SPLIT: u8 = 1;
 const PALETTE: u8 = 2;
 /// Three components: this and the transform.
 const COMPONENTS: u8 = 4;
+/// The same, as one plane: one component below the other.
+const STACKED: u8 = 8;
 /// Colours are tried as a palette when there are no more of them than this part of the pixels.
 const PIXELS_A_COLOUR: usize = 32;
 
@@ -71,7 +74,8 @@ impl Codec for Pixel {
             return false;
         };
         let Frames { width, rows, frame_rows } = frames(&layout);
-        if !Wave::suits(&Geometry { width, rows, frame_rows, reference_rows: 0, max: 0 }) {
+        let geometry = Geometry { width, rows, frame_rows, reference_rows: 0, max: 0 };
+        if level < Level::COPPER && !Wave::suits(&geometry) {
             return false;
         }
         let start = out.len();
@@ -132,10 +136,15 @@ impl Pixel {
         let with_palette = out.split_off(start);
         let transform = Transform::best(&planes);
         transform.apply(&mut planes);
-        out.push(COMPONENTS + transform.byte());
-        for plane in &mut planes {
-            let (flip, _) = flip_of(plane, &[0, 0x8000]);
-            plane_payload::encode(self.path, level, plane, frames, flip, out);
+        if level == Level::COPPER {
+            out.push(STACKED + transform.byte());
+            plane_payload::encode_stacked(&planes, frames, out);
+        } else {
+            out.push(COMPONENTS + transform.byte());
+            for plane in &mut planes {
+                let (flip, _) = flip_of(plane, &[0, 0x8000]);
+                plane_payload::encode(self.path, level, plane, frames, flip, out);
+            }
         }
         if !with_palette.is_empty() && with_palette.len() < out.len() - start {
             out.truncate(start);
@@ -180,8 +189,14 @@ impl Pixel {
                 Ok(layout.joined(&palette.planes(&plane(reader)?)?))
             }
             (form, true) => {
-                let transform = form.checked_sub(COMPONENTS).and_then(Transform::from_byte).ok_or(Malformed)?;
-                let mut planes = [plane(reader)?, plane(reader)?, plane(reader)?];
+                let stacked = form >= STACKED;
+                let transform = form.checked_sub(if stacked { STACKED } else { COMPONENTS });
+                let transform = transform.and_then(Transform::from_byte).ok_or(Malformed)?;
+                let mut planes = if stacked {
+                    plane_payload::decode_stacked(self.path, reader, frames)?
+                } else {
+                    [plane(reader)?, plane(reader)?, plane(reader)?]
+                };
                 transform.undo(&mut planes);
                 Ok(layout.joined(&planes))
             }

@@ -1,6 +1,7 @@
 //! One plane in a payload: what was done to its samples, and the coder that holds them.
 
 use super::bits::{Reader, put};
+use super::deep;
 use super::fit::fit;
 use super::model::Kind;
 use super::pack::{self, Packing};
@@ -13,6 +14,8 @@ use crate::codec::Level;
 const NOTHING: u8 = 0;
 /// Coded in waves.
 const WAVE: u8 = 1;
+/// Coded by the strongest model.
+const DEEP: u8 = 2;
 
 /// Rows and frames of a plane.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +27,45 @@ pub(super) struct Frames {
 
 /// Appends a plane. The samples are used up.
 pub(super) fn encode(path: Path, level: Level, samples: &mut [u16], frames: Frames, flip: u16, out: &mut Vec<u8>) {
+    let max = prepare(samples, frames, flip, out);
+    let Frames { width, rows, frame_rows } = frames;
+    let geometry = Geometry { width, rows, frame_rows, reference_rows: 0, max };
+    if max == 0 {
+        out.push(NOTHING);
+    } else if level == Level::COPPER {
+        let reference_rows = nearest(samples, &geometry).unwrap_or(0);
+        encode_deep(samples, &Geometry { reference_rows, ..geometry }, out);
+    } else {
+        encode_wave(path, level, samples, geometry, out);
+    }
+}
+
+/// Appends three components as one plane for the strongest model: each refers to the one above it.
+pub(super) fn encode_stacked(planes: &[Vec<u16>; 3], frames: Frames, out: &mut Vec<u8>) {
+    let mut samples = Vec::with_capacity(3 * planes[0].len());
+    let mut max = 0;
+    for plane in planes {
+        let start = samples.len();
+        samples.extend_from_slice(plane);
+        let own = &mut samples[start..];
+        let (flip, _) = super::flip_of(own, &[0, 0x8000]);
+        max = max.max(prepare(own, frames, flip, out));
+    }
+    if max == 0 {
+        out.push(NOTHING);
+    } else {
+        encode_deep(&samples, &stacked(frames, max), out);
+    }
+}
+
+/// Three components, one below the other.
+const fn stacked(frames: Frames, max: u16) -> Geometry {
+    let Frames { width, rows, frame_rows } = frames;
+    Geometry { width, rows: 3 * rows, frame_rows, reference_rows: rows, max }
+}
+
+/// Flips and packs samples, and writes how. Returns the largest.
+fn prepare(samples: &mut [u16], frames: Frames, flip: u16, out: &mut Vec<u8>) -> u16 {
     put(u32::from(flip), out);
     if flip != 0 {
         for sample in samples.iter_mut() {
@@ -33,15 +75,22 @@ pub(super) fn encode(path: Path, level: Level, samples: &mut [u16], frames: Fram
     let (packing, max) = pack::pack(samples, frames.width * frames.frame_rows);
     packing.write(out);
     put(u32::from(max), out);
-    if max == 0 {
-        out.push(NOTHING);
-        return;
-    }
-    let Frames { width, rows, frame_rows } = frames;
-    let geometry = Geometry { width, rows, frame_rows, reference_rows: 0, max };
+    max
+}
+
+fn encode_deep(samples: &[u16], geometry: &Geometry, out: &mut Vec<u8>) {
+    out.push(DEEP);
+    put((geometry.reference_rows / geometry.frame_rows) as u32, out);
+    let mut payload = Vec::new();
+    deep::encode(samples, geometry, &mut payload);
+    put(payload.len() as u32, out);
+    out.extend_from_slice(&payload);
+}
+
+fn encode_wave(path: Path, level: Level, samples: &[u16], alone: Geometry, out: &mut Vec<u8>) {
     let start = out.len();
     let mut attempts = Vec::with_capacity(2);
-    for geometry in geometries(level, samples, geometry) {
+    for geometry in geometries(level, samples, alone) {
         let kinds: &[Kind] = match geometry.reference_rows {
             0 if level <= Level::FAST => &[Kind::Six],
             0 if samples.len() <= FEW_SAMPLES => &[Kind::Six, Kind::Ten],
@@ -51,7 +100,7 @@ pub(super) fn encode(path: Path, level: Level, samples: &mut [u16], frames: Fram
         for kind in kinds {
             let fitted = fit(path, samples, &geometry, *kind);
             out.push(WAVE);
-            put((geometry.reference_rows / frame_rows) as u32, out);
+            put((geometry.reference_rows / geometry.frame_rows) as u32, out);
             wave_payload::encode(path, samples, &geometry, &fitted, out);
             attempts.push(out.split_off(start));
         }
@@ -100,25 +149,69 @@ fn nearest(samples: &[u16], geometry: &Geometry) -> Option<usize> {
 /// Reads a plane: its samples.
 pub(super) fn decode(path: Path, reader: &mut Reader<'_>, frames: Frames) -> Result<Vec<u16>, Malformed> {
     let Frames { width, rows, frame_rows } = frames;
-    let flip = u16::try_from(reader.number()?).map_err(|_| Malformed)?;
-    let packing = Packing::read(reader, rows / frame_rows)?;
-    let max = u16::try_from(reader.number()?).map_err(|_| Malformed)?;
-    let mut samples = vec![0; width * rows];
-    match reader.byte()? {
-        NOTHING => {}
-        WAVE => {
-            let back = usize::try_from(reader.number()?).map_err(|_| Malformed)?;
-            let reference_rows = back.checked_mul(frame_rows).filter(|up| *up <= rows).ok_or(Malformed)?;
-            let geometry = Geometry { width, rows, frame_rows, reference_rows, max };
-            wave_payload::decode(path, reader, &geometry, &mut samples)?;
-        }
-        _ => return Err(Malformed),
+    let prepared = Prepared::read(reader, frames)?;
+    let geometry = Geometry { width, rows, frame_rows, reference_rows: 0, max: prepared.max };
+    let mut samples = decode_samples(path, reader, geometry)?;
+    prepared.undo(&mut samples, frames)?;
+    Ok(samples)
+}
+
+/// Reads three components that are one plane.
+pub(super) fn decode_stacked(path: Path, reader: &mut Reader<'_>, frames: Frames) -> Result<[Vec<u16>; 3], Malformed> {
+    let prepared = [(); 3].map(|()| Prepared::read(reader, frames));
+    let [a, b, c] = prepared;
+    let prepared = [a?, b?, c?];
+    let max = prepared.iter().map(|one| one.max).max().unwrap_or(0);
+    let mut samples = decode_samples(path, reader, stacked(frames, max))?;
+    let plane = frames.width * frames.rows;
+    for (own, prepared) in samples.chunks_exact_mut(plane).zip(&prepared) {
+        prepared.undo(own, frames)?;
     }
-    packing.undo(&mut samples, width * frame_rows)?;
-    if flip != 0 {
-        for sample in &mut samples {
-            *sample ^= flip;
+    let last = samples.split_off(2 * plane);
+    let middle = samples.split_off(plane);
+    Ok([samples, middle, last])
+}
+
+/// What was done to samples before they were coded.
+struct Prepared {
+    flip: u16,
+    packing: Packing,
+    max: u16,
+}
+
+impl Prepared {
+    fn read(reader: &mut Reader<'_>, frames: Frames) -> Result<Self, Malformed> {
+        let flip = u16::try_from(reader.number()?).map_err(|_| Malformed)?;
+        let packing = Packing::read(reader, frames.rows / frames.frame_rows)?;
+        let max = u16::try_from(reader.number()?).map_err(|_| Malformed)?;
+        Ok(Self { flip, packing, max })
+    }
+
+    fn undo(&self, samples: &mut [u16], frames: Frames) -> Result<(), Malformed> {
+        self.packing.undo(samples, frames.width * frames.frame_rows)?;
+        if self.flip != 0 {
+            for sample in samples {
+                *sample ^= self.flip;
+            }
         }
+        Ok(())
+    }
+}
+
+/// Reads the samples of a plane as they were coded.
+fn decode_samples(path: Path, reader: &mut Reader<'_>, mut geometry: Geometry) -> Result<Vec<u16>, Malformed> {
+    let mut samples = vec![0; geometry.samples()];
+    let method = reader.byte()?;
+    if method == NOTHING {
+        return Ok(samples);
+    }
+    let back = usize::try_from(reader.number()?).map_err(|_| Malformed)?;
+    let up = back.checked_mul(geometry.frame_rows).filter(|up| *up <= geometry.rows);
+    geometry.reference_rows = up.ok_or(Malformed)?;
+    match method {
+        WAVE => wave_payload::decode(path, reader, &geometry, &mut samples)?,
+        DEEP => deep::decode(reader.block()?, &geometry, &mut samples)?,
+        _ => return Err(Malformed),
     }
     Ok(samples)
 }
