@@ -57,6 +57,22 @@ impl Jobs {
         self.choose(|chooser| chooser.peer_workers(workers));
     }
 
+    /// The receiver has verified so many original bytes since the start.
+    pub(super) fn received(&self, raw_bytes: u64) {
+        self.choose(|chooser| chooser.received(raw_bytes, Instant::now()));
+    }
+
+    /// The receiver asks for so many original bytes again.
+    pub(super) fn again(&self, raw_bytes: u64) {
+        self.choose(|chooser| chooser.again(raw_bytes, Instant::now()));
+    }
+
+    /// Looks at the transport.
+    pub(super) fn look(&self) {
+        let (rate, rtt) = self.lanes.line_rate();
+        self.choose(|chooser| chooser.transport(rate, rtt));
+    }
+
     /// Whether the line's rate is known.
     pub(super) fn knows_line(&self) -> bool {
         self.choose(|chooser| chooser.knows_line())
@@ -89,16 +105,16 @@ impl Jobs {
         // A worker that panicked made nothing.
         let Encoded { records, withdrawn, coded } = encoded.unwrap_or_default();
         let made = Instant::now();
-        let raw_bytes = records.iter().map(|record| u64::from(record.header().raw_len())).sum();
-        let lens: Vec<u64> = records.iter().map(|record| to_u64(record.bytes().len())).collect();
-        let record_bytes = lens.iter().sum();
+        let lens: Vec<(u64, u64)> =
+            records.iter().map(|r| (u64::from(r.header().raw_len()), to_u64(r.bytes().len()))).collect();
+        let (raw_bytes, record_bytes) = lens.iter().fold((0, 0), |sum, len| (sum.0 + len.0, sum.1 + len.1));
         self.choose(|chooser| match &making {
-            Some(making) => chooser.made(making, (raw_bytes, &lens), coded.then(|| made - begun), made),
+            Some(making) => chooser.made(making, &lens, coded.then(|| made - begun), made),
             None => chooser.made_aside(&lens, made),
         });
-        for (record, len) in records.iter().zip(lens) {
+        for (record, (_, bytes)) in records.iter().zip(&lens) {
             self.lanes.send(record).await?;
-            self.choose(|chooser| chooser.sent(len, Instant::now()));
+            self.choose(|chooser| chooser.taken(*bytes));
         }
         let newest = records.last().filter(|_| making.is_some());
         let coded = newest.map(|record| Coded { codec: record.header().codec, level: coded.then_some(level) });

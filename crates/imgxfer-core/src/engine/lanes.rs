@@ -4,13 +4,14 @@
 //! stream), and because what a cut stream had carried only in part is lost.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::sync::Semaphore;
 
 use crate::ids::TransferId;
 use crate::transport::{DataSender, Session, TransportError};
-use crate::units::to_u64;
+use crate::units::{to_f64, to_u64};
 use crate::wire::record::Record;
 
 /// First bytes of a data stream: format and version. The transfer id follows, then records.
@@ -65,6 +66,12 @@ impl Lanes {
             self.open.lock().unwrap_or_else(PoisonError::into_inner).push(lane);
         }
         Ok(())
+    }
+
+    /// Bytes a second that the line seems to carry, congestion window by round trip; and the round trip.
+    pub(super) fn line_rate(&self) -> (f64, Duration) {
+        let stats = self.session.stats();
+        (to_f64(stats.cwnd_bytes) / stats.rtt.as_secs_f64().max(1e-6), stats.rtt)
     }
 
     async fn open_lane(&self) -> Result<Lane, TransportError> {

@@ -73,6 +73,19 @@ struct Built {
     end: bool,
 }
 
+impl Built {
+    fn of(source: Box<dyn Source>) -> Self {
+        Self {
+            source: Ordered::new(source),
+            builder: PageBuilder::default(),
+            pending: VecDeque::new(),
+            events: Vec::new(),
+            page: None,
+            end: false,
+        }
+    }
+}
+
 /// Reads instances until a page is full. Blocks.
 fn build_page(mut built: Built) -> io::Result<Built> {
     while built.page.is_none() && !built.end {
@@ -128,9 +141,11 @@ impl Driver<'_> {
                 SenderOutput::Chunks { page, chunks, plain } => {
                     let Some(offered) = self.pages.get(&page) else { continue };
                     let plans = plans(page, offered, &chunks, plain);
-                    self.jobs.queued(plans.iter().map(Plan::raw_len).sum());
+                    let raw_bytes = plans.iter().map(Plan::raw_len).sum();
+                    self.jobs.queued(raw_bytes);
                     // What was damaged holds up its instance: it goes first.
                     if plain {
+                        self.jobs.again(raw_bytes);
                         plans.into_iter().for_each(|plan| self.queue.push_front(plan));
                     } else {
                         let present = bytes_outside(&offered.page, &chunks);
@@ -140,6 +155,7 @@ impl Driver<'_> {
                     }
                 }
                 SenderOutput::Received { bytes, .. } => {
+                    self.jobs.received(bytes);
                     let arrived = self.progress.bytes_present.saturating_add(bytes);
                     self.progress.bytes_arrived = self.progress.bytes_arrived.max(arrived);
                 }
@@ -270,16 +286,10 @@ async fn run(
         receipt: None,
         outbox: VecDeque::new(),
     };
+    driver.jobs.look();
     observer.on_event(&TransferEvent::Started { transfer });
     let line_before = session.stats().line_bytes();
-    let empty = Built {
-        source: Ordered::new(source),
-        builder: PageBuilder::default(),
-        pending: VecDeque::new(),
-        events: Vec::new(),
-        page: None,
-        end: false,
-    };
+    let empty = Built::of(source);
     let mut building = Some(tokio::task::spawn_blocking(move || build_page(empty)));
     let mut built: Option<Built> = None;
     let mut tick = tokio::time::interval(TICK);
@@ -332,6 +342,7 @@ async fn run(
             }
             _ = tick.tick() => {
                 session.adapt_windows();
+                driver.jobs.look();
                 driver.progress.line_bytes = session.stats().line_bytes() - line_before;
                 observer.on_event(&TransferEvent::Progress(driver.progress));
                 // Reading and hashing a huge instance is work, not silence.

@@ -5,7 +5,7 @@
 //!
 //! 1. *What one level would move.* Original bytes a second are bounded by the line and by the workers:
 //!    `min(line x ratio, workers x pace)`. Ratio and pace are measured for each kind of content from the
-//!    records made ([`Costs`]); the line's rate from how fast it takes records while some wait ([`Line`]).
+//!    records made ([`Costs`]); the line's rate from what the receiver says it has while some wait here ([`Line`]).
 //!    The level for which this is most is the *base*. It rises only for 3 % and falls for anything, so it
 //!    falls at once when the line starves.
 //! 2. *A record that would wait anyway may as well be smaller.* A worker that begins a record may take a
@@ -58,6 +58,7 @@ pub(super) enum Kind {
 pub(super) struct Making {
     number: u64,
     kind: Kind,
+    more: bool,
     /// The level to make it at.
     pub(super) level: Level,
     /// A stored record is sent as it is if its ratio is this or better.
@@ -115,8 +116,28 @@ impl Chooser {
 
     /// Whether it is time to make as much ahead as there is room for. Until the line is known, records made
     /// ahead are made blindly.
-    pub(super) const fn knows_line(&self) -> bool {
-        self.line.rate().is_some()
+    pub(super) fn knows_line(&self) -> bool {
+        self.line.rate().is_some_and(|(_, measured)| measured)
+    }
+
+    /// What the transport holds for the line's rate, in bytes a second, and the round trip.
+    pub(super) fn transport(&mut self, rate: f64, rtt: Duration) {
+        self.line.transport(rate, rtt);
+    }
+
+    /// The transport has taken a record over.
+    pub(super) fn taken(&mut self, bytes: u64) {
+        self.line.taken(bytes);
+    }
+
+    /// The receiver has verified so many original bytes since the start.
+    pub(super) fn received(&mut self, raw_bytes: u64, now: Instant) {
+        self.line.received(raw_bytes, now);
+    }
+
+    /// The receiver asks for something again, since it arrived damaged.
+    pub(super) fn again(&mut self, raw_bytes: u64, now: Instant) {
+        self.line.again(raw_bytes, now);
     }
 
     /// A worker begins a record of `raw_bytes`; `queued_bytes` wait for one behind it.
@@ -131,29 +152,25 @@ impl Chooser {
             LevelChoice::Auto if costs.is_measured() && costs.is_tried(level) => costs.ratio(level) / RECODE,
             // Nothing is known. While the line has enough to carry, trying costs nothing; before that, only
             // what is stored without compression is.
-            LevelChoice::Auto if self.line.rate().is_some() => f64::INFINITY,
+            LevelChoice::Auto if self.knows_line() => f64::INFINITY,
             LevelChoice::Auto => RECODE,
         };
         let time = if costs.is_measured() { costs.time(level, raw_bytes) } else { 0.0 };
         let number = self.next;
         self.next += 1;
         self.running.push(Running { number, kind, level, done: now + Duration::from_secs_f64(time.min(60.0)) });
-        Making { number, kind, level, recode_below }
+        Making { number, kind, level, more: queued_bytes > 0, recode_below }
     }
 
-    /// The records are made and ready. `took` is for those that were encoded, and not taken from a store.
-    pub(super) fn made(
-        &mut self,
-        making: &Making,
-        (raw_bytes, lens): (u64, &[u64]),
-        took: Option<Duration>,
-        now: Instant,
-    ) {
+    /// Records, original bytes and own ones, are made and ready. `took` is for those that were encoded, and
+    /// not taken from a store.
+    pub(super) fn made(&mut self, making: &Making, records: &[(u64, u64)], took: Option<Duration>, now: Instant) {
         self.running.retain(|running| running.number != making.number);
-        self.made_aside(lens, now);
+        records.iter().for_each(|record| self.line.made(*record, making.more, now));
         let Some(took) = took else { return };
         let Class { costs, base } = &mut self.classes[making.kind as usize];
-        costs.note(making.level, raw_bytes, lens.iter().sum(), took);
+        let (raw_bytes, record_bytes) = records.iter().fold((0, 0), |sum, record| (sum.0 + record.0, sum.1 + record.1));
+        costs.note(making.level, raw_bytes, record_bytes, took);
         if making.level > *base {
             if costs.ratio(making.level) >= PAYS * costs.ratio(*base) {
                 costs.keep(making.level);
@@ -164,22 +181,19 @@ impl Chooser {
     }
 
     /// Records that no level was chosen for are ready: headers, which are always made alike.
-    pub(super) fn made_aside(&mut self, lens: &[u64], now: Instant) {
-        lens.iter().for_each(|len| self.line.made(*len, now));
-    }
-
-    /// The transport has taken a record over.
-    pub(super) fn sent(&mut self, record_bytes: u64, now: Instant) {
-        self.line.sent(record_bytes, now);
+    pub(super) fn made_aside(&mut self, records: &[(u64, u64)], now: Instant) {
+        records.iter().for_each(|record| self.line.made(*record, false, now));
     }
 
     fn level(&mut self, kind: Kind, raw_bytes: u64, queued_bytes: u64, now: Instant) -> Level {
-        let Some(line) = self.line.rate() else { return self.classes[kind as usize].base };
+        let Some((line, measured)) = self.line.rate() else { return self.classes[kind as usize].base };
         if !self.classes[kind as usize].costs.is_measured() {
             return Level::FAST;
         }
         let base = self.settle_base(kind, line);
         let wanted = self.to_try(kind, base, line).or_else(|| self.next_better(kind, base, line));
+        // A transport that has just begun thinks little of every line: no more than it costs little to be wrong.
+        let wanted = wanted.filter(|level| measured || *level < Level::COPPER);
         let costs = &self.classes[kind as usize].costs;
         wanted.filter(|l| self.line_lasts(kind, base, (costs.time(*l, raw_bytes), queued_bytes), now)).unwrap_or(base)
     }
@@ -244,8 +258,8 @@ impl Chooser {
     /// looked at whenever one of them gets free, and at the end.
     fn line_lasts(&self, kind: Kind, base: Level, (seconds, queued_bytes): (f64, u64), now: Instant) -> bool {
         let costs = &self.classes[kind as usize].costs;
-        let Some(line) = self.line.rate() else { return false };
-        let ready = to_f64(self.line.ready_bytes());
+        let Some((line, _)) = self.line.rate() else { return false };
+        let ready = self.line.waiting_bytes(now);
         let more = to_f64(queued_bytes) / costs.ratio(base);
         let one = costs.pace(base) / costs.ratio(base);
         let mut free: Vec<f64> =
