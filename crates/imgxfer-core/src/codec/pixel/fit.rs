@@ -6,10 +6,8 @@
 use super::bits::log2;
 use super::model::{CLASS_ALONE, CLASSES, Kind, NEIGHBOURS, WEIGHT_BITS, Weights};
 use super::plane::Geometry;
-use super::loops::Loops;
-use super::simd::{Path, Task};
 
-/// Samples that are looked at.
+/// Samples that are looked at; half as many for weights without classes.
 const LOOKED_AT: usize = 20_000;
 /// Of those, how many tell which prediction is better.
 const COMPARED: usize = 5_000;
@@ -48,14 +46,10 @@ struct Sums {
 impl Sums {
     const ZERO: Self = Self { count: 0, products: [[0.0; COLUMNS]; UNKNOWNS] };
 
-    #[inline(always)]
     fn add<const N: usize>(&mut self, seen: &Seen) {
         let base = seen.around[0];
         // Sixteen columns always, whatever the number of unknowns: whole vectors.
-        let mut columns = [0.0; COLUMNS];
-        for (column, value) in columns.iter_mut().zip(&seen.around) {
-            *column = (value - base) as f32;
-        }
+        let columns = seen.around.map(|value| (value - base) as f32);
         let weight = 1.0 / (4.0 + seen.activity as f32);
         for (row, step) in self.products[..N].iter_mut().zip(&columns[1..]) {
             let step = step * weight;
@@ -78,27 +72,9 @@ pub(super) struct Fitted {
 
 /// Fits weights of a kind to a plane, and keeps them when they predict better than the median edge
 /// detector. The samples are `geometry.samples()` long.
-pub(super) fn fit(path: Path, samples: &[u16], geometry: &Geometry, kind: Kind) -> Fitted {
-    path.run(Fit { samples, geometry, kind })
-}
-
-struct Fit<'a> {
-    samples: &'a [u16],
-    geometry: &'a Geometry,
-    kind: Kind,
-}
-
-impl Task for Fit<'_> {
-    type Output = Fitted;
-
-    #[inline(always)]
-    fn run<S: Loops>(self, _: S) -> Fitted {
-        fit_here(self.samples, self.geometry, self.kind)
-    }
-}
-
-#[inline(always)]
-fn fit_here(samples: &[u16], geometry: &Geometry, kind: Kind) -> Fitted {
+///
+/// This is the same build on every path: it is short, and compilers make poor use of wide vectors here.
+pub(super) fn fit(samples: &[u16], geometry: &Geometry, kind: Kind) -> Fitted {
     let seen = look(samples, geometry, kind);
     let mut fitted = match kind {
         Kind::Median => Fitted { kind, weights: Weights::NONE, bounds: [2, 4, 5, 7] },
@@ -114,14 +90,17 @@ fn fit_here(samples: &[u16], geometry: &Geometry, kind: Kind) -> Fitted {
     fitted
 }
 
-#[inline(always)]
 fn look(samples: &[u16], geometry: &Geometry, kind: Kind) -> Vec<Seen> {
     let width = geometry.width;
     let total = geometry.samples().min(samples.len());
-    // An odd step, so that all columns are visited.
-    let step = (total / LOOKED_AT).max(1) | 1;
+    let looked_at = if kind == Kind::Six { LOOKED_AT / 2 } else { LOOKED_AT };
+    // A step that has no divisor in common with the width, so that all columns are visited.
+    let mut step = (total / looked_at).max(1);
+    while divisor(step, width) > 1 {
+        step += 1;
+    }
     let above = if kind == Kind::Reference { geometry.reference_rows } else { 0 };
-    let mut seen = Vec::with_capacity(total.min(LOOKED_AT + 1));
+    let mut seen = Vec::with_capacity(total.min(looked_at + 1));
     let (step_rows, step_columns) = (step / width, step % width);
     let (mut row, mut column) = (2.max(above + 1), 2);
     while (row + 1) * width + column < total {
@@ -136,7 +115,14 @@ fn look(samples: &[u16], geometry: &Geometry, kind: Kind) -> Vec<Seen> {
     seen
 }
 
-#[inline(always)]
+/// The greatest common divisor.
+fn divisor(mut a: usize, mut b: usize) -> usize {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
 fn look_at(samples: &[u16], width: usize, at: usize, back: usize) -> Seen {
     let value = |back: usize| i32::from(samples[at - back]);
     let [w, n, nw, ne] = [value(1), value(width), value(width + 1), value(width - 1)];
@@ -170,7 +156,6 @@ fn look_at(samples: &[u16], width: usize, at: usize, back: usize) -> Seen {
     }
 }
 
-#[inline(always)]
 fn solved<const N: usize>(kind: Kind, seen: &[Seen]) -> Fitted {
     let bounds = bounds(seen);
     let mut weights = Weights::NONE;
@@ -213,7 +198,6 @@ fn solved<const N: usize>(kind: Kind, seen: &[Seen]) -> Fitted {
     Fitted { kind, weights, bounds }
 }
 
-#[inline(always)]
 fn accumulate<const N: usize>(products: &mut [[f64; N]; N], targets: &mut [f64; N], sums: &Sums, weight: f64) {
     for (to, from) in products.iter_mut().zip(&sums.products) {
         for (to, from) in to.iter_mut().zip(&from[1..]) {
@@ -226,7 +210,6 @@ fn accumulate<const N: usize>(products: &mut [[f64; N]; N], targets: &mut [f64; 
 }
 
 /// Bounds that split the activity into five classes of near-equal numbers.
-#[inline(always)]
 fn bounds(seen: &[Seen]) -> [u8; 4] {
     let mut counts = [0usize; 16];
     for one in seen {
@@ -249,7 +232,6 @@ fn bounds(seen: &[Seen]) -> [u8; 4] {
     bounds
 }
 
-#[inline(always)]
 fn class(weights: &Weights, seen: &Seen) -> usize {
     let direction = if seen.horizontal > 2 * seen.vertical + 2 {
         0
@@ -275,7 +257,6 @@ fn set(weights: &mut Weights, class: usize, own: &[f64]) {
 }
 
 /// Gaussian elimination with a little damping.
-#[inline(always)]
 fn solve<const N: usize>(mut a: [[f64; N]; N], mut b: [f64; N]) -> [f64; N] {
     for (i, row) in a.iter_mut().enumerate() {
         row[i] += 1e-3 * row[i] + 1.0;
@@ -316,19 +297,16 @@ fn bits_of(difference: i32) -> u64 {
     u64::from(log2(1 + 2 * difference.unsigned_abs().min(1 << 20)))
 }
 
-#[inline(always)]
+fn median_residual(seen: &Seen) -> i32 {
+    let [w, n, nw] = [seen.around[0], seen.around[1], seen.around[2]];
+    seen.around[TARGET] - (w + n - nw.clamp(w.min(n), w.max(n)))
+}
+
 fn median_cost(seen: &[Seen]) -> u64 {
-    seen.iter()
-        .step_by(seen.len().div_ceil(COMPARED).max(1))
-        .map(|one| {
-            let [w, n, nw] = [one.around[0], one.around[1], one.around[2]];
-            bits_of(one.around[TARGET] - (w + n - nw.clamp(w.min(n), w.max(n))))
-        })
-        .sum()
+    seen.iter().step_by(seen.len().div_ceil(COMPARED).max(1)).map(|one| bits_of(median_residual(one))).sum()
 }
 
 impl Fitted {
-    #[inline(always)]
     fn cost(&self, seen: &[Seen]) -> u64 {
         let used = self.kind.neighbours();
         seen.iter()

@@ -239,4 +239,6 @@ fn split(samples: &[u16], shape: &PixelShape, cost: u64) -> Option<(u8, u16)> {
 }
 
 #[cfg(test)]
+mod path_tests;
+#[cfg(test)]
 mod tests;

@@ -68,11 +68,7 @@ fn reference(row: &Row<'_>, column: usize) -> Reference<u32, bool> {
 }
 
 /// Codes all entries from the last to the first.
-pub(super) fn code(
-    entries: &Entries<'_>,
-    table: &[u32; ENTRIES],
-    words: &mut [u16],
-) -> ([u32; ROWS_AT_ONCE], usize) {
+pub(super) fn code(entries: &Entries<'_>, table: &[u32; ENTRIES], words: &mut [u16]) -> ([u32; ROWS_AT_ONCE], usize) {
     let Entries { lanes, stride, steps } = *entries;
     let mut states = [STATE_START; ROWS_AT_ONCE];
     let mut words = Words { begin: words.len(), words };

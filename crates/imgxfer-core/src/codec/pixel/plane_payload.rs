@@ -49,7 +49,7 @@ pub(super) fn encode(path: Path, level: Level, samples: &mut [u16], frames: Fram
             _ => &[Kind::Reference],
         };
         for kind in kinds {
-            let fitted = fit(path, samples, &geometry, *kind);
+            let fitted = fit(samples, &geometry, *kind);
             out.push(WAVE);
             put((geometry.reference_rows / frame_rows) as u32, out);
             wave_payload::encode(path, samples, &geometry, &fitted, out);

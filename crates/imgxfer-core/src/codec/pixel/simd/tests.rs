@@ -1,8 +1,8 @@
 //! Every vector set against its definition.
 
-use super::{LANES, Lanes, Sixteen, Vector};
 #[cfg(target_arch = "x86_64")]
 use super::{Avx2, Avx512};
+use super::{LANES, Lanes, Sixteen, Vector};
 
 /// A small generator, so that failures repeat.
 struct Numbers(u64);
