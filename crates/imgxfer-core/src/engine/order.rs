@@ -12,11 +12,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 
-use super::plan::SHARED_FRAME_BYTES_MAX;
 use super::source::{Source, SourceInstance, SourceItem, Totals};
 use crate::manifest::ChunkClass;
 
 /// Instances in a window: at least, and at most. They are read before the first of them goes.
+/// Frames no longer than this are put together: eight or more share a record.
+const FRAME_BYTES_MAX: u32 = 128 << 10;
 const WINDOW_MIN: usize = 256;
 const WINDOW_MAX: usize = 512;
 /// Original bytes in a window.
@@ -75,7 +76,7 @@ impl Ordered {
 /// Whether it is one frame that shares its record, with a known place.
 fn is_small_frame(instance: &SourceInstance) -> bool {
     let mut pixels = instance.entry.chunks.iter().filter(|chunk| chunk.class == ChunkClass::Pixels);
-    let small = pixels.next().is_some_and(|chunk| chunk.len <= SHARED_FRAME_BYTES_MAX) && pixels.next().is_none();
+    let small = pixels.next().is_some_and(|chunk| chunk.len <= FRAME_BYTES_MAX) && pixels.next().is_none();
     small && instance.position.is_some() && instance.shape.is_some()
 }
 

@@ -16,9 +16,9 @@ use crate::units::{to_u32, to_usize};
 /// learn from, and little to lose with a line.
 const SHARED_BYTES_MAX: u32 = 256 << 10;
 
-/// Frames of native pixels share one up to 1 MiB if they are no longer than this, so that at least eight do:
-/// a time series is half said by the frame before.
-pub(super) const SHARED_FRAME_BYTES_MAX: u32 = 128 << 10;
+/// Frames of native pixels share one up to 1 MiB if they are no longer than this, so that at least two do:
+/// they share a codec's tables, and a time series is half said by the frame before.
+const SHARED_FRAME_BYTES_MAX: u32 = 512 << 10;
 
 /// A page that has been offered, with what is needed to send it.
 #[derive(Debug)]

@@ -6,10 +6,11 @@
 use super::bits::log2;
 use super::model::{CLASS_ALONE, CLASSES, Kind, NEIGHBOURS, WEIGHT_BITS, Weights};
 use super::plane::Geometry;
-use super::simd::{Path, Task, Vector};
 
-/// Samples that are looked at.
+/// Samples that are looked at; half as many for weights without classes.
 const LOOKED_AT: usize = 20_000;
+/// Of those, how many tell which prediction is better.
+const COMPARED: usize = 5_000;
 /// Fewest samples for weights of a class's own.
 const CLASS_MIN: u32 = 60;
 /// How much a class leans on the whole plane: this many samples' worth.
@@ -18,15 +19,15 @@ const LEAN: f64 = 40.0;
 const MEDIAN_MARGIN: u64 = 33;
 /// Unknown weights: all but that of the sample before, which makes the sum 1.
 const UNKNOWNS: usize = NEIGHBOURS - 1;
-/// Columns of the sums; the last is for the target.
+/// Columns of the sums: one for each neighbour (that of the sample before is of no use), and the target.
 const COLUMNS: usize = 16;
 const TARGET: usize = COLUMNS - 1;
 
 /// One sample and its neighbours, in the order of weights.
 #[derive(Debug, Clone, Copy)]
 struct Seen {
-    around: [i32; NEIGHBOURS],
-    sample: i32,
+    /// And the sample itself in the last place.
+    around: [i32; COLUMNS],
     horizontal: u32,
     vertical: u32,
     /// Position of the highest bit of the activity.
@@ -45,17 +46,12 @@ struct Sums {
 impl Sums {
     const ZERO: Self = Self { count: 0, products: [[0.0; COLUMNS]; UNKNOWNS] };
 
-    #[inline(always)]
     fn add<const N: usize>(&mut self, seen: &Seen) {
         let base = seen.around[0];
         // Sixteen columns always, whatever the number of unknowns: whole vectors.
-        let mut columns = [0.0; COLUMNS];
-        for (column, value) in columns.iter_mut().zip(&seen.around[1..]).take(N) {
-            *column = (value - base) as f32;
-        }
-        columns[TARGET] = (seen.sample - base) as f32;
+        let columns = seen.around.map(|value| (value - base) as f32);
         let weight = 1.0 / (4.0 + seen.activity as f32);
-        for (row, step) in self.products[..N].iter_mut().zip(&columns) {
+        for (row, step) in self.products[..N].iter_mut().zip(&columns[1..]) {
             let step = step * weight;
             for (sum, column) in row.iter_mut().zip(&columns) {
                 *sum += step * column;
@@ -76,27 +72,9 @@ pub(super) struct Fitted {
 
 /// Fits weights of a kind to a plane, and keeps them when they predict better than the median edge
 /// detector. The samples are `geometry.samples()` long.
-pub(super) fn fit(path: Path, samples: &[u16], geometry: &Geometry, kind: Kind) -> Fitted {
-    path.run(Fit { samples, geometry, kind })
-}
-
-struct Fit<'a> {
-    samples: &'a [u16],
-    geometry: &'a Geometry,
-    kind: Kind,
-}
-
-impl Task for Fit<'_> {
-    type Output = Fitted;
-
-    #[inline(always)]
-    fn run<S: Vector>(self, _: S) -> Fitted {
-        fit_here(self.samples, self.geometry, self.kind)
-    }
-}
-
-#[inline(always)]
-fn fit_here(samples: &[u16], geometry: &Geometry, kind: Kind) -> Fitted {
+///
+/// This is the same build on every path: it is short, and compilers make poor use of wide vectors here.
+pub(super) fn fit(samples: &[u16], geometry: &Geometry, kind: Kind) -> Fitted {
     let seen = look(samples, geometry, kind);
     let mut fitted = match kind {
         Kind::Median => Fitted { kind, weights: Weights::NONE, bounds: [2, 4, 5, 7] },
@@ -112,31 +90,44 @@ fn fit_here(samples: &[u16], geometry: &Geometry, kind: Kind) -> Fitted {
     fitted
 }
 
-#[inline(always)]
 fn look(samples: &[u16], geometry: &Geometry, kind: Kind) -> Vec<Seen> {
     let width = geometry.width;
     let total = geometry.samples().min(samples.len());
-    // An odd step, so that all columns are visited.
-    let step = (total / LOOKED_AT).max(1) | 1;
+    let looked_at = if kind == Kind::Six { LOOKED_AT / 2 } else { LOOKED_AT };
+    // A step that has no divisor in common with the width, so that all columns are visited.
+    let mut step = (total / looked_at).max(1);
+    while divisor(step, width) > 1 {
+        step += 1;
+    }
     let above = if kind == Kind::Reference { geometry.reference_rows } else { 0 };
-    let mut seen = Vec::with_capacity(total.min(LOOKED_AT + 1));
-    let mut at = (2.max(above + 1)) * width + 2;
-    while at + width < total {
-        let (row, column) = (at / width, at % width);
+    let mut seen = Vec::with_capacity(total.min(looked_at + 1));
+    let (step_rows, step_columns) = (step / width, step % width);
+    let (mut row, mut column) = (2.max(above + 1), 2);
+    while (row + 1) * width + column < total {
         if column >= 2 && column + 2 < width && row % geometry.frame_rows >= 2 {
-            seen.push(look_at(samples, width, at, above * width));
+            seen.push(look_at(samples, width, row * width + column, above * width));
         }
-        at += step;
+        (row, column) = (row + step_rows, column + step_columns);
+        if column >= width {
+            (row, column) = (row + 1, column - width);
+        }
     }
     seen
 }
 
-#[inline(always)]
+/// The greatest common divisor.
+fn divisor(mut a: usize, mut b: usize) -> usize {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
 fn look_at(samples: &[u16], width: usize, at: usize, back: usize) -> Seen {
     let value = |back: usize| i32::from(samples[at - back]);
     let [w, n, nw, ne] = [value(1), value(width), value(width + 1), value(width - 1)];
     let (ww, nn) = (value(2), value(2 * width));
-    let mut around = [0; NEIGHBOURS];
+    let mut around = [0; COLUMNS];
     around[..10].copy_from_slice(&[
         w,
         n,
@@ -149,15 +140,15 @@ fn look_at(samples: &[u16], width: usize, at: usize, back: usize) -> Seen {
         value(2 * width + 1),
         value(2 * width - 1),
     ]);
+    around[TARGET] = value(0);
     if back > 0 {
         let there = [value(back), value(back + 1), value(back - 1), value(back + width), value(back - width)];
-        around[10..].copy_from_slice(&there);
+        around[10..TARGET].copy_from_slice(&there);
     }
     let (down, across) = (w.abs_diff(nw), n.abs_diff(nw));
     let activity = down + across + n.abs_diff(ne);
     Seen {
         around,
-        sample: value(0),
         horizontal: w.abs_diff(ww) + across,
         vertical: down + n.abs_diff(nn),
         log: (activity + 1).ilog2().min(15),
@@ -165,7 +156,6 @@ fn look_at(samples: &[u16], width: usize, at: usize, back: usize) -> Seen {
     }
 }
 
-#[inline(always)]
 fn solved<const N: usize>(kind: Kind, seen: &[Seen]) -> Fitted {
     let bounds = bounds(seen);
     let mut weights = Weights::NONE;
@@ -208,10 +198,9 @@ fn solved<const N: usize>(kind: Kind, seen: &[Seen]) -> Fitted {
     Fitted { kind, weights, bounds }
 }
 
-#[inline(always)]
 fn accumulate<const N: usize>(products: &mut [[f64; N]; N], targets: &mut [f64; N], sums: &Sums, weight: f64) {
     for (to, from) in products.iter_mut().zip(&sums.products) {
-        for (to, from) in to.iter_mut().zip(from) {
+        for (to, from) in to.iter_mut().zip(&from[1..]) {
             *to += weight * f64::from(*from);
         }
     }
@@ -221,7 +210,6 @@ fn accumulate<const N: usize>(products: &mut [[f64; N]; N], targets: &mut [f64; 
 }
 
 /// Bounds that split the activity into five classes of near-equal numbers.
-#[inline(always)]
 fn bounds(seen: &[Seen]) -> [u8; 4] {
     let mut counts = [0usize; 16];
     for one in seen {
@@ -244,7 +232,6 @@ fn bounds(seen: &[Seen]) -> [u8; 4] {
     bounds
 }
 
-#[inline(always)]
 fn class(weights: &Weights, seen: &Seen) -> usize {
     let direction = if seen.horizontal > 2 * seen.vertical + 2 {
         0
@@ -270,7 +257,6 @@ fn set(weights: &mut Weights, class: usize, own: &[f64]) {
 }
 
 /// Gaussian elimination with a little damping.
-#[inline(always)]
 fn solve<const N: usize>(mut a: [[f64; N]; N], mut b: [f64; N]) -> [f64; N] {
     for (i, row) in a.iter_mut().enumerate() {
         row[i] += 1e-3 * row[i] + 1.0;
@@ -311,23 +297,20 @@ fn bits_of(difference: i32) -> u64 {
     u64::from(log2(1 + 2 * difference.unsigned_abs().min(1 << 20)))
 }
 
-#[inline(always)]
+fn median_residual(seen: &Seen) -> i32 {
+    let [w, n, nw] = [seen.around[0], seen.around[1], seen.around[2]];
+    seen.around[TARGET] - (w + n - nw.clamp(w.min(n), w.max(n)))
+}
+
 fn median_cost(seen: &[Seen]) -> u64 {
-    seen.iter()
-        .step_by(4)
-        .map(|one| {
-            let [w, n, nw] = [one.around[0], one.around[1], one.around[2]];
-            bits_of(one.sample - (w + n - nw.clamp(w.min(n), w.max(n))))
-        })
-        .sum()
+    seen.iter().step_by(seen.len().div_ceil(COMPARED).max(1)).map(|one| bits_of(median_residual(one))).sum()
 }
 
 impl Fitted {
-    #[inline(always)]
     fn cost(&self, seen: &[Seen]) -> u64 {
         let used = self.kind.neighbours();
         seen.iter()
-            .step_by(4)
+            .step_by(seen.len().div_ceil(COMPARED).max(1))
             .map(|one| {
                 let class = if self.kind == Kind::Six { 0 } else { class(&self.weights, one) };
                 let sum = one.around[..used]
@@ -336,7 +319,7 @@ impl Fitted {
                     .fold(1i32 << (WEIGHT_BITS - 1), |sum, (value, weight)| {
                         sum.wrapping_add(value.wrapping_mul(weight[class].cast_signed()))
                     });
-                bits_of(one.sample.saturating_sub(sum >> WEIGHT_BITS))
+                bits_of(one.around[TARGET].saturating_sub(sum >> WEIGHT_BITS))
             })
             .sum()
     }

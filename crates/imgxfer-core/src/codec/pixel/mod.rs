@@ -11,13 +11,18 @@ mod bits;
 mod colour;
 mod deep;
 mod fit;
+mod loops;
 mod model;
 mod pack;
+mod plain_decode;
+mod plain_encode;
 mod plane;
 mod plane_payload;
 mod samples;
 mod simd;
 mod tables;
+mod vector_decode;
+mod vector_encode;
 mod wave;
 mod wave_decode;
 mod wave_encode;
@@ -218,7 +223,10 @@ fn best_flip(samples: &[u16], shape: &PixelShape) -> (u16, u64) {
 /// The one of some flips that leaves the smallest steps from sample to sample.
 fn flip_of(samples: &[u16], flips: &[u16]) -> (u16, u64) {
     let cost = |flip: u16| steps(samples, |sample| sample ^ flip);
-    flips.iter().map(|flip| (*flip, cost(*flip))).min_by_key(|(_, cost)| *cost).unwrap_or((0, 0))
+    // A bit that is the same in all samples makes no difference to steps.
+    let (any, all) = samples.iter().fold((0, u16::MAX), |(any, all), sample| (any | sample, all & sample));
+    let flips = flips.iter().filter(|flip| **flip == 0 || **flip & any & !all != 0);
+    flips.map(|flip| (*flip, cost(*flip))).min_by_key(|(_, cost)| *cost).unwrap_or((0, 0))
 }
 
 /// Sum of the logarithms of some steps from sample to sample.
@@ -245,5 +253,7 @@ fn split(samples: &[u16], shape: &PixelShape, cost: u64) -> Option<(u8, u16)> {
     (low_cost + cost / 8 < cost).then_some((u8::try_from(bits).ok()?, flip))
 }
 
+#[cfg(test)]
+mod path_tests;
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@
 //! leaves open as plain bits. The context is the local activity: differences among neighbours, and the
 //! `z` of the two nearest. All arithmetic is on 32-bit integers that wrap.
 
-use super::simd::Vector;
+use super::simd::Lanes;
 
 /// Contexts by activity.
 pub(super) const CONTEXTS: usize = 31;
@@ -120,27 +120,35 @@ pub(super) struct Reference<V, M> {
     pub(super) missing: M,
 }
 
-/// Weights in registers.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Loaded<V> {
-    of: [V; NEIGHBOURS],
-    activity: V,
-    max: V,
+/// Weights where a path wants them.
+pub(super) struct Loaded<S: Lanes> {
+    /// By class.
+    of: [S::Table; NEIGHBOURS],
+    /// Of class 0, for the kind that has no other.
+    first: [S::V; SIX],
+    activity: S::Table,
+    max: S::V,
 }
 
-impl<V: Copy> Loaded<V> {
+const SIX: usize = Kind::Six.neighbours();
+
+impl<S: Lanes> Loaded<S> {
     #[inline(always)]
-    pub(super) fn new<S: Vector<V = V>, const KIND: u8>(s: S, weights: &Weights, max: u16) -> Self {
-        let mut of = [s.splat(0); NEIGHBOURS];
+    pub(super) fn new(s: S, weights: &Weights, max: u16) -> Self {
+        let mut of = [s.table(&weights.of[0]); NEIGHBOURS];
         for (to, from) in of.iter_mut().zip(&weights.of) {
-            *to = if KIND == Kind::Six.byte() { s.splat(from[0]) } else { s.load(from) };
+            *to = s.table(from);
         }
-        Self { of, activity: s.load(&weights.activity), max: s.splat(u32::from(max)) }
+        let mut first = [s.splat(0); SIX];
+        for (to, from) in first.iter_mut().zip(&weights.of) {
+            *to = s.splat(from[0]);
+        }
+        Self { of, first, activity: s.table(&weights.activity), max: s.splat(u32::from(max)) }
     }
 }
 
 #[inline(always)]
-fn distance<S: Vector>(s: S, a: S::V, b: S::V) -> S::V {
+fn distance<S: Lanes>(s: S, a: S::V, b: S::V) -> S::V {
     s.sub(s.max_i(a, b), s.min_i(a, b))
 }
 
@@ -154,7 +162,7 @@ pub(super) struct Activity<V> {
 
 /// Looks at the neighbours.
 #[inline(always)]
-pub(super) fn activity<S: Vector>(s: S, x: &Neighbours<S::V>) -> Activity<S::V> {
+pub(super) fn activity<S: Lanes>(s: S, x: &Neighbours<S::V>) -> Activity<S::V> {
     let down = distance(s, x.w, x.nw);
     let across = distance(s, x.n, x.nw);
     Activity { across, down, sum: s.add(s.add(down, across), distance(s, x.n, x.ne)) }
@@ -162,7 +170,7 @@ pub(super) fn activity<S: Vector>(s: S, x: &Neighbours<S::V>) -> Activity<S::V> 
 
 /// The context: by the activity and the `z` of the sample before and of the one above.
 #[inline(always)]
-pub(super) fn context<S: Vector>(s: S, activity: &Activity<S::V>, z_w: S::V, z_n: S::V) -> S::V {
+pub(super) fn context<S: Lanes>(s: S, activity: &Activity<S::V>, z_w: S::V, z_n: S::V) -> S::V {
     let energy = s.shr::<1>(s.add(s.add(activity.sum, z_w), z_n));
     let energy = s.add(s.min_i(energy, s.splat(65_534)), s.splat(1));
     // Two contexts to each doubling: twice the position of the highest bit, and the bit behind it.
@@ -174,11 +182,11 @@ pub(super) fn context<S: Vector>(s: S, activity: &Activity<S::V>, z_w: S::V, z_n
 
 /// The class of the neighbourhood.
 #[inline(always)]
-fn class<S: Vector>(s: S, x: &Neighbours<S::V>, activity: &Activity<S::V>, activity_table: S::V) -> S::V {
+fn class<S: Lanes>(s: S, x: &Neighbours<S::V>, activity: &Activity<S::V>, levels: &S::Table) -> S::V {
     let horizontal = s.add(distance(s, x.w, x.ww), activity.across);
     let vertical = s.add(activity.down, distance(s, x.n, x.nn));
     let log = s.min_i(s.ilog2(s.add(activity.sum, s.splat(1))), s.splat(15));
-    let level = s.lookup(activity_table, log);
+    let level = s.lookup(levels, log);
     let two = s.splat(2);
     let level = s.add(level, two);
     let level = s.select(steep(s, vertical, horizontal), s.sub(level, s.splat(1)), level);
@@ -187,21 +195,21 @@ fn class<S: Vector>(s: S, x: &Neighbours<S::V>, activity: &Activity<S::V>, activ
 
 /// A neighbour by its weight.
 #[inline(always)]
-fn weighed<S: Vector, const KIND: u8>(s: S, weights: &Loaded<S::V>, class: S::V, which: usize, v: S::V) -> S::V {
-    let of = weights.of[which];
-    s.mul(if KIND == Kind::Six.byte() { of } else { s.lookup(of, class) }, v)
+fn weighed<S: Lanes, const KIND: u8>(s: S, weights: &Loaded<S>, class: S::V, which: usize, v: S::V) -> S::V {
+    let weight = if KIND == Kind::Six.byte() { weights.first[which] } else { s.lookup(&weights.of[which], class) };
+    s.mul(weight, v)
 }
 
 #[inline(always)]
-fn steep<S: Vector>(s: S, a: S::V, b: S::V) -> S::M {
+fn steep<S: Lanes>(s: S, a: S::V, b: S::V) -> S::M {
     s.gt_i(a, s.add(s.add(b, b), s.splat(2)))
 }
 
 /// The prediction, from 0 to `max`. `R` says whether the reference is used.
 #[inline(always)]
-pub(super) fn predict<S: Vector, const KIND: u8>(
+pub(super) fn predict<S: Lanes, const KIND: u8>(
     s: S,
-    weights: &Loaded<S::V>,
+    weights: &Loaded<S>,
     x: &Neighbours<S::V>,
     activity: &Activity<S::V>,
     reference: &Reference<S::V, S::M>,
@@ -214,7 +222,7 @@ pub(super) fn predict<S: Vector, const KIND: u8>(
     }
     let mut class_of = zero;
     if KIND != Kind::Six.byte() {
-        class_of = class(s, x, activity, weights.activity);
+        class_of = class(s, x, activity, &weights.activity);
     }
     if KIND == Kind::Reference.byte() {
         #[expect(clippy::cast_possible_truncation, reason = "15")]
@@ -266,7 +274,7 @@ pub(super) fn predict<S: Vector, const KIND: u8>(
 
 /// Folds a difference of samples: 0, -1, 1, -2, 2 become 0, 1, 2, 3, 4; differences are of 16 bits.
 #[inline(always)]
-pub(super) fn fold<S: Vector>(s: S, sample: S::V, prediction: S::V) -> S::V {
+pub(super) fn fold<S: Lanes>(s: S, sample: S::V, prediction: S::V) -> S::V {
     let difference = s.sar::<16>(s.shl::<16>(s.sub(sample, prediction)));
     let folded = s.xor(s.add(difference, difference), s.sar::<31>(difference));
     s.and(folded, s.splat(0xFFFF))
@@ -274,14 +282,14 @@ pub(super) fn fold<S: Vector>(s: S, sample: S::V, prediction: S::V) -> S::V {
 
 /// The sample again, of its low 16 bits.
 #[inline(always)]
-pub(super) fn unfold<S: Vector>(s: S, z: S::V, prediction: S::V) -> S::V {
+pub(super) fn unfold<S: Lanes>(s: S, z: S::V, prediction: S::V) -> S::V {
     let sign = s.sub(s.splat(0), s.and(z, s.splat(1)));
     s.and(s.add(prediction, s.xor(s.shr::<1>(z), sign)), s.splat(0xFFFF))
 }
 
 /// Number of bits that a token leaves open: for `z` from 16 on, all but the highest three.
 #[inline(always)]
-pub(super) fn open_bits<S: Vector>(s: S, z: S::V) -> S::V {
+pub(super) fn open_bits<S: Lanes>(s: S, z: S::V) -> S::V {
     // max(z, 15) has its highest bit at 3 or above; 3 and less stand for "none".
     let log = s.ilog2(s.max_i(z, s.splat(8)));
     let open = s.sub(log, s.splat(2));
@@ -290,7 +298,7 @@ pub(super) fn open_bits<S: Vector>(s: S, z: S::V) -> S::V {
 
 /// The token of `z`, whose open bits are `open`.
 #[inline(always)]
-pub(super) fn token<S: Vector>(s: S, z: S::V, open: S::V) -> S::V {
+pub(super) fn token<S: Lanes>(s: S, z: S::V, open: S::V) -> S::V {
     // From 16 on: four tokens to each doubling.
     let large = s.add(s.add(s.shl::<2>(open), s.splat(4)), s.shr_by(z, open));
     s.select(s.gt_i(z, s.splat(15)), large, z)

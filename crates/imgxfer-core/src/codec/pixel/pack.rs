@@ -6,8 +6,6 @@
 use super::bits::{LOG_BITS, Reader, log2, put};
 use super::plane::Malformed;
 
-/// Values of a sample.
-const VALUES: usize = 1 << 16;
 /// Samples that are looked at to see whether packing may pay.
 const LOOKED_AT: usize = 1 << 14;
 /// Least expected gain for packing, in units of 2^-12 bits a sample.
@@ -30,19 +28,14 @@ pub(super) enum Packing {
 ///
 /// Whether it pays is measured: the steps from sample to sample before and after, and the table's length.
 pub(super) fn pack(samples: &mut [u16], frame: usize) -> (Packing, u16) {
-    let (mut least, mut most) = (u16::MAX, 0);
-    for sample in samples.iter() {
-        least = least.min(*sample);
-        most = most.max(*sample);
-    }
-    let least = least.min(most);
+    let (least, most) = range(samples);
     let lists = ranks(samples, frame.max(1));
     if !lists.is_empty() {
         let parts = if lists.len() == 1 { samples.len() } else { frame };
         for (values, part) in lists.iter().zip(samples.chunks_mut(parts)) {
-            let places = places(values);
+            let places = Places::of(values);
             for sample in part {
-                *sample = places[usize::from(*sample)];
+                *sample = places.at(*sample);
             }
         }
         let longest = lists.iter().map(Vec::len).max().unwrap_or(1);
@@ -64,8 +57,8 @@ fn ranks(samples: &[u16], frame: usize) -> Vec<Vec<u16>> {
         let own = values(middle);
         if gain(&own, middle, 1) >= FRAME_GAIN_MIN {
             let all = values(samples);
-            let apart = cost(middle, 1, Some(&places(&own))) + table_bits(&own);
-            if apart < cost(middle, 1, Some(&places(&all))) && apart < cost(middle, 1, None) {
+            let apart = cost(middle, 1, Some(&Places::of(&own))) + table_bits(&own);
+            if apart < cost(middle, 1, Some(&Places::of(&all))) && apart < cost(middle, 1, None) {
                 return samples.chunks(frame).map(values).collect();
             }
         }
@@ -77,48 +70,77 @@ fn ranks(samples: &[u16], frame: usize) -> Vec<Vec<u16>> {
     }
     let all = values(samples);
     let looked_at = crate::units::to_u64(step);
-    let packed = cost(samples, step, Some(&places(&all))) * looked_at + table_bits(&all);
+    let packed = cost(samples, step, Some(&Places::of(&all))) * looked_at + table_bits(&all);
     if packed < cost(samples, step, None) * looked_at { vec![all] } else { Vec::new() }
+}
+
+/// The least and the largest sample; twice 0 where there is none.
+fn range(samples: &[u16]) -> (u16, u16) {
+    let least = samples.iter().fold(u16::MAX, |least, sample| least.min(*sample));
+    let most = samples.iter().fold(0, |most, sample| most.max(*sample));
+    (least.min(most), most)
 }
 
 /// Values that occur, ascending.
 fn values(samples: &[u16]) -> Vec<u16> {
-    let mut used = vec![false; VALUES];
+    // Most planes use a small part of all values: only that is laid out and gone through.
+    let (least, most) = range(samples);
+    let mut used = vec![false; usize::from(most - least) + 1];
     for sample in samples {
-        used[usize::from(*sample)] = true;
+        used[usize::from(*sample - least)] = true;
     }
-    (0..=u16::MAX).zip(used).filter(|(_, used)| *used).map(|(value, _)| value).collect()
+    (least..=most).zip(used).filter(|(_, used)| *used).map(|(value, _)| value).collect()
 }
 
-/// The place of each value in the list.
-fn places(values: &[u16]) -> Vec<u16> {
-    let mut places = vec![0; VALUES];
-    for (place, value) in (0..).zip(values) {
-        places[usize::from(*value)] = place;
+/// What there is to say of each of some values.
+struct Places<T> {
+    first: u16,
+    of: Vec<T>,
+}
+
+impl<T: Copy + Default> Places<T> {
+    /// By value in use, of which there is at least one, from the pairs that are given.
+    fn from(values: &[u16], pairs: impl Iterator<Item = (u16, T)>) -> Self {
+        let (first, last) = (values.first().copied().unwrap_or(0), values.last().copied().unwrap_or(0));
+        let mut places = Self { first, of: vec![T::default(); usize::from(last - first) + 1] };
+        for (value, what) in pairs {
+            places.of[usize::from(value - first)] = what;
+        }
+        places
     }
-    places
+
+    /// Of a value in use.
+    fn at(&self, value: u16) -> T {
+        self.of.get(usize::from(value.wrapping_sub(self.first))).copied().unwrap_or_default()
+    }
+}
+
+impl Places<u16> {
+    /// The place of each value in the list.
+    fn of(values: &[u16]) -> Self {
+        Self::from(values, values.iter().copied().zip(0..))
+    }
 }
 
 /// The mean logarithm of the distance from a sample's value to the next in use: quick to find, and small
 /// when packing is of no use.
 fn gain(values: &[u16], samples: &[u16], step: usize) -> u32 {
-    let mut logs = vec![0u32; VALUES];
-    for pair in values.windows(2) {
-        if pair[1] - pair[0] > 1 {
-            logs[usize::from(pair[0])] = log2(u32::from(pair[1] - pair[0]));
-        }
+    let far = values.array_windows().filter(|[one, next]| next - one > 1);
+    if far.clone().next().is_none() {
+        return 0;
     }
+    let logs = Places::from(values, far.map(|[one, next]| (*one, log2(u32::from(next - one)))));
     let (mut sum, mut count) = (0u64, 0u64);
     for sample in samples.iter().step_by(step) {
-        sum += u64::from(logs[usize::from(*sample)]);
+        sum += u64::from(logs.at(*sample));
         count += 1;
     }
     u32::try_from(sum / count.max(1)).unwrap_or(u32::MAX)
 }
 
 /// Estimated bits of every `step`th sample, by its distance from the one before.
-fn cost(samples: &[u16], step: usize, places: Option<&[u16]>) -> u64 {
-    let place = |value: u16| places.map_or(value, |places| places[usize::from(value)]);
+fn cost(samples: &[u16], step: usize, places: Option<&Places<u16>>) -> u64 {
+    let place = |value: u16| places.map_or(value, |places| places.at(value));
     let bits: u64 = (1..samples.len())
         .step_by(step)
         .map(|at| u64::from(log2(1 + 2 * u32::from(place(samples[at]).abs_diff(place(samples[at - 1]))))))

@@ -98,7 +98,7 @@ fn encode_wave(path: Path, level: Level, samples: &[u16], alone: Geometry, out: 
             _ => &[Kind::Reference],
         };
         for kind in kinds {
-            let fitted = fit(path, samples, &geometry, *kind);
+            let fitted = fit(samples, &geometry, *kind);
             out.push(WAVE);
             put((geometry.reference_rows / geometry.frame_rows) as u32, out);
             wave_payload::encode(path, samples, &geometry, &fitted, out);

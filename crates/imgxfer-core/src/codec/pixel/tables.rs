@@ -80,7 +80,13 @@ impl Shares {
     /// By context and slot: share less 1 (10 bits), slot within the share (10), open bits (4), number before them.
     pub(super) fn for_decoding(&self) -> Box<[u32; SLOTS]> {
         let mut table = vec![0; SLOTS];
-        for (context, slots) in table.chunks_exact_mut(1 << SHARE_BITS).enumerate() {
+        for context in 0..=CONTEXTS {
+            let (done, slots) = table.split_at_mut(context << SHARE_BITS);
+            let slots = &mut slots[..1 << SHARE_BITS];
+            if self.joined.get(context).is_some_and(|joined| *joined) {
+                slots.copy_from_slice(&done[done.len() - slots.len()..]);
+                continue;
+            }
             let Some(shares) = self.of.get(context) else {
                 for (slot, entry) in (0..).zip(slots) {
                     *entry = WHOLE - 1 | slot << SHARE_BITS;

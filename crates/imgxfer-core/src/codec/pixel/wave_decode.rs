@@ -1,18 +1,16 @@
 //! Decoding a plane in waves. Payloads come from a peer: every position is checked or bounded by the
 //! plane's sizes, and the work is the number of steps whatever the payload says.
 
-use super::model::{self, IDLE, Kind, Loaded, Neighbours, Reference, Weights, activity, context, unfold};
+use super::loops::Loops;
+use super::model::Weights;
 use super::plane::{Geometry, Malformed};
-use super::simd::{LANES, Task, Vector};
-use super::tables::{SHARE_BITS, SLOTS};
-use super::wave::{LAG, MARGIN, ROWS_AT_ONCE, Wave};
+use super::simd::Task;
+use super::tables::SLOTS;
+use super::wave::ROWS_AT_ONCE;
 use super::wave_encode::STATE_START;
 
-const GROUPS: usize = ROWS_AT_ONCE / LANES;
-/// Steps that lanes may be written before their beginning.
-const LEAD: usize = LAG * ROWS_AT_ONCE;
-/// Words that a step may look at: a refill of each group for tokens and one for open bits.
-const WORDS_A_STEP: usize = 2 * GROUPS * LANES;
+/// Words that a step may look at: each lane one for its token and one for its open bits.
+pub(super) const WORDS_A_STEP: usize = 2 * ROWS_AT_ONCE;
 
 /// What a payload says of a plane.
 #[derive(Debug)]
@@ -27,23 +25,21 @@ pub(super) struct Coded<'a> {
 /// Buffers that may be used again.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
-    lanes: Vec<u16>,
-    words: Vec<u16>,
-    folded: Vec<u16>,
+    /// Samples, as the path lays them out.
+    pub(super) lanes: Vec<u16>,
+    /// Folded differences that rows below will look at.
+    pub(super) folded: Vec<u16>,
 }
 
-/// Sixteen lanes on their way.
-#[derive(Debug, Clone, Copy)]
-struct Group<V> {
-    state: V,
-    /// Column, from -2 on; lanes that have not begun are further left.
-    column: V,
-    row: V,
-    row_in_frame: V,
-    x: Neighbours<V>,
-    z: V,
-    /// Folded differences of the row above, as they came one and two steps ago.
-    z_north: [V; 2],
+/// A plane that is being decoded.
+#[derive(Debug)]
+pub(super) struct Coming<'a> {
+    pub(super) coded: &'a Coded<'a>,
+    pub(super) geometry: &'a Geometry,
+    /// Words of the code, and behind them [`WORDS_A_STEP`] more. More than the first must not be taken:
+    /// that is to be looked at before each step.
+    pub(super) words: &'a [u16],
+    pub(super) scratch: &'a mut Scratch,
 }
 
 /// Decodes a plane into `samples`, which is `geometry.samples()` long.
@@ -51,7 +47,8 @@ struct Group<V> {
 pub(super) struct Decode<'a, const KIND: u8> {
     pub(super) coded: &'a Coded<'a>,
     pub(super) geometry: &'a Geometry,
-    pub(super) scratch: &'a mut Scratch,
+    /// And a buffer for words.
+    pub(super) scratch: &'a mut (Scratch, Vec<u16>),
     pub(super) samples: &'a mut [u16],
 }
 
@@ -59,316 +56,22 @@ impl<const KIND: u8> Task for Decode<'_, KIND> {
     type Output = Result<(), Malformed>;
 
     #[inline(always)]
-    fn run<S: Vector>(self, s: S) -> Self::Output {
+    fn run<S: Loops>(self, s: S) -> Self::Output {
         decode::<S, KIND>(s, self)
     }
 }
 
 #[inline(always)]
-fn decode<S: Vector, const KIND: u8>(s: S, task: Decode<'_, KIND>) -> Result<(), Malformed> {
-    let Decode { coded, geometry, scratch, samples } = task;
-    let wave = Wave::over(geometry);
-    let stride = LEAD + wave.steps.next_multiple_of(LANES) + 2 * LANES;
-    scratch.lanes.clear();
-    scratch.lanes.resize(stride * ROWS_AT_ONCE, 0);
-    scratch.folded.clear();
-    scratch.folded.resize(wave.steps.next_multiple_of(LANES), 0);
-    let words = coded.words.len() / 2;
-    if coded.words.len() % 2 != 0 {
+fn decode<S: Loops, const KIND: u8>(s: S, task: Decode<'_, KIND>) -> Result<(), Malformed> {
+    let Decode { coded, geometry, scratch: (scratch, words), samples } = task;
+    // Encoders keep states in this range, and so does each step: lanes at rest take no words.
+    if coded.words.len() % 2 != 0 || coded.states.iter().any(|state| *state < STATE_START) {
         return Err(Malformed);
     }
-    scratch.words.clear();
-    scratch.words.extend(coded.words.as_chunks::<2>().0.iter().map(|word| u16::from_le_bytes(*word)));
-    scratch.words.resize(words + WORDS_A_STEP, 0);
-    let mut run = Run {
-        s,
-        geometry,
-        wave,
-        stride,
-        weights: Loaded::new::<S, KIND>(s, coded.weights, geometry.max),
-        table: coded.table,
-        words: &scratch.words,
-        position: 0,
-        lanes: &mut scratch.lanes,
-        folded: &mut scratch.folded,
-    };
-    let states = run.all::<KIND>(&coded.states, words)?;
-    if run.position != words || states != [STATE_START; ROWS_AT_ONCE] {
-        return Err(Malformed);
-    }
-    for (row, to) in samples.chunks_exact_mut(geometry.width).enumerate() {
-        let (lane, start) = wave.start_of(row);
-        let at = lane * stride + LEAD + start;
-        to.copy_from_slice(&scratch.lanes[at..at + geometry.width]);
-    }
-    Ok(())
-}
-
-struct Run<'a, S: Vector> {
-    s: S,
-    geometry: &'a Geometry,
-    wave: Wave,
-    stride: usize,
-    weights: Loaded<S::V>,
-    table: &'a [u32; SLOTS],
-    words: &'a [u16],
-    position: usize,
-    /// Samples by lane; a lane's begin `LEAD` behind its stride.
-    lanes: &'a mut [u16],
-    /// Folded differences of the last lane, by step.
-    folded: &'a mut [u16],
-}
-
-impl<S: Vector> Run<'_, S> {
-    #[inline(always)]
-    fn all<const KIND: u8>(
-        &mut self,
-        states: &[u32; ROWS_AT_ONCE],
-        words: usize,
-    ) -> Result<[u32; ROWS_AT_ONCE], Malformed> {
-        let s = self.s;
-        let mut groups = self.begin(states);
-        for block in 0..self.wave.steps.div_ceil(LANES) {
-            let mut done = [[s.splat(0); LANES]; GROUPS];
-            for step in 0..LANES {
-                if self.position > words {
-                    return Err(Malformed);
-                }
-                let now = block * LANES + step;
-                let mut above = self.above(now);
-                for (group, done) in groups.iter_mut().zip(&mut done) {
-                    above = self.step::<KIND>(group, above);
-                    done[step] = group.x.w;
-                }
-                self.folded[now] = (s.last(groups[GROUPS - 1].z) & 0xFFFF) as u16;
-            }
-            for (group, done) in done.into_iter().enumerate() {
-                for (lane, samples) in (group * LANES..).zip(s.transpose(done)) {
-                    let at = lane * self.stride + LEAD + block * LANES - LAG * lane;
-                    s.store_u16(samples, sixteen_mut(self.lanes, at));
-                }
-            }
-        }
-        let mut out = [0; ROWS_AT_ONCE];
-        for (group, to) in groups.iter().zip(out.as_chunks_mut::<LANES>().0) {
-            s.store(group.state, to);
-        }
-        Ok(out)
-    }
-
-    #[inline(always)]
-    fn begin(&self, states: &[u32; ROWS_AT_ONCE]) -> [Group<S::V>; GROUPS] {
-        let s = self.s;
-        let zero = s.splat(0);
-        let x = Neighbours {
-            w: zero,
-            ww: zero,
-            n: zero,
-            nw: zero,
-            nww: zero,
-            ne: zero,
-            nee: zero,
-            nn: zero,
-            nnw: zero,
-            nne: zero,
-        };
-        let state = zero;
-        let mut groups =
-            [Group { state, column: zero, row: zero, row_in_frame: zero, x, z: zero, z_north: [zero; 2] }; GROUPS];
-        let frame_rows = self.geometry.frame_rows;
-        for (index, group) in groups.iter_mut().enumerate() {
-            let (mut rows, mut columns, mut in_frame, mut state) = ([0; LANES], [0; LANES], [0; LANES], [0; LANES]);
-            for lane in 0..LANES {
-                let row = index * LANES + lane;
-                rows[lane] = number(row);
-                in_frame[lane] = number(row % frame_rows);
-                columns[lane] = 0u32.wrapping_sub(number(MARGIN + LAG * row));
-                state[lane] = states[row];
-            }
-            group.row = s.load(&rows);
-            group.column = s.load(&columns);
-            group.row_in_frame = s.load(&in_frame);
-            group.state = s.load(&state);
-        }
-        groups
-    }
-
-    /// What lane 0 sees of the rows above it, which the last two lanes have coded: the sample two to the
-    /// right in the row above, the one to the right two above, the folded difference two to the right above.
-    #[inline(always)]
-    fn above(&self, now: usize) -> Above<S::V> {
-        let then = |ahead: usize| (now + ahead).checked_sub(self.wave.period);
-        let lane = |lane: usize, step: usize| u32::from(self.lanes[lane * self.stride + LEAD + step]);
-        let north = then(2).map_or(0, |step| lane(ROWS_AT_ONCE - 1, step));
-        let north_north = then(1).map_or(0, |step| lane(ROWS_AT_ONCE - 2, step));
-        let z = then(2).map_or(0, |step| u32::from(self.folded[step + LAG * (ROWS_AT_ONCE - 1)]));
-        Above { sample: self.s.splat(north), nw: self.s.splat(north_north), z: self.s.splat(z) }
-    }
-
-    /// Codes one sample in each lane of a group. Takes what the group above it held before its step, and
-    /// returns what this one held.
-    #[inline(always)]
-    fn step<const KIND: u8>(&mut self, group: &mut Group<S::V>, above: Above<S::V>) -> Above<S::V> {
-        let s = self.s;
-        let next_above = Above { sample: group.x.w, nw: group.x.nw, z: group.z };
-        // The row above is three columns ahead: its last sample is the one two to the right.
-        let nee = s.shift_from(above.sample, group.x.w);
-        // Its own row above, as it last saw it to the north-west: two above this one, one to the right.
-        let nne = s.shift_from(above.nw, group.x.nw);
-        let natural = Neighbours {
-            w: group.x.w,
-            ww: group.x.ww,
-            n: group.x.ne,
-            nw: group.x.n,
-            nww: group.x.nw,
-            ne: group.x.nee,
-            nee,
-            nn: group.x.nne,
-            nnw: group.x.nn,
-            nne,
-        };
-        let z_above = s.shift_from(above.z, group.z);
-        let mut z_n = group.z_north[1];
-        group.z_north = [z_above, group.z_north[0]];
-        let zero = s.splat(0);
-        let in_row = s.lt_u(group.column, s.splat(number(self.geometry.width)));
-        let in_plane = s.lt_u(group.row, s.splat(number(self.geometry.rows)));
-        let idle = s.splat(IDLE);
-
-        let mut x = natural;
-        let top = s.lt_u(group.row_in_frame, s.splat(2));
-        if s.any(top) {
-            let first = s.eq(group.row_in_frame, zero);
-            x.nn = s.select(top, x.n, x.nn);
-            x.nnw = s.select(top, x.nw, x.nnw);
-            x.nne = s.select(top, x.ne, x.nne);
-            for neighbour in [&mut x.n, &mut x.nw, &mut x.nww, &mut x.ne, &mut x.nee, &mut x.nn, &mut x.nnw, &mut x.nne]
-            {
-                *neighbour = s.select(first, x.w, *neighbour);
-            }
-            z_n = s.select(first, group.z, z_n);
-        }
-        let activity = activity(s, &x);
-        let context = context(s, &activity, group.z, z_n);
-        let context = s.select(in_row, s.select(in_plane, context, idle), idle);
-
-        let low = s.splat((1 << SHARE_BITS) - 1);
-        let slot = s.or(s.shl::<SHARE_BITS>(context), s.and(group.state, low));
-        let entry = s.gather(self.table, slot);
-        let share = s.add(s.and(entry, low), s.splat(1));
-        let within = s.and(s.shr::<SHARE_BITS>(entry), low);
-        let state = s.add(s.mul(share, s.shr::<SHARE_BITS>(group.state)), within);
-        let state = self.refill(state);
-        let open = s.and(s.shr::<{ 2 * SHARE_BITS }>(entry), s.splat(15));
-        let before = s.shr::<{ 2 * SHARE_BITS + 4 }>(entry);
-        let one = s.splat(1);
-        let bits = s.and(state, s.sub(s.shl_by(one, open), one));
-        group.state = self.refill(s.shr_by(state, open));
-        let z = s.or(s.shl_by(before, open), bits);
-
-        let reference = self.reference::<KIND>(group);
-        let prediction = model::predict::<S, KIND>(s, &self.weights, &x, &activity, &reference);
-        let sample = unfold(s, z, prediction);
-        // Margins: left the sample above, right the last of the row.
-        let left = s.eq(group.column, s.splat(0u32.wrapping_sub(number(MARGIN))));
-        let margin = s.select(left, natural.nee, natural.w);
-        let sample = s.select(in_row, sample, margin);
-        group.z = s.select(in_row, z, zero);
-        group.x = Neighbours { w: sample, ww: natural.w, ..natural };
-        self.advance(group);
-        next_above
-    }
-
-    /// Takes 16 bits into the states that have become small.
-    #[inline(always)]
-    fn refill(&mut self, state: S::V) -> S::V {
-        let s = self.s;
-        let small = s.lt_u(state, s.splat(STATE_START));
-        let (state, taken) = s.refill(small, state, sixteen(self.words, self.position));
-        self.position += taken;
-        state
-    }
-
-    /// One column on; from the end of a row to the lane's next.
-    #[inline(always)]
-    fn advance(&self, group: &mut Group<S::V>) {
-        let s = self.s;
-        let column = s.add(group.column, s.splat(1));
-        let wraps = s.eq(column, s.splat(number(self.wave.period - MARGIN)));
-        group.column = column;
-        if s.any(wraps) {
-            group.column = s.select(wraps, s.splat(0u32.wrapping_sub(number(MARGIN))), column);
-            group.row = s.select(wraps, s.add(group.row, s.splat(number(ROWS_AT_ONCE))), group.row);
-            let frame_rows = self.geometry.frame_rows;
-            let on = s.add(group.row_in_frame, s.splat(number(ROWS_AT_ONCE % frame_rows)));
-            let frame_rows = s.splat(number(frame_rows));
-            let on = s.select(s.lt_u(on, frame_rows), on, s.sub(on, frame_rows));
-            group.row_in_frame = s.select(wraps, on, group.row_in_frame);
-        }
-    }
-
-    /// The same place in the reference, and what is round it.
-    #[inline(always)]
-    fn reference<const KIND: u8>(&self, group: &Group<S::V>) -> Reference<S::V, S::M> {
-        let s = self.s;
-        let zero = s.splat(0);
-        let none = s.mask(0);
-        if KIND != Kind::Reference.byte() {
-            return Reference { here: zero, w: zero, e: zero, n: zero, s: zero, missing: none };
-        }
-        let back = s.splat(number(self.geometry.reference_rows));
-        let missing = s.lt_u(group.row, back);
-        let there = s.sub(group.row, back);
-        let column = group.column;
-        let east = self.at(there, s.add(column, s.splat(1)));
-        let here = self.at(there, column);
-        let w = self.at(there, s.sub(column, s.splat(1)));
-        let n = self.at(s.sub(there, s.splat(1)), column);
-        let south = self.at(s.add(there, s.splat(1)), column);
-        let clean = |v: S::V| s.select(missing, zero, v);
-        let first = s.eq(there, zero);
-        Reference {
-            here: clean(here),
-            w: clean(w),
-            e: clean(east),
-            n: s.select(first, zero, clean(n)),
-            s: clean(south),
-            missing,
-        }
-    }
-
-    /// Samples of rows that are done, by row and column; something in the lanes for others.
-    #[inline(always)]
-    fn at(&self, row: S::V, column: S::V) -> S::V {
-        let s = self.s;
-        let lane = s.and(row, s.splat(number(ROWS_AT_ONCE - 1)));
-        let turn = s.shr::<5>(row);
-        let step = s.add(s.mul(turn, s.splat(number(self.wave.period))), s.add(column, s.splat(number(LEAD + MARGIN))));
-        s.gather_u16(self.lanes, s.add(s.mul(lane, s.splat(number(self.stride))), step))
-    }
-}
-
-/// What the first lane of a group sees of the lane before.
-#[derive(Debug, Clone, Copy)]
-struct Above<V> {
-    sample: V,
-    nw: V,
-    z: V,
-}
-
-/// Sizes of planes and waves, which are below 2^31 by the limits of a plane.
-#[inline(always)]
-fn number(n: usize) -> u32 {
-    n as u32
-}
-
-/// Sixteen entries from `at` on.
-#[inline(always)]
-fn sixteen(from: &[u16], at: usize) -> &[u16; LANES] {
-    from[at..].first_chunk().expect("words have slack for a step behind them")
-}
-
-#[inline(always)]
-fn sixteen_mut(from: &mut [u16], at: usize) -> &mut [u16; LANES] {
-    from[at..].first_chunk_mut().expect("lanes have slack behind them")
+    words.clear();
+    words.extend(coded.words.as_chunks::<2>().0.iter().map(|word| u16::from_le_bytes(*word)));
+    let count = words.len();
+    words.resize(count + WORDS_A_STEP, 0);
+    let (states, taken) = s.decode::<KIND>(Coming { coded, geometry, words, scratch }, samples)?;
+    if taken == count && states == [STATE_START; ROWS_AT_ONCE] { Ok(()) } else { Err(Malformed) }
 }

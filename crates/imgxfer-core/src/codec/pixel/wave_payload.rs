@@ -17,7 +17,7 @@ pub(super) const REFERENCE_ROWS_MIN: usize = 8;
 thread_local! {
     /// Buffers of a few bytes a sample, kept so that each record need not ask the system for them.
     static ENCODING: RefCell<wave_encode::Scratch> = RefCell::default();
-    static DECODING: RefCell<wave_decode::Scratch> = RefCell::default();
+    static DECODING: RefCell<(wave_decode::Scratch, Vec<u16>)> = RefCell::default();
 }
 
 /// Appends the payload of a plane.

@@ -3,7 +3,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{LANES, Task, Vector};
+use super::{LANES, Lanes, Task, Vector};
 
 /// Proof that the processor has AVX2, BMI2 and POPCNT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,40 +109,15 @@ fn narrow(v: V) -> __m256i {
     }
 }
 
-impl Vector for Avx2 {
+impl Lanes for Avx2 {
     type V = V;
     type M = V;
+    type Table = V;
 
     #[inline(always)]
     fn splat(self, x: u32) -> V {
         // SAFETY: `Avx2` exists only where `detect` has found the instructions; so in all methods below.
         unsafe { [_mm256_set1_epi32(x.cast_signed()); 2] }
-    }
-    #[inline(always)]
-    fn load(self, from: &[u32; LANES]) -> V {
-        // SAFETY: as above; both halves are inside `from`.
-        unsafe { [_mm256_loadu_si256(from.as_ptr().cast()), _mm256_loadu_si256(from.as_ptr().add(8).cast())] }
-    }
-    #[inline(always)]
-    fn load_u16(self, from: &[u16; LANES]) -> V {
-        // SAFETY: as above; both halves are inside `from`.
-        unsafe {
-            let (low, high) = (_mm_loadu_si128(from.as_ptr().cast()), _mm_loadu_si128(from.as_ptr().add(8).cast()));
-            [_mm256_cvtepu16_epi32(low), _mm256_cvtepu16_epi32(high)]
-        }
-    }
-    #[inline(always)]
-    fn store(self, v: V, to: &mut [u32; LANES]) {
-        // SAFETY: as above; both halves are inside `to`.
-        unsafe {
-            _mm256_storeu_si256(to.as_mut_ptr().cast(), v[0]);
-            _mm256_storeu_si256(to.as_mut_ptr().add(8).cast(), v[1]);
-        }
-    }
-    #[inline(always)]
-    fn store_u16(self, v: V, to: &mut [u16; LANES]) {
-        // SAFETY: as above; `to` has 32 bytes.
-        unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), narrow(v)) }
     }
     #[inline(always)]
     fn add(self, a: V, b: V) -> V {
@@ -157,25 +132,8 @@ impl Vector for Avx2 {
         both!(self, _mm256_mullo_epi32, a, b)
     }
     #[inline(always)]
-    fn mul_high(self, a: V, b: V) -> V {
-        let mut out = a;
-        for (x, y) in out.iter_mut().zip(b) {
-            // SAFETY: as above.
-            unsafe {
-                let even = _mm256_srli_epi64::<32>(_mm256_mul_epu32(*x, y));
-                let odd = _mm256_mul_epu32(_mm256_srli_epi64::<32>(*x), _mm256_srli_epi64::<32>(y));
-                *x = _mm256_blend_epi32::<0b1010_1010>(even, odd);
-            }
-        }
-        out
-    }
-    #[inline(always)]
     fn and(self, a: V, b: V) -> V {
         both!(self, _mm256_and_si256, a, b)
-    }
-    #[inline(always)]
-    fn or(self, a: V, b: V) -> V {
-        both!(self, _mm256_or_si256, a, b)
     }
     #[inline(always)]
     fn xor(self, a: V, b: V) -> V {
@@ -203,10 +161,6 @@ impl Vector for Avx2 {
         both!(self, _mm256_srav_epi32, a, count)
     }
     #[inline(always)]
-    fn shl_by(self, a: V, count: V) -> V {
-        both!(self, _mm256_sllv_epi32, a, count)
-    }
-    #[inline(always)]
     fn shr_by(self, a: V, count: V) -> V {
         both!(self, _mm256_srlv_epi32, a, count)
     }
@@ -224,12 +178,86 @@ impl Vector for Avx2 {
         out
     }
     #[inline(always)]
-    fn eq(self, a: V, b: V) -> V {
-        both!(self, _mm256_cmpeq_epi32, a, b)
-    }
-    #[inline(always)]
     fn gt_i(self, a: V, b: V) -> V {
         both!(self, _mm256_cmpgt_epi32, a, b)
+    }
+    #[inline(always)]
+    fn select(self, m: V, a: V, b: V) -> V {
+        // SAFETY: as above.
+        unsafe { [_mm256_blendv_epi8(b[0], a[0], m[0]), _mm256_blendv_epi8(b[1], a[1], m[1])] }
+    }
+    #[inline(always)]
+    fn lookup(self, table: &V, index: V) -> V {
+        let mut out = index;
+        for x in &mut out {
+            // SAFETY: as above.
+            unsafe {
+                let low = _mm256_permutevar8x32_epi32(table[0], *x);
+                let high = _mm256_permutevar8x32_epi32(table[1], *x);
+                // Bit 3 of the index, moved to where a blend looks.
+                let which = _mm256_castsi256_ps(_mm256_slli_epi32::<28>(*x));
+                *x = _mm256_castps_si256(_mm256_blendv_ps(_mm256_castsi256_ps(low), _mm256_castsi256_ps(high), which));
+            }
+        }
+        out
+    }
+    #[inline(always)]
+    fn table(self, from: &[u32; LANES]) -> V {
+        self.load(from)
+    }
+}
+
+impl Vector for Avx2 {
+    #[inline(always)]
+    fn load(self, from: &[u32; LANES]) -> V {
+        // SAFETY: as above; both halves are inside `from`.
+        unsafe { [_mm256_loadu_si256(from.as_ptr().cast()), _mm256_loadu_si256(from.as_ptr().add(8).cast())] }
+    }
+    #[inline(always)]
+    fn load_u16(self, from: &[u16; LANES]) -> V {
+        // SAFETY: as above; both halves are inside `from`.
+        unsafe {
+            let (low, high) = (_mm_loadu_si128(from.as_ptr().cast()), _mm_loadu_si128(from.as_ptr().add(8).cast()));
+            [_mm256_cvtepu16_epi32(low), _mm256_cvtepu16_epi32(high)]
+        }
+    }
+    #[inline(always)]
+    fn store(self, v: V, to: &mut [u32; LANES]) {
+        // SAFETY: as above; both halves are inside `to`.
+        unsafe {
+            _mm256_storeu_si256(to.as_mut_ptr().cast(), v[0]);
+            _mm256_storeu_si256(to.as_mut_ptr().add(8).cast(), v[1]);
+        }
+    }
+    #[inline(always)]
+    fn store_u16(self, v: V, to: &mut [u16; LANES]) {
+        // SAFETY: as above; `to` has 32 bytes.
+        unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), narrow(v)) }
+    }
+    #[inline(always)]
+    fn mul_high(self, a: V, b: V) -> V {
+        let mut out = a;
+        for (x, y) in out.iter_mut().zip(b) {
+            // SAFETY: as above.
+            unsafe {
+                let even = _mm256_srli_epi64::<32>(_mm256_mul_epu32(*x, y));
+                let odd = _mm256_mul_epu32(_mm256_srli_epi64::<32>(*x), _mm256_srli_epi64::<32>(y));
+                *x = _mm256_blend_epi32::<0b1010_1010>(even, odd);
+            }
+        }
+        out
+    }
+    #[inline(always)]
+    fn or(self, a: V, b: V) -> V {
+        both!(self, _mm256_or_si256, a, b)
+    }
+    #[inline(always)]
+    fn shl_by(self, a: V, count: V) -> V {
+        both!(self, _mm256_sllv_epi32, a, count)
+    }
+    #[inline(always)]
+    fn eq(self, a: V, b: V) -> V {
+        both!(self, _mm256_cmpeq_epi32, a, b)
     }
     #[inline(always)]
     fn lt_u(self, a: V, b: V) -> V {
@@ -250,26 +278,6 @@ impl Vector for Avx2 {
             }
         };
         [bit(1), bit(1 << 8)]
-    }
-    #[inline(always)]
-    fn select(self, m: V, a: V, b: V) -> V {
-        // SAFETY: as above.
-        unsafe { [_mm256_blendv_epi8(b[0], a[0], m[0]), _mm256_blendv_epi8(b[1], a[1], m[1])] }
-    }
-    #[inline(always)]
-    fn lookup(self, table: V, index: V) -> V {
-        let mut out = index;
-        for x in &mut out {
-            // SAFETY: as above.
-            unsafe {
-                let low = _mm256_permutevar8x32_epi32(table[0], *x);
-                let high = _mm256_permutevar8x32_epi32(table[1], *x);
-                // Bit 3 of the index, moved to where a blend looks.
-                let which = _mm256_castsi256_ps(_mm256_slli_epi32::<28>(*x));
-                *x = _mm256_castps_si256(_mm256_blendv_ps(_mm256_castsi256_ps(low), _mm256_castsi256_ps(high), which));
-            }
-        }
-        out
     }
     #[inline(always)]
     fn gather<const N: usize>(self, table: &[u32; N], index: V) -> V {

@@ -3,7 +3,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{LANES, Task, Vector};
+use super::{LANES, Lanes, Task, Vector};
 
 /// Proof that the processor has AVX-512 F, BW, VL, DQ, CD and VBMI2, and AVX2 and BMI2 besides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,42 +48,49 @@ macro_rules! ops {
     )*};
 }
 
-impl Vector for Avx512 {
+impl Lanes for Avx512 {
     type V = __m512i;
     type M = __mmask16;
+    type Table = __m512i;
 
     ops! {
         fn splat(x: u32) -> __m512i { _mm512_set1_epi32(x.cast_signed()) }
-        fn load(from: &[u32; LANES]) -> __m512i { _mm512_loadu_epi32(from.as_ptr().cast()) }
-        fn load_u16(from: &[u16; LANES]) -> __m512i { _mm512_cvtepu16_epi32(_mm256_loadu_epi16(from.as_ptr().cast())) }
-        fn store(v: __m512i, to: &mut [u32; LANES]) -> () { _mm512_storeu_epi32(to.as_mut_ptr().cast(), v) }
-        fn store_u16(v: __m512i, to: &mut [u16; LANES]) -> () {
-            _mm256_storeu_epi16(to.as_mut_ptr().cast(), _mm512_cvtepi32_epi16(v))
-        }
         fn add(a: __m512i, b: __m512i) -> __m512i { _mm512_add_epi32(a, b) }
         fn sub(a: __m512i, b: __m512i) -> __m512i { _mm512_sub_epi32(a, b) }
         fn mul(a: __m512i, b: __m512i) -> __m512i { _mm512_mullo_epi32(a, b) }
-        fn mul_high(a: __m512i, b: __m512i) -> __m512i {
-            let even = _mm512_srli_epi64::<32>(_mm512_mul_epu32(a, b));
-            let odd = _mm512_mul_epu32(_mm512_srli_epi64::<32>(a), _mm512_srli_epi64::<32>(b));
-            _mm512_mask_blend_epi32(0xAAAA, even, odd)
-        }
         fn and(a: __m512i, b: __m512i) -> __m512i { _mm512_and_si512(a, b) }
-        fn or(a: __m512i, b: __m512i) -> __m512i { _mm512_or_si512(a, b) }
         fn xor(a: __m512i, b: __m512i) -> __m512i { _mm512_xor_si512(a, b) }
         fn min_i(a: __m512i, b: __m512i) -> __m512i { _mm512_min_epi32(a, b) }
         fn max_i(a: __m512i, b: __m512i) -> __m512i { _mm512_max_epi32(a, b) }
         fn shl<const N: u32>(a: __m512i) -> __m512i { _mm512_slli_epi32::<N>(a) }
         fn shr<const N: u32>(a: __m512i) -> __m512i { _mm512_srli_epi32::<N>(a) }
         fn sar<const N: u32>(a: __m512i) -> __m512i { _mm512_srai_epi32::<N>(a) }
-        fn shl_by(a: __m512i, count: __m512i) -> __m512i { _mm512_sllv_epi32(a, count) }
         fn shr_by(a: __m512i, count: __m512i) -> __m512i { _mm512_srlv_epi32(a, count) }
         fn ilog2(a: __m512i) -> __m512i { _mm512_sub_epi32(_mm512_set1_epi32(31), _mm512_lzcnt_epi32(a)) }
-        fn eq(a: __m512i, b: __m512i) -> __mmask16 { _mm512_cmpeq_epi32_mask(a, b) }
         fn gt_i(a: __m512i, b: __m512i) -> __mmask16 { _mm512_cmpgt_epi32_mask(a, b) }
-        fn lt_u(a: __m512i, b: __m512i) -> __mmask16 { _mm512_cmplt_epu32_mask(a, b) }
         fn select(m: __mmask16, a: __m512i, b: __m512i) -> __m512i { _mm512_mask_blend_epi32(m, b, a) }
-        fn lookup(table: __m512i, index: __m512i) -> __m512i { _mm512_permutexvar_epi32(index, table) }
+        fn lookup(table: &__m512i, index: __m512i) -> __m512i { _mm512_permutexvar_epi32(index, *table) }
+        fn table(from: &[u32; LANES]) -> __m512i { _mm512_loadu_epi32(from.as_ptr().cast()) }
+    }
+}
+
+impl Vector for Avx512 {
+    ops! {
+        fn load(from: &[u32; LANES]) -> __m512i { _mm512_loadu_epi32(from.as_ptr().cast()) }
+        fn load_u16(from: &[u16; LANES]) -> __m512i { _mm512_cvtepu16_epi32(_mm256_loadu_epi16(from.as_ptr().cast())) }
+        fn store(v: __m512i, to: &mut [u32; LANES]) -> () { _mm512_storeu_epi32(to.as_mut_ptr().cast(), v) }
+        fn store_u16(v: __m512i, to: &mut [u16; LANES]) -> () {
+            _mm256_storeu_epi16(to.as_mut_ptr().cast(), _mm512_cvtepi32_epi16(v))
+        }
+        fn mul_high(a: __m512i, b: __m512i) -> __m512i {
+            let even = _mm512_srli_epi64::<32>(_mm512_mul_epu32(a, b));
+            let odd = _mm512_mul_epu32(_mm512_srli_epi64::<32>(a), _mm512_srli_epi64::<32>(b));
+            _mm512_mask_blend_epi32(0xAAAA, even, odd)
+        }
+        fn or(a: __m512i, b: __m512i) -> __m512i { _mm512_or_si512(a, b) }
+        fn shl_by(a: __m512i, count: __m512i) -> __m512i { _mm512_sllv_epi32(a, count) }
+        fn eq(a: __m512i, b: __m512i) -> __mmask16 { _mm512_cmpeq_epi32_mask(a, b) }
+        fn lt_u(a: __m512i, b: __m512i) -> __mmask16 { _mm512_cmplt_epu32_mask(a, b) }
         fn shift_from(before: __m512i, v: __m512i) -> __m512i { _mm512_alignr_epi32::<15>(v, before) }
         fn last(v: __m512i) -> u32 {
             _mm_extract_epi32::<3>(_mm512_extracti32x4_epi32::<3>(v)).cast_unsigned()
