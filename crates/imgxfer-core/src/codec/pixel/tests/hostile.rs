@@ -109,8 +109,6 @@ fn shapes_that_cannot_be_are_refused() {
     let mut other = payload(0, 10, 10);
     other[0] = 2;
     assert_eq!(decoded(&other, 100), None);
-    // More rows than lanes are worth: a picture of one column.
-    assert_eq!(decoded(&[&[1, 0, 1, 1][..], &[0; 6]].concat(), 1 << 20), None);
 }
 
 /// Lists of values that are longer than the plane, or have something behind them.
