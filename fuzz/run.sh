@@ -2,13 +2,13 @@
 # Builds every fuzz target and runs each for so long: fuzz/run.sh SECONDS [TARGET ...]
 #
 # Needs the stable toolchain and a C++ compiler (for libFuzzer), and neither nightly nor cargo-fuzz: what cargo-fuzz would
-# pass to rustc is written out below. Without nightly there is no address sanitizer; the code has no `unsafe` to need one.
+# pass to rustc is written out below. Without nightly there is no address sanitizer; the only `unsafe` are the pixel coder's vector instructions.
 # New inputs go to fuzz/corpus (not committed), failures to fuzz/artifacts. Exit code 1 when a target failed.
 set -eu
 cd "$(dirname "$0")"
 seconds=${1:?usage: fuzz/run.sh SECONDS [TARGET ...]}
 shift
-[ $# -gt 0 ] || set -- dicom_scan chunk_cut manifest record store_recover wire_message codec_decode proto_ops
+[ $# -gt 0 ] || set -- dicom_scan chunk_cut manifest record store_recover wire_message codec_decode pixel_decode pixel_round_trip proto_ops
 
 host=$(rustc -vV | sed -n 's/^host: //p')
 # With --target, build scripts and macros are compiled without these flags: they could not be linked with them.

@@ -7,6 +7,8 @@ pub mod chunk_cut;
 pub mod codec_decode;
 pub mod dicom_scan;
 pub mod manifest;
+pub mod pixel_decode;
+pub mod pixel_round_trip;
 pub mod proto_ops;
 pub mod record;
 pub mod store_recover;

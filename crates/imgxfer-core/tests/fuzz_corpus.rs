@@ -13,11 +13,13 @@ use std::path::{Path, PathBuf};
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 8] = [
+const TARGETS: [Target; 10] = [
     ("chunk_cut", targets::chunk_cut::check),
     ("codec_decode", targets::codec_decode::check),
     ("dicom_scan", targets::dicom_scan::check),
     ("manifest", targets::manifest::check),
+    ("pixel_decode", targets::pixel_decode::check),
+    ("pixel_round_trip", targets::pixel_round_trip::check),
     ("proto_ops", targets::proto_ops::check),
     ("record", targets::record::check),
     ("store_recover", targets::store_recover::check),
@@ -70,6 +72,14 @@ fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
             of_records.chain(recoded.into_iter().map(whole)).collect()
         }
         "store_recover" => vectors("store", ""),
+        "pixel_decode" => pixels(|_, payload, raw| [&raw.len().to_le_bytes()[..3], payload].concat()),
+        "pixel_round_trip" => pixels(|name, payload, raw| {
+            // As in the payload's head: flags, columns, rows of a frame, each of one byte.
+            let [flags, columns, rows] = [payload[1], payload[2], payload[3]];
+            let bits = if name == "overlay" || name.starts_with("signed") { 12 } else { 16 };
+            let level = if name == "reference" { 3 } else { 2 };
+            [&[rows, columns, flags, 0, bits, bits - 1, level, 0, 0, 0][..], raw].concat()
+        }),
         "wire_message" => {
             let framed = |bytes: &[u8]| [&u16::try_from(bytes.len()).unwrap().to_le_bytes(), bytes].concat();
             let messages = vectors("wire", "message-");
@@ -81,6 +91,13 @@ fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
         "chunk_cut" | "dicom_scan" => dicom(),
         _ => Vec::new(),
     }
+}
+
+/// What is made of each golden payload of pixels and its bytes.
+fn pixels(seed: impl Fn(&str, &[u8], &[u8]) -> Vec<u8>) -> Vec<(String, Vec<u8>)> {
+    let all = vectors("pixel", "");
+    let raw = |name: &str| all.iter().find(|(other, _)| *other == format!("{name}.raw")).map(|(_, raw)| raw);
+    all.iter().filter_map(|(name, payload)| Some((name.clone(), seed(name, payload, raw(name)?)))).collect()
 }
 
 /// Lists of operations: a first transfer, one with damage, one where the receiver has everything, and one
@@ -157,7 +174,9 @@ fn seeds_pass_whole_cut_short_and_damaged() {
             println!("{target}/{name}");
             let bytes = std::fs::read(path).unwrap();
             check(&bytes);
-            let step = bytes.len().div_ceil(40).max(1);
+            // A picture is some thousands of samples, on each path of the processor.
+            let tries = if target.starts_with("pixel_") { 5 } else { 40 };
+            let step = bytes.len().div_ceil(tries).max(1);
             for at in (0..bytes.len()).step_by(step) {
                 check(&bytes[..at]);
                 let mut damaged = bytes.clone();

@@ -5,6 +5,7 @@
 
 use super::bits::{LOG_BITS, Reader, log2, put};
 use super::plane::Malformed;
+use crate::units::to_usize;
 
 /// Samples that are looked at to see whether packing may pay.
 const LOOKED_AT: usize = 1 << 14;
@@ -12,8 +13,12 @@ const LOOKED_AT: usize = 1 << 14;
 const GAIN_MIN: u32 = (1 << LOG_BITS) / 16;
 /// What packing each frame by itself must gain over packing all together: more tables are to be written.
 const FRAME_GAIN_MIN: u32 = (1 << LOG_BITS) / 2;
-/// Most bytes that packing tables of a plane may unfold to.
-const TABLE_BYTES_MAX: usize = 1 << 20;
+/// Fewest samples of a frame that is packed by itself: finding its list takes as long as coding so many, and
+/// a payload cannot make the decoder keep a list for every few bytes.
+const FRAME_SAMPLES_MIN: usize = 1 << 12;
+/// Most bytes of lists for each sample of the plane: a value takes at most four, for the gap before it and
+/// its run; and each list, which is of one sample or more, one for its end.
+const TABLE_BYTES_A_SAMPLE: usize = 5;
 
 /// How the samples of a plane were packed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +57,7 @@ pub(super) fn pack(samples: &mut [u16], frame: usize) -> (Packing, u16) {
 /// Values in use: a list for each frame, one for all, or none when packing does not pay.
 fn ranks(samples: &[u16], frame: usize) -> Vec<Vec<u16>> {
     let frames = samples.len() / frame;
-    if frames > 1 {
+    if frames > 1 && frame >= FRAME_SAMPLES_MIN {
         let middle = &samples[frames / 2 * frame..][..frame];
         let own = values(middle);
         if gain(&own, middle, 1) >= FRAME_GAIN_MIN {
@@ -195,27 +200,24 @@ impl Packing {
         }
     }
 
-    /// Reads what [`Packing::write`] wrote, for a plane of that many frames.
-    pub(super) fn read(reader: &mut Reader<'_>, frames: usize) -> Result<Self, Malformed> {
+    /// Reads what [`Packing::write`] wrote, for a plane of that many frames of `frame` samples.
+    pub(super) fn read(reader: &mut Reader<'_>, frames: usize, frame: usize) -> Result<Self, Malformed> {
         let lists = usize::try_from(reader.number()?).map_err(|_| Malformed)?;
         if lists == 0 {
             let least = u16::try_from(reader.number()?).map_err(|_| Malformed)?;
             return Ok(Self::Offset(least));
         }
-        if lists != 1 && lists != frames {
+        if lists != 1 && (lists != frames || frame < FRAME_SAMPLES_MIN) {
             return Err(Malformed);
         }
-        let runs = read_block(reader, TABLE_BYTES_MAX)?;
+        // No more values are in use than there are samples: so lists take no more memory than the plane.
+        let samples = frames * frame;
+        let most = if lists == 1 { samples } else { frame };
+        let runs = read_block(reader, TABLE_BYTES_A_SAMPLE * samples)?;
         let mut runs = Reader::new(&runs);
-        let mut unfolded = 0;
-        let mut ranks = Vec::new();
-        for _ in 0..lists {
-            let values = read_runs(&mut runs)?;
-            unfolded += 2 * values.len();
-            if unfolded > 2 * TABLE_BYTES_MAX {
-                return Err(Malformed);
-            }
-            ranks.push(values);
+        let ranks = (0..lists).map(|_| read_runs(&mut runs, most)).collect::<Result<_, _>>()?;
+        if !runs.rest().is_empty() {
+            return Err(Malformed);
         }
         Ok(Self::Ranks(ranks))
     }
@@ -239,7 +241,8 @@ fn write_runs(values: &[u16], out: &mut Vec<u8>) {
     put(0, out);
 }
 
-fn read_runs(runs: &mut Reader<'_>) -> Result<Vec<u16>, Malformed> {
+/// Reads what [`write_runs`] wrote, at most so many values.
+fn read_runs(runs: &mut Reader<'_>, most: usize) -> Result<Vec<u16>, Malformed> {
     let mut values = Vec::new();
     let mut end: u32 = 0;
     loop {
@@ -252,6 +255,9 @@ fn read_runs(runs: &mut Reader<'_>) -> Result<Vec<u16>, Malformed> {
         let count = runs.number()?;
         let first = end.checked_add(gap).ok_or(Malformed)?;
         end = first.checked_add(count).filter(|end| *end <= 1 << 16 && count > 0).ok_or(Malformed)?;
+        if to_usize(u64::from(count)) > most - values.len() {
+            return Err(Malformed);
+        }
         values.extend((first..end).map(|value| (value & 0xFFFF) as u16));
     }
 }

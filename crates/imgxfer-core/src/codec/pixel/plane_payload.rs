@@ -182,7 +182,7 @@ struct Prepared {
 impl Prepared {
     fn read(reader: &mut Reader<'_>, frames: Frames) -> Result<Self, Malformed> {
         let flip = u16::try_from(reader.number()?).map_err(|_| Malformed)?;
-        let packing = Packing::read(reader, frames.rows / frames.frame_rows)?;
+        let packing = Packing::read(reader, frames.rows / frames.frame_rows, frames.width * frames.frame_rows)?;
         let max = u16::try_from(reader.number()?).map_err(|_| Malformed)?;
         Ok(Self { flip, packing, max })
     }

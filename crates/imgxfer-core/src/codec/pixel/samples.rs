@@ -61,7 +61,7 @@ impl Layout {
         Some(layout)
     }
 
-    /// With rows and tail for `len` bytes.
+    /// With rows and tail for `len` bytes. There is at least one column.
     fn filled(self, len: usize) -> Option<Self> {
         let row = self.row_bytes()?;
         let rows = len / row;
@@ -96,7 +96,10 @@ impl Layout {
             && layout.frame_rows > 0
             && (layout.wide || !layout.big_endian)
             && (layout.colour || !layout.planar);
-        let layout = layout.filled(len).filter(|_| sane).ok_or(Malformed)?;
+        if !sane {
+            return Err(Malformed);
+        }
+        let layout = layout.filled(len).ok_or(Malformed)?;
         if layout.rows % layout.frame_rows == 0 { Ok(layout) } else { Err(Malformed) }
     }
 

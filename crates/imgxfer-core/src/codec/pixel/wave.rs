@@ -17,7 +17,7 @@ pub(super) const MARGIN: usize = 2;
 const PERIOD_MIN: usize = 112;
 
 /// Cells of lanes that even the smallest plane may take up.
-const CELLS_FREE: usize = 1 << 18;
+const CELLS_FREE: usize = 1 << 16;
 
 /// Sizes of the wave over a plane.
 #[derive(Debug, Clone, Copy)]

@@ -9,6 +9,7 @@ use super::plane::{Geometry, Malformed};
 use super::simd::Path;
 use super::tables::Shares;
 use super::wave::{ROWS_AT_ONCE, Wave};
+use super::wave_encode::STATE_START;
 use super::{wave_decode, wave_encode};
 
 /// Least distance of a reference: nearer rows may not be done when they are looked at.
@@ -55,6 +56,9 @@ pub(super) fn decode(
     let mut states = [0; ROWS_AT_ONCE];
     for (state, bytes) in states.iter_mut().zip(reader.bytes(4 * ROWS_AT_ONCE)?.as_chunks::<4>().0) {
         *state = u32::from_le_bytes(*bytes);
+    }
+    if states.iter().any(|state| *state < STATE_START) {
+        return Err(Malformed);
     }
     let words = usize::try_from(reader.number()?).map_err(|_| Malformed)?;
     let words = reader.bytes(words.checked_mul(2).ok_or(Malformed)?)?;

@@ -151,6 +151,18 @@ impl Path {
         *Self::all().last().unwrap_or(&Self::Plain)
     }
 
+    /// What tests call it.
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => "avx512",
+        }
+    }
+
     /// Runs a task on this path.
     pub(super) fn run<T: Task>(self, task: T) -> T::Output {
         match self {
