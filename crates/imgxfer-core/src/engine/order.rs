@@ -15,9 +15,9 @@ use std::io;
 use super::source::{Source, SourceInstance, SourceItem, Totals};
 use crate::manifest::ChunkClass;
 
-/// Instances in a window: at least, and at most. They are read before the first of them goes.
 /// Frames no longer than this are put together: eight or more share a record.
 const FRAME_BYTES_MAX: u32 = 128 << 10;
+/// Instances in a window: at least, and at most. They are read before the first of them goes.
 const WINDOW_MIN: usize = 256;
 const WINDOW_MAX: usize = 512;
 /// Original bytes in a window.
