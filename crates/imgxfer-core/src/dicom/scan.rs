@@ -67,6 +67,8 @@ pub struct Scan {
     pub pixels: Option<PixelData>,
     /// Number of Frames (0028,0008), where it is given.
     pub number_of_frames: Option<u32>,
+    /// Stands for Image Position (Patient) (0020,0032): equal for equal ones, `None` where there is none.
+    pub image_position: Option<u64>,
     /// The file ends before its data set does: a value runs past the end, or a delimiter is missing.
     /// What stands here was found before that.
     pub truncated: bool,
@@ -178,6 +180,7 @@ fn summarise(window: &mut Window<'_>, start: Start, syntax: Syntax, found: Found
         attributes: values.attributes(),
         pixels,
         number_of_frames,
+        image_position: values.fingerprint(tags::IMAGE_POSITION),
         truncated,
         suspicious_preamble: start.suspicious_preamble,
         vetted: !truncated && !irregular && !start.irregular,

@@ -19,6 +19,7 @@ pub(super) const STUDY_INSTANCE_UID: Tag = 0x0020_000d;
 pub(super) const SERIES_INSTANCE_UID: Tag = 0x0020_000e;
 pub(super) const SERIES_NUMBER: Tag = 0x0020_0011;
 pub(super) const INSTANCE_NUMBER: Tag = 0x0020_0013;
+pub(super) const IMAGE_POSITION: Tag = 0x0020_0032;
 pub(super) const SAMPLES_PER_PIXEL: Tag = 0x0028_0002;
 pub(super) const PHOTOMETRIC_INTERPRETATION: Tag = 0x0028_0004;
 pub(super) const PLANAR_CONFIGURATION: Tag = 0x0028_0006;
@@ -35,7 +36,7 @@ pub(super) const DOUBLE_FLOAT_PIXEL_DATA: Tag = 0x7fe0_0009;
 pub(super) const PIXEL_DATA: Tag = 0x7fe0_0010;
 
 /// Every tag whose value is kept, ascending.
-pub(super) const KEPT: [Tag; 25] = [
+pub(super) const KEPT: [Tag; 26] = [
     SPECIFIC_CHARACTER_SET,
     SOP_CLASS_UID,
     SOP_INSTANCE_UID,
@@ -51,6 +52,7 @@ pub(super) const KEPT: [Tag; 25] = [
     SERIES_INSTANCE_UID,
     SERIES_NUMBER,
     INSTANCE_NUMBER,
+    IMAGE_POSITION,
     SAMPLES_PER_PIXEL,
     PHOTOMETRIC_INTERPRETATION,
     PLANAR_CONFIGURATION,

@@ -53,6 +53,12 @@ impl Values {
         StandardUid::new(self.uid(tags::SOP_CLASS_UID)?).ok()
     }
 
+    /// Stands for a value; `None` where there is none.
+    pub(super) fn fingerprint(&self, tag: Tag) -> Option<u64> {
+        let value = Some(self.raw(tag)).filter(|value| !value.is_empty())?;
+        blake3::hash(value).as_bytes().first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
+    }
+
     /// The first number of a US value; of a UL value where a writer chose that.
     pub(super) fn number(&self, tag: Tag) -> Option<u32> {
         let encoding = Encoding { implicit: false, big_endian: self.big_endian };
