@@ -58,6 +58,16 @@ impl Default for Pixel {
     }
 }
 
+impl Pixel {
+    /// The builds of the coder that this processor can run, slowest first, by name. All give the same bytes;
+    /// this is for measuring and testing them one by one.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn paths() -> Vec<(&'static str, Self)> {
+        Path::all().iter().map(|path| (path.name(), Self { path: *path })).collect()
+    }
+}
+
 impl Codec for Pixel {
     fn id(&self) -> CodecId {
         CodecId::PIXEL

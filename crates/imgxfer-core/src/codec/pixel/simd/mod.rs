@@ -135,6 +135,17 @@ impl Path {
         *Self::all().last().unwrap_or(&Self::Plain)
     }
 
+    /// What people call it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => "AVX2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => "AVX-512",
+        }
+    }
+
     /// Runs a task on this path.
     pub(super) fn run<T: Task>(self, task: T) -> T::Output {
         match self {
