@@ -1,4 +1,5 @@
 //! What a codec makes of pixels at each level: ratio once, speed both ways. Beside it `store`, which copies.
+//! By modality on real files where there are some, and on synthetic ones. Other programs are in `rivals`.
 #![allow(missing_docs, reason = "a bench has no readers but its own")]
 #![allow(clippy::print_stdout, reason = "a bench reports to whoever started it")]
 
@@ -7,9 +8,13 @@ use std::hint::black_box;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use imgxfer_benches::{PixelChunks, ct, mr, real_pixels};
 use imgxfer_core::codec::{Codec, CodecId, Level, Registry};
+use imgxfer_core::sim::studies::StudySpec;
 
 fn synthetic() -> Vec<PixelChunks> {
-    [("ct-synthetic", ct(8)), ("mr-synthetic", mr(16))]
+    let cine = StudySpec::new(4).with_modality("US").with_size(480, 640).with_samples(3).with_bits(8, 8);
+    let cr = StudySpec::new(5).with_modality("CR").with_size(2000, 1600).with_instances(1, 1);
+    let cine = cine.with_frames(4).with_instances(1, 1);
+    [("CT-synthetic", ct(8)), ("MR-synthetic", mr(16)), ("US-synthetic", cine), ("CR-synthetic", cr)]
         .map(|(name, spec)| {
             let files: Vec<_> = spec.instances().map(|instance| instance.bytes).collect();
             PixelChunks::of(name, files.iter().map(Vec::as_slice))
@@ -28,7 +33,10 @@ fn encode(codec: &dyn Codec, pixels: &PixelChunks, level: Level) -> Vec<Vec<u8>>
 
 fn codecs(c: &mut Criterion) {
     let registry = Registry::default();
-    for pixels in synthetic().into_iter().chain(real_pixels()) {
+    let real = real_pixels();
+    let real_names: Vec<_> = real.iter().map(|pixels| pixels.name.replace("-real", "-synthetic")).collect();
+    let synthetic = synthetic().into_iter().filter(|pixels| !real_names.contains(&pixels.name));
+    for pixels in synthetic.chain(real.iter().cloned()) {
         let mut group = c.benchmark_group(format!("codec/{}", pixels.name));
         group.sample_size(10).throughput(Throughput::Bytes(pixels.bytes()));
         for id in registry.ids() {

@@ -4,14 +4,15 @@
 //! where the machine has some (`IMGXFER_TEST_DATA`).
 
 use std::fmt;
-use std::path::{Path, PathBuf};
 
 use imgxfer_core::chunk::{Cut, cut, pixel_shape};
 use imgxfer_core::codec::PixelShape;
 use imgxfer_core::dicom::scan;
+use imgxfer_core::engine::{FileSource, OtherFiles};
 use imgxfer_core::manifest::ChunkClass;
 use imgxfer_core::sim::data::real_data_dir;
 use imgxfer_core::sim::studies::StudySpec;
+use imgxfer_core::survey::{PixelKind, Survey};
 use imgxfer_core::testing::noise;
 use imgxfer_core::units::to_usize;
 
@@ -81,42 +82,29 @@ fn bytes_of<'a>(file: &'a [u8], cut: &Cut) -> &'a [u8] {
     &file[start..start + to_usize(u64::from(cut.len))]
 }
 
-/// Real files of one kind are read up to this.
+/// Real pixel data of one modality is read up to this.
 const REAL_BYTES_MAX: usize = 8 << 20;
 
-/// Folders of the test data with real uncompressed series, where this machine has them.
-const REAL_SERIES: [(&str, &str); 2] = [("ct-real", "ct-philips-series-13"), ("mr-real", "mr-t1-series-40")];
-
-/// Pixel chunks of real series. A folder that is named but has other names in it counts as one series.
+/// Pixel data of the files in the test data folder, by modality and in the records that a push would make, where
+/// this machine has some. What is compressed already is a modality of its own.
 #[must_use]
 pub fn real_pixels() -> Vec<PixelChunks> {
     let Some(root) = real_data_dir() else { return Vec::new() };
-    let mut series: Vec<_> = REAL_SERIES.map(|(name, folder)| (name, root.join(folder))).to_vec();
-    series.retain(|(_, folder)| folder.is_dir());
-    if series.is_empty() {
-        series.push(("real", root));
+    let mut survey = Survey::default();
+    for path in FileSource::new(&[root], OtherFiles::Skip).files() {
+        // What cannot be read is not measured.
+        let _found = survey.add(path);
     }
-    let pixels = series.into_iter().map(|(name, folder)| {
-        let files = read_some(&folder);
-        PixelChunks::of(name, files.iter().map(Vec::as_slice))
-    });
-    pixels.filter(|pixels| !pixels.chunks.is_empty()).collect()
-}
-
-/// Files of a folder in order of name, up to [`REAL_BYTES_MAX`].
-fn read_some(folder: &Path) -> Vec<Vec<u8>> {
-    let mut paths: Vec<PathBuf> =
-        std::fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect();
-    paths.sort();
-    let (mut files, mut sum) = (Vec::new(), 0);
-    for path in paths {
-        let small = path.metadata().is_ok_and(|m| m.is_file() && m.len() <= REAL_BYTES_MAX as u64);
-        let Some(bytes) = small.then(|| std::fs::read(&path).ok()).flatten() else { continue };
-        sum += bytes.len();
-        files.push(bytes);
-        if sum >= REAL_BYTES_MAX {
-            break;
+    let chunks = |kind: &PixelKind| PixelChunks { name: format!("{}-real", kind.name), chunks: Vec::new() };
+    let mut all: Vec<PixelChunks> = survey.kinds().iter().map(chunks).collect();
+    for record in survey.records() {
+        let of_kind = &mut all[record.kind()];
+        let mut raw = Vec::new();
+        if of_kind.bytes() < REAL_BYTES_MAX as u64 && survey.read(&record, &mut raw).is_ok() {
+            of_kind.chunks.push((raw, record.shape().copied()));
         }
     }
-    files
+    all.retain(|pixels| !pixels.chunks.is_empty());
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all
 }

@@ -3,6 +3,7 @@
 mod admin;
 mod args;
 mod ask;
+mod bench;
 mod cmd;
 mod config;
 mod dates;

@@ -24,6 +24,7 @@
 //! | [`manifest`], [`receipt`] | what a transfer consists of; proof that it arrived |
 //! | [`proto`], [`progress`] | sender and receiver as state machines, without clock or sockets |
 //! | [`store`] | records and index: in memory, in a folder, in SQLite |
+//! | `survey` | pixel data of files in the records it would travel in, for measuring |
 //! | `transport` | sessions over QUIC, identities, pairing |
 //! | `engine` | the pipeline: read, hash, encode, send; receive, verify, commit |
 //! | `client`, `server` | the paved path |
@@ -42,6 +43,8 @@ pub mod progress;
 pub mod proto;
 pub mod receipt;
 pub mod store;
+#[cfg(feature = "fs")]
+pub mod survey;
 pub mod units;
 pub mod wire;
 

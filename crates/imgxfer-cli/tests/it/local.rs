@@ -99,12 +99,3 @@ fn a_folder_is_verified() {
     user.run(&["verify", "none"]).code(4);
     user.run(&["verify", "--store", "a"]).code(4);
 }
-
-#[test]
-fn bench_measures() {
-    let user = User::new();
-    study(&user.path("a"), 1, 2);
-    user.run(&["bench", "a"]).success().stdout(contains("BLAKE3").and(contains("zstd, level 2")));
-    assert!(user.json(&["bench", "a"]).1.iter().all(|line| line["mb_per_s"].is_number()));
-    user.run(&["bench", "none"]).code(4);
-}

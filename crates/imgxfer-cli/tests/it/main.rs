@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod bench;
 mod demo;
 mod local;
 mod pairing;

@@ -7,6 +7,43 @@
 //!
 //! Codecs know nothing of files, hashes or the network. Decoders are for hostile input: they never
 //! panic, never write more than the length they are told, and take time in proportion to it.
+//!
+//! # Use without the rest
+//!
+//! A radiology system that only wants smaller images needs no other module: say what shape the pixels have
+//! and give the bytes as they stand in the data set, at most 1 MiB at a time, cut between frames or rows.
+//! What comes out has no header with the shape or length for others to read: keep the codec's number and
+//! the original length beside it. Several frames of one series in one call give a better ratio than one by
+//! one. The program `compress_pixels` among the examples does this for a DICOM file.
+//!
+//! ```
+//! use imgxfer_core::codec::{Codec, Level, Pixel, PixelShape};
+//!
+//! // Two frames of 64 x 64 pixels, 12 of 16 bits, as (7FE0,0010) holds them.
+//! let shape = PixelShape {
+//!     rows: 64,
+//!     columns: 64,
+//!     samples: 1,
+//!     bits_allocated: 16,
+//!     bits_stored: 12,
+//!     high_bit: 11,
+//!     signed: false,
+//!     planar: false,
+//!     big_endian: false,
+//! };
+//! let raw: Vec<u8> = (0..2 * 64 * 64u16).flat_map(|at| (at % 64 * 7 + at / 64).to_le_bytes()).collect();
+//!
+//! let coder = Pixel::default();
+//! let mut payload = Vec::new();
+//! // `false` means that it did not get smaller: keep the bytes as they are.
+//! assert!(coder.encode(&raw, Some(&shape), Level::STRONG, &mut payload));
+//! assert!(payload.len() * 4 < raw.len());
+//!
+//! let mut decoded = Vec::new();
+//! coder.decode(&payload, 2 * 64 * 64 * 2, &mut decoded)?;
+//! assert_eq!(decoded, raw);
+//! # Ok::<(), imgxfer_core::codec::CodecError>(())
+//! ```
 
 mod level;
 mod pixel;

@@ -78,6 +78,14 @@ impl FileSource {
             Found::Failed { .. } => None,
         })
     }
+
+    /// The paths that could not be walked, each with the reason.
+    pub fn failures(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.files.as_slice().iter().filter_map(|found| match found {
+            Found::File(_) => None,
+            Found::Failed { label, reason } => Some((label.as_str(), reason.as_str())),
+        })
+    }
 }
 
 fn walk(root: &Path, found: &mut dyn FnMut(Found)) {

@@ -66,6 +66,16 @@ impl Default for Pixel {
     }
 }
 
+impl Pixel {
+    /// The builds of the coder that this processor can run, slowest first, by name. All give the same bytes;
+    /// this is for measuring and testing them one by one.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn paths() -> Vec<(&'static str, Self)> {
+        Path::all().iter().map(|path| (path.name(), Self { path: *path })).collect()
+    }
+}
+
 impl Codec for Pixel {
     fn id(&self) -> CodecId {
         CodecId::PIXEL
@@ -109,14 +119,6 @@ impl Codec for Pixel {
 }
 
 impl Pixel {
-    /// A coder for each set of instructions that it is built for and this processor has, the plain one
-    /// first. All give the same bytes.
-    #[cfg(any(test, feature = "testing"))]
-    #[must_use]
-    pub fn on_all_paths() -> Vec<(&'static str, Self)> {
-        Path::all().iter().map(|path| (path.name(), Self { path: *path })).collect()
-    }
-
     fn encode_grey(&self, level: Level, layout: &Layout, shape: &PixelShape, mut samples: Vec<u16>, out: &mut Vec<u8>) {
         let frames = frames(layout);
         let (flip, cost) = best_flip(&samples, shape);

@@ -20,7 +20,7 @@ use crate::units::to_u32;
 /// Encodes on every path, which must give the same; decodes on every path, which must give the bytes back.
 /// `None` when the coder declines.
 fn both_ways(what: &str, raw: &[u8], shape: &PixelShape, level: Level) -> Option<Vec<u8>> {
-    let mut paths = Pixel::on_all_paths();
+    let mut paths = Pixel::paths();
     if level == Level::COPPER {
         // The deep model is slow, and has one path.
         paths.truncate(1);
@@ -49,7 +49,7 @@ fn both_ways(what: &str, raw: &[u8], shape: &PixelShape, level: Level) -> Option
 
 /// What each path makes of a payload: the same bytes, or an error on all.
 fn decoded(payload: &[u8], raw_len: usize) -> Option<Vec<u8>> {
-    let mut results = Pixel::on_all_paths().into_iter().map(|(name, pixel)| {
+    let mut results = Pixel::paths().into_iter().map(|(name, pixel)| {
         let mut out = Vec::new();
         let result = pixel.decode(payload, to_u32(raw_len), &mut out);
         assert!(out.len() <= raw_len, "{name}: more bytes than asked for");

@@ -151,15 +151,16 @@ impl Path {
         *Self::all().last().unwrap_or(&Self::Plain)
     }
 
-    /// What tests call it.
-    #[cfg(any(test, feature = "testing"))]
+    /// What people call it.
     pub(super) const fn name(self) -> &'static str {
         match self {
+            #[cfg(test)]
+            Self::Sixteen => "sixteen",
             Self::Plain => "plain",
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2(_) => "avx2",
+            Self::Avx2(_) => "AVX2",
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512(_) => "avx512",
+            Self::Avx512(_) => "AVX-512",
         }
     }
 

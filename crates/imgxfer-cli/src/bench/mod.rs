@@ -1,0 +1,6 @@
+//! What `imgxfer bench` measures.
+
+mod clock;
+pub(crate) mod codec;
+pub(crate) mod parts;
+mod tally;
