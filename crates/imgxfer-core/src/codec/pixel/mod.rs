@@ -7,6 +7,11 @@
 //! What it does not take, it leaves to another codec: samples of 1, 32 or 64 bits, pixels of two or four
 //! samples.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "samples have 16 bits, sizes are at most 2^20, and the arithmetic wraps by definition"
+)]
+
 mod bits;
 mod colour;
 mod deep;

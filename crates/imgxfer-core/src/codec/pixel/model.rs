@@ -225,7 +225,6 @@ pub(super) fn predict<S: Lanes, const KIND: u8>(
         class_of = class(s, x, activity, &weights.activity);
     }
     if KIND == Kind::Reference.byte() {
-        #[expect(clippy::cast_possible_truncation, reason = "15")]
         let alone = s.splat(CLASS_ALONE as u32);
         class_of = s.select(reference.missing, alone, class_of);
     }

@@ -30,7 +30,7 @@ fn geometry(numbers: &mut Numbers, kind: Kind) -> Geometry {
     loop {
         let width = 1 + numbers.below(widest);
         let rows = 1 + numbers.below(most_rows);
-        let divisors: Vec<usize> = (1..=rows).filter(|n| rows % n == 0).collect();
+        let divisors: Vec<usize> = (1..=rows).filter(|n| rows.is_multiple_of(*n)).collect();
         let frame_rows = numbers.one_of(&divisors);
         let back: Vec<usize> = (8..=rows).filter(|n| n % frame_rows == 0).collect();
         if kind == Kind::Reference && back.is_empty() {

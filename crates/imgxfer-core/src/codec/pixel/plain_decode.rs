@@ -54,6 +54,7 @@ struct Run<'a> {
 }
 
 /// Decodes a plane into `samples`. Returns the states of the lanes, and how many words were taken.
+#[expect(clippy::needless_pass_by_value, reason = "the same on every path")]
 pub(super) fn decode<const KIND: u8>(
     coming: Coming<'_>,
     samples: &mut [u16],

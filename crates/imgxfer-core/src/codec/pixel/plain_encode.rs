@@ -103,7 +103,6 @@ fn code_open(state: &mut u32, entry: u32, words: &mut Words<'_>) {
 }
 
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "a quotient of 32 bits by a number from 1 on")]
 fn code_token(state: &mut u32, symbol: usize, table: &[u32; ENTRIES], words: &mut Words<'_>) {
     if symbol >= IDLE as usize * TOKENS {
         return;

@@ -4,6 +4,7 @@ use super::plane::Malformed;
 use crate::codec::PixelShape;
 
 /// How samples lie in the bytes.
+#[expect(clippy::struct_excessive_bools, reason = "each is a bit of the payload's flags")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Layout {
     /// Two bytes a sample, else one.
@@ -51,11 +52,11 @@ impl Layout {
             tail: 0,
         };
         layout = layout.filled(len)?;
-        if layout.planar && layout.rows % layout.frame_rows != 0 {
+        if layout.planar && !layout.rows.is_multiple_of(layout.frame_rows) {
             // A piece of a frame in planes: rows of one plane or another.
             layout = Self { colour: false, planar: false, ..layout }.filled(len)?;
         }
-        if layout.rows % layout.frame_rows != 0 {
+        if !layout.rows.is_multiple_of(layout.frame_rows) {
             layout.frame_rows = layout.rows;
         }
         Some(layout)

@@ -89,7 +89,7 @@ impl Shares {
             }
             let Some(shares) = self.of.get(context) else {
                 for (slot, entry) in (0..).zip(slots) {
-                    *entry = WHOLE - 1 | slot << SHARE_BITS;
+                    *entry = (WHOLE - 1) | (slot << SHARE_BITS);
                 }
                 continue;
             };

@@ -27,6 +27,7 @@ struct Group<V> {
 }
 
 /// Decodes a plane into `samples`. Returns the states of the lanes, and how many words were taken.
+#[expect(clippy::needless_pass_by_value, reason = "the same on every path")]
 #[inline(always)]
 pub(super) fn decode<S: Vector, const KIND: u8>(
     s: S,

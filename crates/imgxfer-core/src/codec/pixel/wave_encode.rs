@@ -18,7 +18,7 @@ pub(super) const LEAD: usize = LAG * ROWS_AT_ONCE;
 /// Entries that a row may be written or read beyond its end.
 const SLACK: usize = 2 * LANES;
 /// What stands in the margins: nothing to code.
-const IDLE_ENTRY: u32 = IDLE * (TOKENS as u32) << 16;
+const IDLE_ENTRY: u32 = (IDLE * (TOKENS as u32)) << 16;
 
 /// What samples are coded as: in the low half the folded difference, above it context and token.
 #[derive(Debug, Default)]

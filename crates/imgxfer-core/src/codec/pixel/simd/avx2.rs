@@ -1,5 +1,12 @@
 //! Sixteen lanes in two AVX2 registers.
 #![expect(unsafe_code, reason = "processor instructions; the token proves that they exist")]
+#![allow(
+    clippy::multiple_unsafe_ops_per_block,
+    clippy::wildcard_imports,
+    clippy::many_single_char_names,
+    clippy::cast_sign_loss,
+    reason = "a block here is one operation of several instructions, all safe for the same reason"
+)]
 
 use std::arch::x86_64::*;
 
@@ -284,7 +291,7 @@ impl Vector for Avx2 {
         const { assert!(N.is_power_of_two() && N <= 1 << 20, "the mask keeps the index inside") };
         let mut out = index;
         for x in &mut out {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "at most 2^20")]
+            #[expect(clippy::cast_possible_wrap, reason = "at most 2^20")]
             // SAFETY: as above; the index is below N, the length of the table.
             unsafe {
                 let index = _mm256_and_si256(*x, _mm256_set1_epi32((N - 1) as i32));

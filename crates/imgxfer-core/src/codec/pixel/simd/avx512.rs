@@ -1,5 +1,12 @@
 //! Sixteen lanes in one AVX-512 register.
 #![expect(unsafe_code, reason = "processor instructions; the token proves that they exist")]
+#![allow(
+    clippy::multiple_unsafe_ops_per_block,
+    clippy::wildcard_imports,
+    clippy::many_single_char_names,
+    clippy::cast_sign_loss,
+    reason = "a block here is one operation of several instructions, all safe for the same reason"
+)]
 
 use std::arch::x86_64::*;
 
@@ -114,7 +121,7 @@ impl Vector for Avx512 {
     #[inline(always)]
     fn gather<const N: usize>(self, table: &[u32; N], index: __m512i) -> __m512i {
         const { assert!(N.is_power_of_two() && N <= 1 << 20, "the mask keeps the index inside") };
-        #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "at most 2^20")]
+        #[expect(clippy::cast_possible_wrap, reason = "at most 2^20")]
         // SAFETY: instructions as above; the index is below N, the length of the table.
         unsafe {
             let index = _mm512_and_si512(index, _mm512_set1_epi32((N - 1) as i32));
@@ -143,7 +150,6 @@ impl Vector for Avx512 {
         unsafe {
             let packed = _mm512_cvtepi32_epi16(_mm512_maskz_compress_epi32(m, v));
             let to = words.as_mut_ptr().add(LANES - count);
-            #[expect(clippy::cast_possible_truncation, reason = "at most sixteen bits")]
             _mm256_mask_storeu_epi16(to.cast(), ((1u32 << count) - 1) as u16, packed);
             (_mm512_mask_srli_epi32::<16>(v, m, v), count)
         }

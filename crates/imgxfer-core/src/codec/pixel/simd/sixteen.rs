@@ -129,14 +129,12 @@ impl Vector for Sixteen {
         *to = v;
     }
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "the low half is what is asked for")]
     fn store_u16(self, v: V, to: &mut [u16; LANES]) {
         for (to, x) in to.iter_mut().zip(v) {
             *to = x as u16;
         }
     }
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "a product of 64 bits, shifted down by 32")]
     fn mul_high(self, a: V, b: V) -> V {
         zip(a, b, |x, y| ((u64::from(x) * u64::from(y)) >> 32) as u32)
     }
@@ -198,7 +196,6 @@ impl Vector for Sixteen {
         (out, taken)
     }
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "the low half is what is asked for")]
     fn spill(self, m: V, v: V, words: &mut [u16; LANES]) -> (V, usize) {
         let mut out = v;
         let mut free = LANES;
