@@ -19,7 +19,7 @@ use crate::store::FileBytes;
 use crate::units::{to_u64, to_usize};
 
 /// Frames of native pixels share a record up to 1 MiB if they are no longer than this, as in a push.
-const SHARED_FRAME_BYTES_MAX: u32 = 128 << 10;
+const SHARED_FRAME_BYTES_MAX: u32 = 512 << 10;
 /// Small pieces of other pixel data share a record up to this.
 const SHARED_BYTES_MAX: u32 = 256 << 10;
 
