@@ -48,10 +48,7 @@ fn main() -> anyhow::Result<()> {
     if args.path != "all" {
         paths.retain(|(name, _)| name.eq_ignore_ascii_case(&args.path));
         if paths.is_empty() {
-            bail!(
-                "this processor has: {}",
-                Pixel::paths().iter().map(|path| path.0).collect::<Vec<_>>().join(", ")
-            );
+            bail!("this processor has: {}", Pixel::paths().iter().map(|path| path.0).collect::<Vec<_>>().join(", "));
         }
     }
     let coders: Vec<Ours> = paths

@@ -6,19 +6,13 @@ use std::sync::Arc;
 use super::source::SourceInstance;
 use crate::codec::PixelShape;
 use crate::ids::{SeriesUid, StudyUid};
-use crate::limits::{CHUNKS_PER_RECORD_MAX, RECORD_RAW_BYTES_MAX, SMALL_CHUNK_BYTES};
+use crate::limits::{
+    CHUNKS_PER_RECORD_MAX, RECORD_RAW_BYTES_MAX, SHARED_BYTES_MAX, SHARED_FRAME_BYTES_MAX, SMALL_CHUNK_BYTES,
+};
 use crate::manifest::{ChunkClass, ChunkEntry, InstanceAt, Page};
 use crate::proto::Bitmap;
 use crate::store::{ChunkAt, RecordAt};
 use crate::units::{to_u32, to_usize};
-
-/// Small chunks other than headers share a record up to this many original bytes: enough for a codec to
-/// learn from, and little to lose with a line.
-const SHARED_BYTES_MAX: u32 = 256 << 10;
-
-/// Frames of native pixels share one up to 1 MiB if they are no longer than this, so that at least two do:
-/// they share a codec's tables, and a time series is half said by the frame before.
-const SHARED_FRAME_BYTES_MAX: u32 = 512 << 10;
 
 /// A page that has been offered, with what is needed to send it.
 #[derive(Debug)]
