@@ -294,7 +294,8 @@ mod tests {
             assert!(shapes.clone().all(|shape| Some(shape) == shapes.clone().next()), "one shape in a record");
         }
         assert_eq!(shaped(128 << 10, &|_| Some(shape(819))).len(), 25, "eight to a record");
-        assert_eq!(shaped((128 << 10) + 1, &|_| Some(shape(819))).len(), 200, "long frames stand alone");
+        assert_eq!(shaped(512 << 10, &|_| Some(shape(3276))).len(), 100, "two to a record");
+        assert_eq!(shaped((512 << 10) + 1, &|_| Some(shape(3276))).len(), 200, "long frames stand alone");
         assert_eq!(shaped(12_800, &|_| None).len(), 10, "pixels without a shape: 256 KiB");
     }
 
