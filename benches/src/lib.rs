@@ -82,8 +82,11 @@ fn bytes_of<'a>(file: &'a [u8], cut: &Cut) -> &'a [u8] {
     &file[start..start + to_usize(u64::from(cut.len))]
 }
 
-/// Real pixel data of one modality is read up to this.
-const REAL_BYTES_MAX: usize = 8 << 20;
+/// Real pixel data of one modality is read up to this; of one that is compressed already, less: its codecs are slow.
+const REAL_BYTES_MAX: u64 = 8 << 20;
+const REAL_COMPRESSED_BYTES_MAX: u64 = 1 << 20;
+/// A modality with less than this says little about speed.
+const REAL_BYTES_MIN: u64 = 256 << 10;
 
 /// Pixel data of the files in the test data folder, by modality and in the records that a push would make, where
 /// this machine has some. What is compressed already is a modality of its own.
@@ -100,11 +103,13 @@ pub fn real_pixels() -> Vec<PixelChunks> {
     for record in survey.records() {
         let of_kind = &mut all[record.kind()];
         let mut raw = Vec::new();
-        if of_kind.bytes() < REAL_BYTES_MAX as u64 && survey.read(&record, &mut raw).is_ok() {
+        let native = survey.kinds()[record.kind()].native;
+        let most = if native { REAL_BYTES_MAX } else { REAL_COMPRESSED_BYTES_MAX };
+        if of_kind.bytes() < most && survey.read(&record, &mut raw).is_ok() {
             of_kind.chunks.push((raw, record.shape().copied()));
         }
     }
-    all.retain(|pixels| !pixels.chunks.is_empty());
+    all.retain(|pixels| pixels.bytes() >= REAL_BYTES_MIN);
     all.sort_by(|a, b| a.name.cmp(&b.name));
     all
 }

@@ -77,7 +77,10 @@ impl Corpus {
                 let mut pixels = vec![0; usize::try_from(*len)?];
                 file.read_exact_at(*offset, &mut pixels)?;
                 if self.seen.insert(blake3::hash(&pixels)) {
-                    let modality = found.attributes.modality.clone();
+                    let modality = match found.attributes.modality.as_str() {
+                        "" => "?".to_owned(),
+                        known => known.to_owned(),
+                    };
                     let (offset, len) = (*offset, *len);
                     self.images.push(Native { path: path.to_owned(), modality, shape, offset, len });
                 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cpu_time::ThreadTime;
-use imgxfer_core::codec::{CodecId, Level, Pixel, Registry};
+use imgxfer_core::codec::{Level, Pixel, Registry};
 
 use crate::corpus::Record;
 use crate::table::Sample;
@@ -24,24 +24,14 @@ impl Ours {
     pub(crate) fn run(&self, record: &Record) -> anyhow::Result<Sample> {
         let raw = &record.raw;
         let mut payload = Vec::with_capacity(raw.len());
-        let (id, encode) = timed(|| self.encode(record, &mut payload));
+        let (id, encode) =
+            timed(|| self.registry.encode(raw, Some(&record.shape), self.level, &self.registry.ids(), &mut payload));
         let mut decoded = Vec::with_capacity(raw.len());
         let len = u32::try_from(raw.len())?;
         let (done, decode) = timed(|| self.registry.get(id)?.decode(&payload, len, &mut decoded));
         done?;
         anyhow::ensure!(decoded == *raw, "level {} on {} is not exact", self.level.get(), self.path);
         Ok(Sample { original: raw.len(), encoded: payload.len(), encode, decode })
-    }
-
-    fn encode(&self, record: &Record, payload: &mut Vec<u8>) -> CodecId {
-        for id in self.registry.ids().into_iter().rev().filter(|id| *id != CodecId::STORE) {
-            let Ok(codec) = self.registry.get(id) else { continue };
-            if codec.encode(&record.raw, Some(&record.shape), self.level, payload) {
-                return id;
-            }
-        }
-        payload.extend_from_slice(&record.raw);
-        CodecId::STORE
     }
 }
 

@@ -126,7 +126,7 @@ pub(crate) fn print(rows: &[Row], coders: &[Ours]) {
     for (name, encoded) in &rivals {
         ratios.push(column(*name, |row| Some(row.ratio(encoded(row)?))));
     }
-    show("Ratio: original bytes for each encoded one", &ratios, rows, 2);
+    show("Ratio: original bytes for each encoded one", ratios, rows, 2);
 
     for (name, encoded) in &rivals {
         let of = |(index, level): &(usize, u8)| {
@@ -134,7 +134,7 @@ pub(crate) fn print(rows: &[Row], coders: &[Ours]) {
             let value = move |row: &Row| Some(encoded(row)? as f64 / row.ours[index].encoded() as f64);
             Column { decimals: 3, ..column(format!("L{level}"), value) }
         };
-        show(&format!("Ratio of ours : ratio of {name}"), &levels.iter().map(of).collect::<Vec<_>>(), rows, 0);
+        show(&format!("Ratio of ours : ratio of {name}"), levels.iter().map(of).collect(), rows, 0);
     }
 
     for path in paths {
@@ -150,12 +150,17 @@ pub(crate) fn print(rows: &[Row], coders: &[Ours]) {
             let value = move |row: &Row| Some(row.ours[index].decode_mb_s() / row.jpeg_ls.decode_mb_s());
             speeds.push(column(format!("L{} dec", coder.level.get()), value));
         }
-        show(&format!("Speed of ours : speed of JPEG-LS, one thread, {path}"), &speeds, rows, 0);
+        show(&format!("Speed of ours : speed of JPEG-LS, one thread, {path}"), speeds, rows, 0);
     }
 }
 
-/// Prints a table; the geometric mean leaves out the first `sums` columns.
-fn show(title: &str, columns: &[Column<'_>], rows: &[Row], sums: usize) {
+/// Prints a table, columns without a number left out; the geometric mean leaves out the first `sums` columns.
+fn show(title: &str, columns: Vec<Column<'_>>, rows: &[Row], sums: usize) {
+    let columns: Vec<_> =
+        columns.into_iter().filter(|column| rows.iter().any(|row| (column.value)(row).is_some())).collect();
+    if columns.is_empty() {
+        return;
+    }
     println!("\n{title}");
     let widths: Vec<usize> = columns.iter().map(|column| column.name.len().max(7)).collect();
     let cells = |cells: Vec<String>| -> String {

@@ -32,6 +32,14 @@ pub const CHUNKS_PER_RECORD_MAX: usize = 256;
 /// Chunks below this share a record with others of their class.
 pub const SMALL_CHUNK_BYTES: u32 = 64 << 10;
 
+/// Small chunks other than headers share a record up to this many original bytes: enough for a codec to
+/// learn from, and little to lose with a line.
+pub const SHARED_BYTES_MAX: u32 = 256 << 10;
+
+/// Frames of native pixels share a record up to 1 MiB if they are no longer than this, so that at least two
+/// do: they share a codec's tables, and a time series is half said by the frame before.
+pub const SHARED_FRAME_BYTES_MAX: u32 = 512 << 10;
+
 /// Pages that a sender may have offered and the receiver not yet committed.
 /// Bounds what both ends remember of a transfer, however long it is.
 pub const PAGES_IN_FLIGHT_MAX: usize = 64;

@@ -13,15 +13,12 @@ use crate::chunk;
 use crate::codec::PixelShape;
 use crate::dicom::{self, NotDicom, PixelData, ReadAt as _, Scan};
 use crate::ids::SeriesUid;
-use crate::limits::{CHUNKS_PER_RECORD_MAX, RECORD_RAW_BYTES_MAX, SMALL_CHUNK_BYTES};
+use crate::limits::{
+    CHUNKS_PER_RECORD_MAX, RECORD_RAW_BYTES_MAX, SHARED_BYTES_MAX, SHARED_FRAME_BYTES_MAX, SMALL_CHUNK_BYTES,
+};
 use crate::manifest::ChunkClass;
 use crate::store::FileBytes;
 use crate::units::{to_u64, to_usize};
-
-/// Frames of native pixels share a record up to 1 MiB if they are no longer than this, as in a push.
-const SHARED_FRAME_BYTES_MAX: u32 = 128 << 10;
-/// Small pieces of other pixel data share a record up to this.
-const SHARED_BYTES_MAX: u32 = 256 << 10;
 
 /// Pixel data of one modality, and native or compressed in one way.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,7 +14,7 @@ const RUNS_OF_SHORT: u32 = 3;
 /// A way to code.
 #[derive(Debug)]
 pub(crate) enum Way {
-    /// As a push does at this level: the first codec that makes the record smaller.
+    /// As a push does at this level.
     Level(Level),
     /// zstd alone.
     Zstd(i32),
@@ -32,25 +32,18 @@ impl Way {
     fn encode(&self, registry: &Registry, raw: &[u8], shape: Option<&PixelShape>, out: &mut Vec<u8>) -> CodecId {
         out.clear();
         match self {
-            Self::Level(Level::STORE) => {}
-            Self::Level(level) => {
-                for id in registry.ids().into_iter().rev().filter(|id| *id != CodecId::STORE) {
-                    if registry.get(id).is_ok_and(|codec| codec.encode(raw, shape, *level, out)) {
-                        return id;
-                    }
-                }
-            }
-            Self::Zstd(level) => {
-                if let Ok(packed) = zstd::bulk::compress(raw, *level)
-                    && packed.len() < raw.len()
-                {
+            Self::Level(level) => registry.encode(raw, shape, *level, &registry.ids(), out),
+            Self::Zstd(level) => match zstd::bulk::compress(raw, *level) {
+                Ok(packed) if packed.len() < raw.len() => {
                     *out = packed;
-                    return CodecId::ZSTD;
+                    CodecId::ZSTD
                 }
-            }
+                _ => {
+                    out.extend_from_slice(raw);
+                    CodecId::STORE
+                }
+            },
         }
-        out.extend_from_slice(raw);
-        CodecId::STORE
     }
 }
 

@@ -6,19 +6,13 @@ use std::sync::Arc;
 use super::source::SourceInstance;
 use crate::codec::PixelShape;
 use crate::ids::{SeriesUid, StudyUid};
-use crate::limits::{CHUNKS_PER_RECORD_MAX, RECORD_RAW_BYTES_MAX, SMALL_CHUNK_BYTES};
+use crate::limits::{
+    CHUNKS_PER_RECORD_MAX, RECORD_RAW_BYTES_MAX, SHARED_BYTES_MAX, SHARED_FRAME_BYTES_MAX, SMALL_CHUNK_BYTES,
+};
 use crate::manifest::{ChunkClass, ChunkEntry, InstanceAt, Page};
 use crate::proto::Bitmap;
 use crate::store::{ChunkAt, RecordAt};
 use crate::units::{to_u32, to_usize};
-
-/// Small chunks other than headers share a record up to this many original bytes: enough for a codec to
-/// learn from, and little to lose with a line.
-const SHARED_BYTES_MAX: u32 = 256 << 10;
-
-/// Frames of native pixels share one up to 1 MiB if they are no longer than this, so that at least two do:
-/// they share a codec's tables, and a time series is half said by the frame before.
-const SHARED_FRAME_BYTES_MAX: u32 = 512 << 10;
 
 /// A page that has been offered, with what is needed to send it.
 #[derive(Debug)]
@@ -300,7 +294,8 @@ mod tests {
             assert!(shapes.clone().all(|shape| Some(shape) == shapes.clone().next()), "one shape in a record");
         }
         assert_eq!(shaped(128 << 10, &|_| Some(shape(819))).len(), 25, "eight to a record");
-        assert_eq!(shaped((128 << 10) + 1, &|_| Some(shape(819))).len(), 200, "long frames stand alone");
+        assert_eq!(shaped(512 << 10, &|_| Some(shape(3276))).len(), 100, "two to a record");
+        assert_eq!(shaped((512 << 10) + 1, &|_| Some(shape(3276))).len(), 200, "long frames stand alone");
         assert_eq!(shaped(12_800, &|_| None).len(), 10, "pixels without a shape: 256 KiB");
     }
 

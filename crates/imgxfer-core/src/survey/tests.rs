@@ -25,8 +25,8 @@ fn frames_share_records_as_in_a_push() {
         records.map(PixelRecord::raw_len).collect::<Vec<_>>()
     };
     assert_eq!(of("MR"), [1 << 20, 72 * 8192, 1 << 20, 72 * 8192], "no record holds frames of two series");
-    assert_eq!(of("CT"), [512 << 10; 3], "long frames stand alone");
-    assert_eq!(of("MG"), [1 << 20; 2]);
+    assert_eq!(of("CT"), [1 << 20, 512 << 10], "as many as fit");
+    assert_eq!(of("MG"), [1 << 20; 2], "a long frame in pieces");
     let kinds: Vec<_> = survey.kinds().iter().map(|kind| (kind.name.as_str(), kind.frames, kind.bytes)).collect();
     assert_eq!(kinds, [("MR", 400, 400 << 13), ("CT", 3, 3 << 19), ("MG", 1, 2 << 20)]);
 }
