@@ -26,15 +26,9 @@ const LOST_AFTER: Duration = Duration::from_secs(20);
 
 /// A record that finds nothing before it proves the line faster than was thought, by this much ...
 const GROWTH: f64 = 1.5;
-/// ... up to this many times what it has carried lately.
+/// ... up to this many times what it has carried lately, or what the transport holds for its rate. A line that
+/// is thought much too fast gets records without compression, and is blocked with them for long.
 const GROWTH_MAX: f64 = 2.0;
-/// No line is held to be faster, in bytes a second: twice what 10 Gbit/s are.
-const RATE_MAX: f64 = 2.5e9;
-/// Now and then the rate may grow without bound, so that the lowest level is tried, and the line filled and
-/// measured, within this time. After one that was in vain the next waits this long, and twice as long each time.
-const PROBE_MAX: Duration = Duration::from_secs(1);
-const PROBE_PAUSE_MIN: Duration = Duration::from_secs(1);
-const PROBE_PAUSE_MAX: Duration = Duration::from_secs(64);
 
 /// The records that are made and not yet verified at the other end, and how fast they get there.
 ///
@@ -57,7 +51,6 @@ pub(super) struct Line {
     window: Option<Window>,
     /// What got across lately, in bytes a second.
     carried: f64,
-    probe: Probe,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -73,15 +66,6 @@ impl Window {
     const fn starting(begun: Instant) -> Self {
         Self { begun, bytes: 0, records: 0, ran_dry: false }
     }
-}
-
-/// When the rate may grow without bound.
-#[derive(Debug, Clone, Copy, Default)]
-struct Probe {
-    not_before: Option<Instant>,
-    pause: Duration,
-    /// The rate from which it grew, and since when, while it does.
-    from: Option<(f64, Instant)>,
 }
 
 impl Line {
@@ -127,9 +111,9 @@ impl Line {
         let idle = self.is_idle(now);
         if idle && !first {
             if more {
-                self.rate = self.rate.map(|rate| self.grown(rate, now));
+                self.rate = self.rate.map(|rate| self.grown(rate));
             }
-            self.window.get_or_insert_with(|| Window::starting(now)).ran_dry = self.probe.from.is_none();
+            self.window.get_or_insert_with(|| Window::starting(now)).ran_dry = true;
         }
         self.window.get_or_insert_with(|| Window::starting(now));
         self.on_way.push_back((raw_bytes, bytes));
@@ -143,19 +127,9 @@ impl Line {
         self.untaken_bytes = self.untaken_bytes.saturating_sub(bytes);
     }
 
-    fn grown(&mut self, rate: f64, now: Instant) -> f64 {
-        let grown = (rate * GROWTH).min(RATE_MAX);
-        if grown <= GROWTH_MAX * self.carried {
-            return grown;
-        }
-        if self.probe.not_before.is_none_or(|at| now >= at) {
-            if self.probe.from.is_none() {
-                self.probe.from = Some((self.carried, now));
-                self.window = Some(Window::starting(now));
-            }
-            return grown;
-        }
-        rate
+    fn grown(&self, rate: f64) -> f64 {
+        let most = GROWTH_MAX * self.carried.max(self.guess);
+        (rate * GROWTH).min(most).max(rate)
     }
 
     /// The receiver has verified `total` original bytes since the start.
@@ -181,8 +155,7 @@ impl Line {
             }
             self.reported = Some(now);
         }
-        // While it is probed, it fills only after a while.
-        window.ran_dry |= self.is_idle(now) && self.probe.from.is_none();
+        window.ran_dry |= self.is_idle(now);
         self.window = Some(self.measure(window, now));
     }
 
@@ -201,25 +174,10 @@ impl Line {
         let seconds = time.as_secs_f64();
         let rate = to_f64(window.bytes) / seconds;
         self.carried = rate;
-        if self
-            .probe
-            .from
-            .is_some_and(|(_, begun)| now.saturating_duration_since(begun) < PROBE_MAX && self.is_idle(now))
-        {
-            // It is not full yet.
-            return Window::starting(now);
-        }
         if window.ran_dry {
             // It is as fast as this at least.
             let least = self.rate.map_or(rate, |old| old.max(rate));
             self.rate = Some(least).filter(|rate| *rate > 0.0);
-        } else if let Some((from, _)) = self.probe.from.take() {
-            // Twice as fast as was known was worth it.
-            let pause = if rate > GROWTH_MAX * from { Duration::ZERO } else { self.probe.pause * 2 };
-            self.probe.pause = pause.clamp(PROBE_PAUSE_MIN, PROBE_PAUSE_MAX);
-            self.probe.not_before = Some(now + self.probe.pause);
-            // What it grew to was no measure.
-            self.rate = Some(rate.max(1.0));
         } else {
             let keep = (-seconds / MEMORY_SECONDS).exp();
             self.rate = Some(self.rate.map_or(rate, |old| old * keep + rate * (1.0 - keep)).max(1.0));
@@ -281,20 +239,16 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_line_is_probed_less_and_less() {
+    fn an_idle_line_is_thought_twice_as_fast_as_it_proved_or_as_the_transport_says() {
         let mut now = Instant::now();
         let mut line = Line::default();
-        let mut probes = 0;
-        for _ in 0..1000 {
-            run(&mut line, &mut now, (3e6, 2e6), 0.1);
-            if line.rate().is_some_and(|(rate, _)| rate > 20e6) {
-                // Levels fall, and the line fills: it has 3 MB/s.
-                probes += 1;
-                run(&mut line, &mut now, (3e6, 9e6), 0.5);
-                run(&mut line, &mut now, (3e6, 0.0), 1.5);
-            }
-        }
-        assert!((3..=9).contains(&probes), "{probes} in 100 s");
+        line.transport(4e6, Duration::from_millis(20));
+        run(&mut line, &mut now, (3e6, 9e6), 1.0);
+        run(&mut line, &mut now, (3e6, 2e6), 10.0);
+        assert!(line.rate().unwrap().0 <= 8e6 * 1.01, "{:?}", line.rate());
+        line.transport(40e6, Duration::from_millis(20));
+        run(&mut line, &mut now, (30e6, 20e6), 10.0);
+        assert!(line.rate().unwrap().0 > 20e6, "{:?}", line.rate());
     }
 
     #[test]
