@@ -59,24 +59,32 @@ fn ranks(samples: &[u16], frame: usize) -> Vec<Vec<u16>> {
     let frames = samples.len() / frame;
     if frames > 1 && frame >= FRAME_SAMPLES_MIN {
         let middle = &samples[frames / 2 * frame..][..frame];
-        let own = values(middle);
-        if gain(&own, middle, 1) >= FRAME_GAIN_MIN {
-            let all = values(samples);
-            let apart = cost(middle, 1, Some(&Places::of(&own))) + table_bits(&own);
-            if apart < cost(middle, 1, Some(&Places::of(&all))) && apart < cost(middle, 1, None) {
+        let step = (frame / LOOKED_AT).max(1) | 1;
+        // With fewer samples the gaps are wider, so what promises nothing here need not be looked at in full.
+        if gain_of_some(middle, step) >= FRAME_GAIN_MIN {
+            let own = values(middle);
+            let looked_at = crate::units::to_u64(step);
+            let apart = cost(middle, step, Some(&Places::of(&own))) * looked_at + table_bits(&own);
+            let together = cost(middle, step, Some(&Places::of(&values(samples)))).min(cost(middle, step, None));
+            if gain(&own, middle, step) >= FRAME_GAIN_MIN && apart < together * looked_at {
                 return samples.chunks(frame).map(values).collect();
             }
         }
     }
     let step = (samples.len() / LOOKED_AT).max(1) | 1;
-    let some: Vec<u16> = samples.iter().step_by(step).copied().collect();
-    if gain(&values(&some), &some, 1) < GAIN_MIN {
+    if gain_of_some(samples, step) < GAIN_MIN {
         return Vec::new();
     }
     let all = values(samples);
     let looked_at = crate::units::to_u64(step);
     let packed = cost(samples, step, Some(&Places::of(&all))) * looked_at + table_bits(&all);
     if packed < cost(samples, step, None) * looked_at { vec![all] } else { Vec::new() }
+}
+
+/// The gain, were every `step`th sample all there is.
+fn gain_of_some(samples: &[u16], step: usize) -> u32 {
+    let some: Vec<u16> = samples.iter().step_by(step).copied().collect();
+    gain(&values(&some), &some, 1)
 }
 
 /// The least and the largest sample; twice 0 where there is none.

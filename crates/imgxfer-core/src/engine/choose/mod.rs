@@ -7,7 +7,7 @@
 //!    `min(line x ratio, workers x pace)`. Ratio and pace are measured for each kind of content from the
 //!    records made ([`Costs`]); the line's rate from what the receiver says it has while some wait here ([`Line`]).
 //!    The level for which this is most is the *base*. It rises only for 3 % and falls for anything, so it
-//!    falls at once when the line starves.
+//!    falls at once when the line starves; to no compression at all only for half as much again.
 //! 2. *A record that would wait anyway may as well be smaller.* A worker that begins a record may take a
 //!    level above the base if the line will not run dry meanwhile: what is ready, and what the other
 //!    workers can make at the base level, must last until this record is done. So a full queue raises
@@ -37,6 +37,9 @@ use crate::units::{to_f64, to_u64};
 
 /// A higher level must promise this much to be used: it costs processor time, here and there, for ever.
 const PAYS: f64 = 1.03;
+/// What goes without compression costs processor time as well, here and there: every byte is encrypted, sent,
+/// received and decrypted. So none at all must promise this much.
+const STORE_PAYS: f64 = 1.5;
 /// A level is mixed in only if it can take this share of the records; less is not worth the heat.
 const SHARE_MIN: f64 = 0.1;
 /// A stored record is made anew only if it becomes this much smaller.
@@ -208,7 +211,12 @@ impl Chooser {
         let mut best = *base;
         let mut moves = self.moves(costs, best, line);
         for level in Level::all().filter(|level| costs.is_tried(*level)) {
-            let margin = if level > best { PAYS } else { 1.0 };
+            let margin = match level {
+                Level::STORE if best > Level::STORE => STORE_PAYS,
+                level if best == Level::STORE && level > best => 1.0 / STORE_PAYS,
+                level if level > best => PAYS,
+                _ => 1.0,
+            };
             let candidate = self.moves(costs, level, line);
             if candidate > moves * margin {
                 (best, moves) = (level, candidate);

@@ -51,7 +51,15 @@ enum What {
     Reported,
 }
 
+/// Bytes a second that one core encrypts and sends.
+const CORE_SENDS: f64 = 400e6;
+
 impl Model<'_> {
+    /// Bytes a second that get across: what the line carries, and the cores keep up with.
+    fn carries(&self, done: f64) -> f64 {
+        ((self.line)(done) * 1e6).min(to_f64(to_u64(self.workers)) * CORE_SENDS)
+    }
+
     /// Runs it; the time until all is decoded, and how many records each level had.
     fn run(&self, choice: LevelChoice) -> (f64, [usize; Level::COUNT]) {
         let begin = Instant::now();
@@ -92,7 +100,7 @@ impl Model<'_> {
             while on_line < LANES
                 && let Some((bytes, level)) = ready.pop_front()
             {
-                let rate = (self.line)(done) * 1e6;
+                let rate = self.carries(done);
                 line_free = line_free.max(now) + to_f64(bytes) / rate;
                 let taken = (line_free - BUFFER / rate).max(now);
                 events.push(std::cmp::Reverse((nanos(taken), What::Sent)));
@@ -130,7 +138,7 @@ impl Model<'_> {
                         count += 1;
                     }
                     if carried >= window_rate * REPORT / 2.0 {
-                        window_rate = (window_rate * 2.0).min((self.line)(done) * 1e6).max(32e3 / RTT);
+                        window_rate = (window_rate * 2.0).min(self.carries(done)).max(32e3 / RTT);
                     }
                     carried = 0.0;
                     chooser.transport(window_rate, Duration::from_secs_f64(RTT));
@@ -186,7 +194,7 @@ fn on_any_line_it_is_about_as_good_as_the_best_fixed_level_or_better() {
         }
     }
     println!("worst: {worst:?}");
-    assert!(worst.0 >= 0.88, "{worst:?}");
+    assert!(worst.0 >= 0.9, "{worst:?}");
 }
 
 #[test]
