@@ -131,10 +131,27 @@ pub enum CodecError {
     },
 }
 
-/// Content that shrinks to less than one part in this repeats itself.
+/// Content that shrinks to less than one part in this may repeat itself.
 const REPEATS: usize = 6;
+/// What zstd makes of it at other levels is seldom less than one part in this of what it makes at its fastest.
+const HARDER: usize = 2;
 /// Up to this many bytes every codec is asked.
 const LITTLE: usize = 64 << 10;
+
+/// Whether a result is so good that codecs for any content need not be asked: there is much content, and it
+/// hardly repeats itself, as a piece of it shows.
+fn is_settled(smallest: usize, raw: &[u8]) -> bool {
+    if raw.len() <= LITTLE {
+        return false;
+    }
+    if smallest * REPEATS > raw.len() {
+        return true;
+    }
+    let piece = &raw[raw.len() / 2 - LITTLE / 2..][..LITTLE];
+    let mut coded = Vec::new();
+    let fits = Zstd.encode(piece, None, Level::FAST, &mut coded);
+    !fits || coded.len() * (raw.len() / LITTLE) > smallest * HARDER
+}
 
 /// A lossless codec.
 pub trait Codec: Send + Sync + fmt::Debug {
@@ -211,8 +228,7 @@ impl Registry {
             if best.as_ref().is_none_or(|(_, smallest)| payload.len() < smallest.len()) {
                 best = Some((id, payload));
             }
-            let settled = best.as_ref().is_some_and(|(_, smallest)| smallest.len() * REPEATS > raw.len());
-            if settled && raw.len() > LITTLE {
+            if best.as_ref().is_some_and(|(_, smallest)| is_settled(smallest.len(), raw)) {
                 break;
             }
         }

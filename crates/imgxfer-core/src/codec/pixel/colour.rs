@@ -154,6 +154,11 @@ impl Palette {
         Some((Self { colours: order.iter().map(|at| parts(colours[*at])).collect() }, indices))
     }
 
+    /// Number of colours.
+    pub(super) const fn len(&self) -> usize {
+        self.colours.len()
+    }
+
     /// Writes the colours: each component's steps from colour to colour, compressed with zstd.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         put(self.colours.len() as u32, out);

@@ -58,6 +58,8 @@ const COMPONENTS: u8 = 4;
 const STACKED: u8 = 8;
 /// Colours are tried as a palette when there are no more of them than this part of the pixels.
 const PIXELS_A_COLOUR: usize = 32;
+/// With no more colours than this, a palette is always the smaller: it is no photograph.
+const FEW_COLOURS: usize = 1024;
 
 /// The pixel coder.
 #[derive(Debug, Clone, Copy)]
@@ -146,12 +148,16 @@ impl Pixel {
         let mut planes = layout.planes(samples);
         let frames = frames(layout);
         let start = out.len();
+        let most = if level <= Level::FAST { FEW_COLOURS } else { planes[0].len() / PIXELS_A_COLOUR };
         if !layout.wide
-            && let Some((palette, mut indices)) = Palette::of(&planes, planes[0].len() / PIXELS_A_COLOUR)
+            && let Some((palette, mut indices)) = Palette::of(&planes, most.min(planes[0].len() / PIXELS_A_COLOUR))
         {
             out.push(PALETTE);
             palette.write(out);
             plane_payload::encode(self.path, level, &mut indices, frames, 0, out);
+            if palette.len() <= FEW_COLOURS {
+                return;
+            }
         }
         let with_palette = out.split_off(start);
         let transform = Transform::best(&planes);
