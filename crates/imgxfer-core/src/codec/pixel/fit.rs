@@ -9,6 +9,9 @@ use super::plane::Geometry;
 
 /// Samples that are looked at; half as many for weights without classes.
 const LOOKED_AT: usize = 20_000;
+/// Of small planes only one in so many, so that looking takes no longer than coding; but no fewer than this.
+const OF_SMALL: usize = 8;
+const LOOKED_AT_MIN: usize = 4_000;
 /// Of those, how many tell which prediction is better.
 const COMPARED: usize = 5_000;
 /// Fewest samples for weights of a class's own.
@@ -93,7 +96,8 @@ pub(super) fn fit(samples: &[u16], geometry: &Geometry, kind: Kind) -> Fitted {
 fn look(samples: &[u16], geometry: &Geometry, kind: Kind) -> Vec<Seen> {
     let width = geometry.width;
     let total = geometry.samples().min(samples.len());
-    let looked_at = if kind == Kind::Six { LOOKED_AT / 2 } else { LOOKED_AT };
+    let looked_at = LOOKED_AT.min((total / OF_SMALL).max(LOOKED_AT_MIN));
+    let looked_at = if kind == Kind::Six { looked_at / 2 } else { looked_at };
     // A step that has no divisor in common with the width, so that all columns are visited.
     let mut step = (total / looked_at).max(1);
     while divisor(step, width) > 1 {

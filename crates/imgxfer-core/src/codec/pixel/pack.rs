@@ -272,9 +272,7 @@ fn read_runs(runs: &mut Reader<'_>, most: usize) -> Result<Vec<u16>, Malformed> 
 
 /// Writes bytes compressed with zstd: their number and the compressed ones.
 pub(super) fn put_block(bytes: &[u8], out: &mut Vec<u8>) {
-    // Compression into memory fails for want of memory only; then nothing is smaller, and the caller's
-    // comparison of sizes decides.
-    let packed = zstd::bulk::compress(bytes, 9).unwrap_or_default();
+    let packed = zstd::bulk::compress(bytes, 9).expect("zstd into memory fails for want of memory only");
     put(packed.len() as u32, out);
     out.extend_from_slice(&packed);
 }

@@ -109,7 +109,7 @@ fn encode_wave(path: Path, level: Level, samples: &[u16], alone: Geometry, out: 
 }
 
 /// With so few samples, the tables of the better prediction may cost more than it gains: both are tried.
-const FEW_SAMPLES: usize = 1 << 16;
+const FEW_SAMPLES: usize = 1 << 14;
 
 /// The plane alone and, where the level allows it, with the reference that suits best: which is smaller
 /// is found by coding both.
