@@ -66,7 +66,7 @@ fn plan(quick: bool) -> [LineDemo; 2] {
     let copper = LineDemo {
         profile: "adsl",
         what: "copper, ADSL: 0.8 Mbit/s up, 8 Mbit/s down, cut once",
-        bytes_max: if quick { 1_200_000 } else { 3_300_000 },
+        bytes_max: if quick { 3_300_000 } else { 9_000_000 },
         cut: true,
         seed: 1,
     };

@@ -237,7 +237,7 @@ async fn a_receiver_that_dies_is_found_again() {
 async fn a_pull_that_is_dropped_resumes() {
     let study = Study::write();
     let (there, here) = (stocked(&study), pair::Site::default());
-    let sites = Sites::new("fttc", &there.depot, 1);
+    let sites = Sites::new("adsl", &there.depot, 1);
     let enough = tokio::time::sleep(Duration::from_millis(500));
     tokio::select! {
         done = pull(&sites, &study, &here) => panic!("done too soon: {done:?}"),
