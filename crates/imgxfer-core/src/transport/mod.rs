@@ -42,7 +42,7 @@ pub use profile::Profile;
 pub use quinn::AsyncUdpSocket;
 pub use quinn::congestion::ControllerFactory;
 pub use rustls::RootCertStore;
-pub use session::{LineStats, Protocol, Session};
+pub use session::{Carrier, LineStats, Protocol, Session};
 pub use socket::{BufferKind, Warning};
 pub use trust::{PeerRefusal, Trust, TrustError};
 

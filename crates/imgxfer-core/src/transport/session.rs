@@ -20,12 +20,38 @@ pub enum Protocol {
     Pairing,
 }
 
+/// What carries a session's packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Carrier {
+    /// UDP, as QUIC is meant to be.
+    Udp,
+    /// TLS over TCP, where a network passes no UDP.
+    Tls,
+}
+
+impl fmt::Display for Carrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Udp => "udp",
+            Self::Tls => "tls",
+        })
+    }
+}
+
 /// State of a session's line, from this end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LineStats {
     /// Round trip, smoothed.
     pub rtt: Duration,
+    /// How much of it is waiting in queues on the way, above the shortest round trip seen lately.
+    pub queue_delay: Duration,
+    /// Bytes a second that this side gets delivered, at most, by the congestion controller's estimate; 0 while
+    /// it has none.
+    pub rate_bytes: u64,
+    /// Packets sent.
+    pub sent_packets: u64,
     /// Packets sent and given up for lost.
     pub lost_packets: u64,
     /// Bytes of UDP payload sent, everything included.
@@ -138,12 +164,21 @@ impl Session {
         Ok(DataReceiver::new(self.0.connection.accept_uni().await?))
     }
 
+    /// What carries the session's packets.
+    #[must_use]
+    pub fn carrier(&self) -> Carrier {
+        Carrier::Udp
+    }
+
     /// State of the line.
     #[must_use]
     pub fn stats(&self) -> LineStats {
         let stats = self.0.connection.stats();
         LineStats {
             rtt: stats.path.rtt,
+            queue_delay: Duration::ZERO,
+            rate_bytes: 0,
+            sent_packets: stats.path.sent_packets,
             lost_packets: stats.path.lost_packets,
             sent_bytes: stats.udp_tx.bytes,
             received_bytes: stats.udp_rx.bytes,
