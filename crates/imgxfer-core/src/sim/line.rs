@@ -8,15 +8,25 @@
 //!
 //! Time is tokio's. Its timers tick once a millisecond, so packets arrive in batches of up to that.
 
+mod counters;
+mod histogram;
 mod model;
+mod params;
 mod pipe;
 mod profile;
 mod rng;
 mod shaped;
+mod socket;
 mod virtual_net;
+mod way;
+mod world;
 
-pub use model::{Dropped, Fate, Line, LineParams, Outage, OutageStart};
-pub use pipe::{LineControl, LineCounters};
+pub use counters::{Flow, LineCounters};
+pub use histogram::Histogram;
+pub use model::{Dropped, Fate, Line};
+pub use params::{LineParams, Outage, OutageStart, Policer, RouteChange};
+pub use pipe::LineControl;
 pub use profile::{LineProfile, UnknownProfile};
-pub use shaped::ShapedSocket;
+pub use socket::ShapedSocket;
 pub use virtual_net::VirtualNet;
+pub use world::Direction;

@@ -1,5 +1,6 @@
 //! The model of one direction of a line. Knows no sockets and no clock: time is an argument.
 
+use super::params::{LineParams, Outage, OutageStart, RouteChange};
 use super::rng::Rng;
 use crate::units::{to_f64, to_u64};
 use std::time::Duration;
@@ -11,110 +12,6 @@ const HEADER_BYTES: usize = 28;
 const FULL_PACKET_BYTES: f64 = 1500.0;
 /// Line time of a full packet where no rate is set.
 const PACKET_TIME_UNLIMITED: Duration = Duration::from_micros(12);
-
-/// One direction of a line.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct LineParams {
-    /// Bits a second, of IP packets. `None`: as fast as they come.
-    pub rate_bps: Option<u64>,
-    /// Time on the way, besides queue and transmission.
-    pub delay: Duration,
-    /// Up to this much more, evenly distributed; packets keep their order.
-    pub jitter: Duration,
-    /// Share of packets lost on the way, 0 to 1, when the line is full.
-    pub loss: f64,
-    /// Packets lost together, on average, on a full line. 1: each by itself. A burst is a span of time,
-    /// so that a sender that has slowed down loses fewer in it.
-    pub loss_burst: f64,
-    /// Longest wait in the queue before the line; packets that would wait longer are dropped.
-    pub queue: Duration,
-    /// Largest IP packet; larger ones are dropped.
-    pub mtu_bytes: usize,
-    /// When the line is cut.
-    pub outages: Vec<Outage>,
-}
-
-impl Default for LineParams {
-    /// No limit of rate, no delay, no loss, Ethernet packets.
-    fn default() -> Self {
-        Self {
-            rate_bps: None,
-            delay: Duration::ZERO,
-            jitter: Duration::ZERO,
-            loss: 0.0,
-            loss_burst: 1.0,
-            queue: Duration::from_millis(100),
-            mtu_bytes: 1500,
-            outages: Vec::new(),
-        }
-    }
-}
-
-impl LineParams {
-    /// A line of `rate_bps` bits a second with `delay` one way and a queue of 100 ms.
-    #[must_use]
-    pub fn new(rate_bps: u64, delay: Duration) -> Self {
-        Self { rate_bps: Some(rate_bps), delay, ..Self::default() }
-    }
-
-    /// Loses this share of packets, `burst` of them together on average.
-    #[must_use]
-    pub fn with_loss(mut self, share: f64, burst: f64) -> Self {
-        self.loss = share;
-        self.loss_burst = burst;
-        self
-    }
-
-    /// Longest wait in the queue.
-    #[must_use]
-    pub fn with_queue(mut self, queue: Duration) -> Self {
-        self.queue = queue;
-        self
-    }
-
-    /// Delay that varies by up to this.
-    #[must_use]
-    pub fn with_jitter(mut self, jitter: Duration) -> Self {
-        self.jitter = jitter;
-        self
-    }
-
-    /// Cuts the line once more.
-    #[must_use]
-    pub fn with_outage(mut self, outage: Outage) -> Self {
-        self.outages.push(outage);
-        self
-    }
-}
-
-/// One cut of a line: what is sent or on the way meanwhile is lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Outage {
-    /// When it begins.
-    pub start: OutageStart,
-    /// How long it lasts.
-    pub lasts: Duration,
-}
-
-impl Outage {
-    /// A cut.
-    #[must_use]
-    pub fn new(start: OutageStart, lasts: Duration) -> Self {
-        Self { start, lasts }
-    }
-}
-
-/// When an outage begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum OutageStart {
-    /// This long after the line's first packet.
-    After(Duration),
-    /// With the packet that brings the bytes offered to the line (IP) to this.
-    AtBytes(u64),
-}
 
 /// Why a packet was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -128,6 +25,8 @@ pub enum Dropped {
     Outage,
     /// Larger than the line's packets.
     Size,
+    /// More than the policer allows.
+    Policer,
 }
 
 /// What becomes of a packet.
@@ -159,12 +58,15 @@ pub struct Line {
     last_arrival: Instant,
     lossy_until: Option<Instant>,
     cuts: Vec<Cut>,
+    /// Bytes in the policer's bucket, and when they were counted.
+    tokens: (f64, Instant),
 }
 
 impl Line {
     /// A line with nothing on it. Packets must come in order of time.
     #[must_use]
     pub fn new(params: LineParams, seed: u64, now: Instant) -> Self {
+        let bucket = params.policer.map_or(0.0, |p| to_f64(p.bucket_bytes));
         Self {
             params,
             rng: Rng::new(seed),
@@ -174,6 +76,7 @@ impl Line {
             last_arrival: now,
             lossy_until: None,
             cuts: Vec::new(),
+            tokens: (bucket, now),
         }
     }
 
@@ -181,6 +84,11 @@ impl Line {
     #[must_use]
     pub fn packet_bytes(payload_bytes: usize) -> usize {
         payload_bytes + HEADER_BYTES
+    }
+
+    /// When the queue is empty, if nothing more comes.
+    pub(super) fn free_at(&self) -> Instant {
+        self.free_at
     }
 
     /// Time until the queue is empty.
@@ -191,13 +99,21 @@ impl Line {
 
     /// Sends a datagram of `payload_bytes` at `now` and says what becomes of it.
     pub fn send(&mut self, now: Instant, payload_bytes: usize) -> Fate {
-        let bytes = Self::packet_bytes(payload_bytes);
+        self.send_packet(now, Self::packet_bytes(payload_bytes))
+    }
+
+    /// Sends an IP packet of `bytes` at `now` and says what becomes of it.
+    pub fn send_packet(&mut self, now: Instant, bytes: usize) -> Fate {
         if bytes > self.params.mtu_bytes {
             return Fate::Dropped(Dropped::Size);
         }
         self.begin_outages(now, to_u64(bytes));
         if self.cut_at(now) {
             return Fate::Dropped(Dropped::Outage);
+        }
+        self.change_route(now);
+        if !self.policer_admits(now, to_f64(to_u64(bytes))) {
+            return Fate::Dropped(Dropped::Policer);
         }
         let on_line = self.time_on_line(to_f64(to_u64(bytes)));
         if !on_line.is_zero() && self.queued(now) + on_line > self.params.queue.max(on_line) {
@@ -211,8 +127,7 @@ impl Line {
         let arrival = (self.free_at + self.params.delay + jitter).max(self.last_arrival);
         self.last_arrival = arrival;
         // Whatever is on the way when the line is cut is lost with it.
-        let meets_cut = self.cuts.iter().any(|cut| now < cut.until && arrival >= cut.from);
-        if meets_cut { Fate::Dropped(Dropped::Outage) } else { Fate::Arrives(arrival) }
+        if self.cut_between(now, arrival) { Fate::Dropped(Dropped::Outage) } else { Fate::Arrives(arrival) }
     }
 
     fn time_on_line(&self, bytes: f64) -> Duration {
@@ -229,14 +144,61 @@ impl Line {
             let from = match outage.start {
                 OutageStart::After(time) if at_start => first + time,
                 OutageStart::AtBytes(n) if before < n && n <= self.offered_bytes => now,
-                OutageStart::After(_) | OutageStart::AtBytes(_) => continue,
+                OutageStart::After(_) | OutageStart::AtBytes(_) | OutageStart::Every(_) => continue,
             };
             self.cuts.push(Cut { from, until: from + outage.lasts });
         }
     }
 
     fn cut_at(&self, now: Instant) -> bool {
-        self.cuts.iter().any(|cut| cut.from <= now && now < cut.until)
+        self.cut_between(now, now)
+    }
+
+    /// Whether the line is cut at any moment from `from` to `to`.
+    fn cut_between(&self, from: Instant, to: Instant) -> bool {
+        self.cuts.iter().any(|cut| from < cut.until && to >= cut.from)
+            || self.params.outages.iter().any(|outage| self.cut_again_between(outage, from, to))
+    }
+
+    fn cut_again_between(&self, outage: &Outage, from: Instant, to: Instant) -> bool {
+        let (OutageStart::Every(period), Some(first)) = (outage.start, self.first) else { return false };
+        // The last cut to begin by `to` is also the last to end.
+        let since_first = to.saturating_duration_since(first);
+        if since_first < period || period.is_zero() {
+            return false;
+        }
+        let since_cut = since_first.as_nanos() % period.as_nanos();
+        since_cut < outage.lasts.as_nanos() + to.saturating_duration_since(from).as_nanos()
+    }
+
+    /// Takes a packet's bytes out of the policer's bucket, if they are there.
+    fn policer_admits(&mut self, now: Instant, bytes: f64) -> bool {
+        let Some(policer) = self.params.policer else { return true };
+        let (tokens, counted) = &mut self.tokens;
+        let refill = now.saturating_duration_since(*counted).as_secs_f64() * to_f64(policer.rate_bps) / 8.0;
+        *tokens = (*tokens + refill).min(to_f64(policer.bucket_bytes));
+        *counted = now;
+        let admits = *tokens >= bytes;
+        if admits {
+            *tokens -= bytes;
+        }
+        admits
+    }
+
+    /// Sends all packets from now on another way, as [`RouteChange`] tells.
+    pub fn reroute(&mut self, delay: Duration, rate_bps: Option<u64>) {
+        self.params.delay = delay;
+        self.params.rate_bps = rate_bps.or(self.params.rate_bps);
+    }
+
+    /// Makes the changes of route that are due, in the order of their moments.
+    fn change_route(&mut self, now: Instant) {
+        let Some(first) = self.first else { return };
+        let due = |change: &RouteChange| first + change.after <= now;
+        while let Some(next) = self.params.route_changes.iter().filter(|c| due(c)).min_by_key(|c| c.after).copied() {
+            self.params.route_changes.retain(|change| *change != next);
+            self.reroute(next.delay, next.rate_bps);
+        }
     }
 
     /// Whether noise hits a packet that leaves the queue at `at`.

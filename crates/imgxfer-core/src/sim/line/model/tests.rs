@@ -133,3 +133,66 @@ fn packets_too_large_for_the_line_are_dropped() {
     assert_eq!(line.send(now, FULL), Fate::Arrives(now));
     assert_eq!(line.send(now, FULL + 1), Fate::Dropped(Dropped::Size));
 }
+
+#[test]
+fn a_policer_passes_its_bucket_and_then_its_rate() {
+    let now = Instant::now();
+    // Ten packets at once, then one each 12 ms; nothing is delayed.
+    let params = LineParams::default().with_policer(MBIT, 15_000);
+    let mut line = Line::new(params, 1, now);
+    let burst = run(&mut line, now, Duration::ZERO, 12);
+    assert_eq!(burst[..10], [Fate::Arrives(now); 10]);
+    assert_eq!(burst[10..], [Fate::Dropped(Dropped::Policer); 2]);
+    let twice_the_rate = run(&mut line, now + Duration::from_millis(6), Duration::from_millis(6), 1_000);
+    let share = share_dropped(&twice_the_rate, Dropped::Policer);
+    assert!((0.49..0.51).contains(&share), "{share}");
+    let later = now + Duration::from_secs(60);
+    assert_eq!(run(&mut line, later, Duration::ZERO, 10), [Fate::Arrives(later); 10]);
+}
+
+#[test]
+fn a_policer_before_a_faster_line_keeps_its_queue_short() {
+    let now = Instant::now();
+    let params = LineParams::new(2 * MBIT, Duration::ZERO).with_policer(MBIT, 6_000);
+    let mut line = Line::new(params, 1, now);
+    let fates = run(&mut line, now, Duration::from_millis(1), 1_200);
+    let passed = fates.iter().filter(|f| matches!(f, Fate::Arrives(_))).count();
+    assert!((100..=104).contains(&passed), "{passed}");
+    assert!(fates.iter().all(|f| *f != Fate::Dropped(Dropped::Queue)));
+}
+
+#[test]
+fn a_route_change_keeps_the_order_and_the_queue() {
+    let now = Instant::now();
+    let ms = Duration::from_millis;
+    let params = LineParams::new(MBIT, ms(20)).with_route_change(ms(1_000), ms(60)).with_route_and_rate_change(
+        ms(2_000),
+        ms(10),
+        2 * MBIT,
+    );
+    let mut line = Line::new(params, 1, now);
+    assert_eq!(line.send(now, FULL), Fate::Arrives(now + ms(32)));
+    assert_eq!(line.send(now + ms(999), FULL), Fate::Arrives(now + ms(1_031)));
+    // Behind the packet in the queue, then on the longer way.
+    assert_eq!(line.send(now + ms(1_000), FULL), Fate::Arrives(now + ms(1_083)));
+    assert_eq!(line.send(now + ms(1_999), FULL), Fate::Arrives(now + ms(2_071)));
+    // 11 ms left of the packet before, 6 ms of its own, and 10: but none overtakes.
+    assert_eq!(line.send(now + ms(2_000), FULL), Fate::Arrives(now + ms(2_071)));
+    assert_eq!(line.send(now + ms(2_100), FULL), Fate::Arrives(now + ms(2_116)));
+    line.reroute(ms(40), None);
+    assert_eq!(line.send(now + ms(2_200), FULL), Fate::Arrives(now + ms(2_246)));
+}
+
+#[test]
+fn outages_come_again() {
+    let now = Instant::now();
+    let ms = Duration::from_millis;
+    let params = LineParams { delay: ms(20), ..LineParams::default() }.with_outages_every(ms(300), ms(50));
+    let mut line = Line::new(params, 1, now);
+    for (i, fate) in (0..).zip(run(&mut line, now, ms(10), 200)) {
+        let sent = 10 * i;
+        // What is on the way when the cut comes is lost: from 20 ms before it.
+        let cut = sent >= 280 && (sent % 300 < 50 || sent % 300 >= 280);
+        assert_eq!(fate == Fate::Dropped(Dropped::Outage), cut, "sent after {sent} ms: {fate:?}");
+    }
+}
