@@ -8,6 +8,7 @@
 //!
 //! Time is tokio's. Its timers tick once a millisecond, so packets arrive in batches of up to that.
 
+mod call;
 mod counters;
 mod histogram;
 mod model;
@@ -17,10 +18,13 @@ mod profile;
 mod rng;
 mod shaped;
 mod socket;
+mod tcp;
+mod traffic;
 mod virtual_net;
 mod way;
 mod world;
 
+pub use call::{CallParams, CallReport};
 pub use counters::{Flow, LineCounters};
 pub use histogram::Histogram;
 pub use model::{Dropped, Fate, Line};
@@ -28,5 +32,6 @@ pub use params::{LineParams, Outage, OutageStart, Policer, RouteChange};
 pub use pipe::LineControl;
 pub use profile::{LineProfile, UnknownProfile};
 pub use socket::ShapedSocket;
-pub use virtual_net::VirtualNet;
+pub use tcp::{TcpParams, TcpReport};
+pub use virtual_net::{CallFlow, TcpFlow, VirtualNet};
 pub use world::Direction;

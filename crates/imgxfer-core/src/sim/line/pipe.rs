@@ -20,8 +20,12 @@ impl Shared {
         Self(Arc::new(Mutex::new(world)))
     }
 
-    fn lock(&self) -> MutexGuard<'_, World> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The world as it is now.
+    pub(super) fn lock(&self) -> (MutexGuard<'_, World>, Instant) {
+        let mut world = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        world.play(now);
+        (world, now)
     }
 }
 
@@ -45,40 +49,42 @@ impl LineControl {
 
     /// Cuts the line: what is on the way is lost, and all that is sent until [`LineControl::restore`].
     pub fn cut(&self) {
-        self.world.lock().cut(Instant::now(), self.direction);
+        let (mut world, now) = self.world.lock();
+        world.cut(now, self.direction);
     }
 
     /// Mends the line.
     pub fn restore(&self) {
-        self.world.lock().way(self.direction).cut = false;
+        self.world.lock().0.way(self.direction).cut = false;
     }
 
     /// Puts other parameters into force, keeping what is on the way.
     pub fn replace(&self, params: LineParams, seed: u64) {
-        self.world.lock().way(self.direction).line = Line::new(params, seed, Instant::now());
+        let (mut world, now) = self.world.lock();
+        world.way(self.direction).line = Line::new(params, seed, now);
     }
 
     /// Sends packets another way from now on: see [`super::RouteChange`].
     pub fn reroute(&self, delay: Duration, rate_bps: Option<u64>) {
-        self.world.lock().way(self.direction).line.reroute(delay, rate_bps);
+        self.world.lock().0.way(self.direction).line.reroute(delay, rate_bps);
     }
 
     /// What has gone over the line so far.
     #[must_use]
     pub fn counters(&self) -> LineCounters {
-        self.world.lock().way(self.direction).total().clone()
+        self.world.lock().0.way(self.direction).total().clone()
     }
 
     /// The same by flow, for the first 64 flows.
     #[must_use]
     pub fn flows(&self) -> Vec<(Flow, LineCounters)> {
-        self.world.lock().way(self.direction).flows().to_vec()
+        self.world.lock().0.way(self.direction).flows().to_vec()
     }
 
     /// What has gone over the line from one address to another.
     #[must_use]
     pub fn flow(&self, flow: Flow) -> LineCounters {
-        let mut world = self.world.lock();
+        let (mut world, _) = self.world.lock();
         let flows = world.way(self.direction).flows();
         flows.iter().find(|(known, _)| *known == flow).map(|(_, counters)| counters.clone()).unwrap_or_default()
     }
@@ -86,12 +92,16 @@ impl LineControl {
     /// Time until the queue would be empty, looked at once a millisecond since the line was made.
     #[must_use]
     pub fn queue_over_time(&self) -> Histogram {
-        self.world.lock().way(self.direction).samples(Instant::now()).clone()
+        let (mut world, now) = self.world.lock();
+        world.way(self.direction).samples(now).clone()
     }
 
     /// Sends one datagram.
     pub(super) fn send(&self, parcel: Parcel) {
-        let waker = self.world.lock().send(Instant::now(), self.direction, parcel);
+        let waker = {
+            let (mut world, now) = self.world.lock();
+            world.send(now, self.direction, parcel)
+        };
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -112,7 +122,7 @@ impl LineControl {
 
     /// Where datagrams come out of the line: those to `address`, or all.
     pub(super) fn outlet(&self, address: Option<SocketAddr>) -> Outlet {
-        let inbox = self.world.lock().open(self.direction, address);
+        let inbox = self.world.lock().0.open(self.direction, address);
         Outlet { world: self.world.clone(), inbox, timer: Mutex::default() }
     }
 }
@@ -128,19 +138,20 @@ pub(super) struct Outlet {
 
 impl Drop for Outlet {
     fn drop(&mut self) {
-        self.world.lock().close(self.inbox);
+        self.world.lock().0.close(self.inbox);
     }
 }
 
 impl Outlet {
     /// Takes the next datagram that has arrived, if `fits` lets it.
     pub(super) fn take_due(&self, now: Instant, fits: impl Fn(&Parcel) -> bool) -> Option<Parcel> {
-        self.world.lock().take_due(now, self.inbox, fits)
+        self.world.lock().0.take_due(now, self.inbox, fits)
     }
 
     /// Waits until a datagram has arrived.
     pub(super) fn poll_due(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(at) = self.world.lock().next_due(self.inbox, cx.waker()) else { return Poll::Pending };
+        let next = self.world.lock().0.next_due(self.inbox, cx.waker());
+        let Some(at) = next else { return Poll::Pending };
         if at <= Instant::now() {
             return Poll::Ready(());
         }

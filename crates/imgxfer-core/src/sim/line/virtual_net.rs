@@ -1,9 +1,12 @@
 //! Hosts in memory with a line each way between them.
 
+use super::call::Call;
 use super::pipe::Shared;
 use super::socket::Receives;
+use super::tcp::Tcp;
+use super::traffic::Source;
 use super::world::{Parcel, World};
-use super::{Direction, Flow, LineControl, LineProfile, ShapedSocket};
+use super::{CallParams, CallReport, Direction, Flow, LineControl, LineProfile, ShapedSocket, TcpParams, TcpReport};
 use bytes::Bytes;
 use quinn::AsyncUdpSocket;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -20,6 +23,7 @@ use tokio::time::Instant;
 /// lines do to the nth packet.
 #[derive(Debug)]
 pub struct VirtualNet {
+    world: Shared,
     up: LineControl,
     down: LineControl,
 }
@@ -50,7 +54,8 @@ impl VirtualNet {
     #[must_use]
     pub fn new(profile: LineProfile, seed: u64) -> Self {
         let world = Shared::new(World::new((profile.up, seed), (profile.down, !seed), Instant::now()));
-        Self { up: LineControl::new(world.clone(), Direction::Up), down: LineControl::new(world, Direction::Down) }
+        let line = |direction| LineControl::new(world.clone(), direction);
+        Self { up: line(Direction::Up), down: line(Direction::Down), world }
     }
 
     /// The line from the hospitals to the clouds.
@@ -101,10 +106,81 @@ impl VirtualNet {
         socket(Self::cloud_address(n), &self.down, &self.up)
     }
 
+    /// Starts a TCP connection whose data goes in `direction`, between hosts of its own.
+    #[must_use]
+    pub fn start_tcp(&self, direction: Direction, params: TcpParams) -> TcpFlow {
+        TcpFlow(self.start(direction, |now| Source::Tcp(Box::new(Tcp::new(params, now)))))
+    }
+
+    /// Starts a video call that is watched in `direction`, between hosts of its own.
+    #[must_use]
+    pub fn start_call(&self, direction: Direction, params: CallParams) -> CallFlow {
+        CallFlow(self.start(direction, |now| Source::Call(Box::new(Call::new(params, now)))))
+    }
+
+    fn start(&self, direction: Direction, source: impl FnOnce(Instant) -> Source) -> Started {
+        let (mut world, now) = self.world.lock();
+        let port = TRAFFIC_PORT.saturating_add(u16::try_from(world.traffic_len()).unwrap_or(u16::MAX));
+        let [hospital, cloud] = [Self::HOSPITAL, Self::CLOUD].map(|host| SocketAddr::new(host.ip(), port));
+        let flow = match direction {
+            Direction::Up => Flow::new(hospital, cloud),
+            Direction::Down => Flow::new(cloud, hospital),
+        };
+        let index = world.add_traffic(direction, flow, source(now));
+        Started { world: self.world.clone(), flow, index }
+    }
+
     /// Sends a datagram to the first cloud as if it came from `from`: for tests of hostile traffic.
     pub fn inject_to_cloud(&self, from: SocketAddr, datagram: &[u8]) {
         let flow = Flow::new(from, Self::CLOUD);
         self.up.send(Parcel { flow, ecn: None, bytes: Bytes::copy_from_slice(datagram) });
+    }
+}
+
+/// Port of the first competing traffic, the same at both ends.
+const TRAFFIC_PORT: u16 = 5_000;
+
+#[derive(Debug, Clone)]
+struct Started {
+    world: Shared,
+    flow: Flow,
+    index: usize,
+}
+
+/// A TCP connection that competes for the line. It lives as long as the network.
+#[derive(Debug, Clone)]
+pub struct TcpFlow(Started);
+
+impl TcpFlow {
+    /// Its data, for [`LineControl::flow`].
+    #[must_use]
+    pub fn flow(&self) -> Flow {
+        self.0.flow
+    }
+
+    /// What it has done so far.
+    #[must_use]
+    pub fn report(&self) -> TcpReport {
+        let (mut world, now) = self.0.world.lock();
+        world.tcp_report(now, self.0.index)
+    }
+}
+
+/// A video call beside other traffic. It lives as long as the network.
+#[derive(Debug, Clone)]
+pub struct CallFlow(Started);
+
+impl CallFlow {
+    /// Its datagrams, for [`LineControl::flow`].
+    #[must_use]
+    pub fn flow(&self) -> Flow {
+        self.0.flow
+    }
+
+    /// How it has fared so far.
+    #[must_use]
+    pub fn report(&self) -> CallReport {
+        self.0.world.lock().0.call_report(self.0.index)
     }
 }
 

@@ -3,8 +3,9 @@
 //! A packet's fate is known as soon as it is sent, so it goes straight to its receiver's inbox, with the
 //! moment from which it may be taken out.
 
+use super::traffic::{Outgoing, Source, Traffic};
 use super::way::{FlowIndex, Way};
-use super::{Dropped, Flow, Line, LineParams};
+use super::{CallReport, Dropped, Flow, Line, LineParams, TcpReport};
 use bytes::Bytes;
 use quinn::udp::EcnCodepoint;
 use std::collections::VecDeque;
@@ -23,6 +24,15 @@ pub enum Direction {
     Up,
     /// To the hospital.
     Down,
+}
+
+impl Direction {
+    pub(super) fn opposite(self) -> Self {
+        match self {
+            Self::Up => Self::Down,
+            Self::Down => Self::Up,
+        }
+    }
 }
 
 /// One datagram.
@@ -50,11 +60,61 @@ pub(super) struct World {
     up: Way,
     down: Way,
     inboxes: Vec<Inbox>,
+    traffic: Vec<Traffic>,
+    /// What a source wants to send, empty between its steps.
+    outgoing: Vec<Outgoing>,
 }
 
 impl World {
     pub(super) fn new(up: (LineParams, u64), down: (LineParams, u64), now: Instant) -> Self {
-        Self { up: Way::new(up.0, up.1, now), down: Way::new(down.0, down.1, now), inboxes: Vec::new() }
+        Self {
+            up: Way::new(up.0, up.1, now),
+            down: Way::new(down.0, down.1, now),
+            inboxes: Vec::new(),
+            traffic: Vec::new(),
+            outgoing: Vec::new(),
+        }
+    }
+
+    /// Plays the competing traffic up to `now`, each event at its own moment. Comes before anything else.
+    pub(super) fn play(&mut self, now: Instant) {
+        let next = |world: &Self| {
+            let events = world.traffic.iter().enumerate().filter_map(|(index, t)| Some((t.next()?, index)));
+            events.min().filter(|(at, _)| *at <= now)
+        };
+        while let Some((at, index)) = next(self) {
+            let mut out = std::mem::take(&mut self.outgoing);
+            if let Some(arrived) = self.traffic[index].step(at, &mut out) {
+                self.way(arrived.direction).count_delivery(arrived.flow, arrived.bytes);
+            }
+            for packet in out.drain(..) {
+                let (direction, flow) = self.traffic[index].way_of(&packet);
+                let way = self.way(direction);
+                let flow = way.flow_index(flow);
+                if let Some(arrival) = way.offer(at, flow, packet.bytes, true) {
+                    self.traffic[index].push(arrival, flow, &packet);
+                }
+            }
+            self.outgoing = out;
+        }
+    }
+
+    /// Adds competing traffic whose data goes in `direction`, and says which it is.
+    pub(super) fn add_traffic(&mut self, direction: Direction, flow: Flow, source: Source) -> usize {
+        self.traffic.push(Traffic::new(direction, flow, source));
+        self.traffic.len() - 1
+    }
+
+    pub(super) fn tcp_report(&mut self, now: Instant, traffic: usize) -> TcpReport {
+        self.traffic[traffic].tcp_report(now)
+    }
+
+    pub(super) fn call_report(&self, traffic: usize) -> CallReport {
+        self.traffic[traffic].call_report()
+    }
+
+    pub(super) fn traffic_len(&self) -> usize {
+        self.traffic.len()
     }
 
     pub(super) fn way(&mut self, direction: Direction) -> &mut Way {
@@ -128,6 +188,7 @@ impl World {
             let arrived = inbox.coming.partition_point(|(at, ..)| *at <= now);
             lost.extend(inbox.coming.drain(arrived..).map(|(_, flow, _)| flow));
         }
+        lost.extend(self.traffic.iter_mut().flat_map(|traffic| traffic.lose(direction)));
         let way = self.way(direction);
         way.cut = true;
         lost.into_iter().for_each(|flow| way.count_drop(flow, Dropped::Outage));

@@ -25,8 +25,8 @@ fn send(socket: &Arc<dyn AsyncUdpSocket>, to: SocketAddr, packets: usize) {
 
 /// Waits for the next datagrams; returns who sent them.
 async fn receive(socket: &Arc<dyn AsyncUdpSocket>) -> Vec<SocketAddr> {
-    let mut memory = [[0; 2_000]; 32];
-    let mut meta = [RecvMeta::default(); 32];
+    let mut memory = vec![[0; 2_000]; 32];
+    let mut meta = vec![RecvMeta::default(); 32];
     let received = poll_fn(|cx| {
         let mut bufs: Vec<_> = memory.iter_mut().map(|m| IoSliceMut::new(m)).collect();
         socket.poll_recv(cx, &mut bufs, &mut meta)
