@@ -6,7 +6,11 @@
 //! takes a second and comes out alike each time; [`ShapedSocket`] slows a real UDP socket down, for
 //! demonstrations on one machine.
 //!
-//! Time is tokio's. Its timers tick once a millisecond, so packets arrive in batches of up to that.
+//! On a [`VirtualNet`] any number of hosts share the line, and beside them traffic that the net makes itself: TCP
+//! connections ([`TcpFlow`]) and video calls ([`CallFlow`]).
+//!
+//! Time is tokio's. Its timers tick once a millisecond, so sockets get their packets in batches of up to that, and
+//! quinn sends in such batches. The line reckons exactly all the same, and so does the traffic of its own.
 
 mod call;
 mod counters;

@@ -7,7 +7,8 @@
 //! acknowledgements. It sends when acknowledgements come, without pacing.
 //!
 //! What it is not: there is no handshake, no receive window below 64 MiB, no ECN, no undoing of timeouts that were
-//! needless, and no segmentation offload, which makes the real thing burstier at gigabit rates.
+//! needless, and no offload in batches, which makes the real thing burstier: on queues of a few packets it does worse
+//! than the model. Over a link emulator on a busy machine, kernels reached 70 to 95 % of what the model does.
 
 mod cubic;
 mod receiver;
