@@ -68,9 +68,13 @@ impl Lanes {
         Ok(())
     }
 
-    /// Bytes a second that the line seems to carry, congestion window by round trip; and the round trip.
+    /// Bytes a second that the line seems to carry, and the round trip.
     pub(super) fn line_rate(&self) -> (f64, Duration) {
         let stats = self.session.stats();
+        if stats.rate_bytes > 0 {
+            return (to_f64(stats.rate_bytes), stats.rtt);
+        }
+        // Not measured yet, or by a congestion control that does not say.
         (to_f64(stats.cwnd_bytes) / stats.rtt.as_secs_f64().max(1e-6), stats.rtt)
     }
 

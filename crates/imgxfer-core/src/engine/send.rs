@@ -24,6 +24,7 @@ use crate::error::TransferError;
 use crate::ids::TransferId;
 use crate::limits::PROGRESS_DEADLINE;
 use crate::manifest::{InstanceAt, PageBuilder};
+use crate::priority::Priority;
 use crate::progress::{Observer, Progress, TransferEvent};
 use crate::proto::{InstanceFailure, ProtocolError, Sender, SenderOutput};
 use crate::transport::{ControlReceiver, ControlSender, Session, TransportError};
@@ -266,6 +267,7 @@ async fn run(
     let totals = source.totals();
     let stream_priority = [10, 50, 0][to_usize(u64::from(settings.priority)).min(2)];
     let workers = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let _rank = session.rank(Priority::from_number(settings.priority));
     let lanes = Lanes::new(session.clone(), transfer, stream_priority);
     let mut driver = Driver {
         sender: Sender::new(transfer, settings.priority, totals.instances, totals.bytes),

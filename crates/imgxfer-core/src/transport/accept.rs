@@ -6,6 +6,7 @@
 use crate::ids::PeerId;
 use crate::limits::HANDSHAKE_DEADLINE;
 use crate::transport::endpoint::Local;
+use crate::transport::precedence::Steering;
 use crate::transport::verifier::{Admission, Expectation, PeerVerifier, Verdict};
 use crate::transport::{CloseCode, PeerRefusal, Protocol, Session, TransportError};
 use std::collections::HashMap;
@@ -283,7 +284,8 @@ impl Acceptor {
         let admission = if window.is_some() { Admission::AnyKey } else { Admission::TrustedOnly };
         let verifier = Arc::new(PeerVerifier::new(self.local.trust.clone(), admission, Expectation::default())?);
         let verdict = verifier.verdict();
-        let config = self.local.server_config(verifier, admission)?;
+        let gauge = Arc::default();
+        let config = self.local.server_config(verifier, admission, &gauge)?;
         let connection = match incoming.accept_with(Arc::new(config)) {
             Ok(connecting) => connecting.await.map_err(|e| explain(&verdict, e))?,
             Err(error) => return Err(error.into()),
@@ -306,7 +308,8 @@ impl Acceptor {
         let Some(slot) = self.door.take_slot(finding.info.peer, &self.local.limits) else {
             return Err(refuse(CloseCode::Busy, TransportError::Busy));
         };
-        Ok((Session::new(connection, finding, protocol, Some(slot)), to))
+        let steering = Steering::new(gauge, &self.local.precedence);
+        Ok((Session::new(connection, finding, protocol, Some(slot), steering), to))
     }
 }
 

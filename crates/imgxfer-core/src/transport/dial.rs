@@ -4,6 +4,7 @@ use crate::ids::PeerId;
 use crate::limits::HANDSHAKE_DEADLINE;
 use crate::transport::accept::explain;
 use crate::transport::endpoint::Local;
+use crate::transport::precedence::Steering;
 use crate::transport::verifier::{Admission, Expectation, PeerVerifier};
 use crate::transport::{Endpoint, PeerRefusal, Protocol, Session, TransportError};
 use std::net::SocketAddr;
@@ -72,7 +73,8 @@ impl Attempt {
     async fn connect(self, to: SocketAddr) -> Result<Session, TransportError> {
         let verifier = Arc::new(PeerVerifier::new(self.local.trust.clone(), self.admission, self.expected)?);
         let verdict = verifier.verdict();
-        let config = self.local.client_config(verifier, self.protocol)?;
+        let gauge = Arc::default();
+        let config = self.local.client_config(verifier, self.protocol, &gauge)?;
         let unreachable = || TransportError::Unreachable { address: self.address.clone() };
         // The name goes nowhere: the verifier knows whom it wants, and TLS sends none.
         let connecting = self.endpoint.connect_with(config, to, "imgxfer").map_err(|e| match e {
@@ -87,7 +89,8 @@ impl Attempt {
         };
         let finding = verdict.get().ok_or(PeerRefusal::Malformed)??;
         let protocol = self.local.protocol_of(&connection)?;
-        Ok(Session::new(connection, finding, protocol, None))
+        let steering = Steering::new(gauge, &self.local.precedence);
+        Ok(Session::new(connection, finding, protocol, None, steering))
     }
 }
 

@@ -1,12 +1,13 @@
 //! One UDP socket and all connections over it.
 
 use crate::transport::accept::{AcceptCounters, AcceptLimits, Acceptor, Audit, Door, PairingWindow, Refused};
+use crate::transport::congestion::Gauge;
 use crate::transport::pairing::PAIRING_ALPN;
-use crate::transport::profile::{MTU_UPPER_DEFAULT, Profile};
+use crate::transport::precedence::Precedence;
+use crate::transport::profile::{Congestion, MTU_UPPER_DEFAULT, Profile, Settings};
 use crate::transport::socket::{self, CappedSocket, Warning};
 use crate::transport::verifier::{Admission, PeerVerifier};
 use crate::transport::{CloseCode, Identity, Protocol, Session, TransportError, Trust, reset, tls};
-use quinn::congestion::ControllerFactory;
 use quinn::crypto::rustls::HandshakeData;
 use quinn::{AsyncUdpSocket, Runtime as _, TokioRuntime};
 use std::fmt;
@@ -34,7 +35,7 @@ pub struct EndpointConfig {
     alpn: Vec<u8>,
     profile: Profile,
     mtu_upper: u16,
-    congestion: Option<Arc<dyn ControllerFactory + Send + Sync>>,
+    congestion: Congestion,
     limits: AcceptLimits,
     audit: Option<Audit>,
 }
@@ -51,7 +52,7 @@ impl EndpointConfig {
             alpn: alpn.to_vec(),
             profile: Profile::default(),
             mtu_upper: MTU_UPPER_DEFAULT,
-            congestion: None,
+            congestion: Congestion::default(),
             limits: AcceptLimits::default(),
             audit: None,
         }
@@ -72,10 +73,10 @@ impl EndpointConfig {
         self
     }
 
-    /// Another congestion controller than Cubic.
+    /// Another congestion control than our own.
     #[must_use]
-    pub fn with_congestion(mut self, congestion: Arc<dyn ControllerFactory + Send + Sync>) -> Self {
-        self.congestion = Some(congestion);
+    pub fn with_congestion(mut self, congestion: Congestion) -> Self {
+        self.congestion = congestion;
         self
     }
 
@@ -102,6 +103,7 @@ impl fmt::Debug for EndpointConfig {
             .field("trust", &self.trust)
             .field("alpn", &String::from_utf8_lossy(&self.alpn))
             .field("profile", &self.profile)
+            .field("congestion", &self.congestion)
             .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
@@ -112,17 +114,27 @@ pub(super) struct Local {
     identity: Identity,
     pub(super) trust: Trust,
     alpn: Vec<u8>,
-    transport: Arc<quinn::TransportConfig>,
+    settings: Settings,
+    mtu_upper: u16,
+    congestion: Congestion,
+    pub(super) precedence: Arc<Precedence>,
     pub(super) limits: AcceptLimits,
     pub(super) audit: Option<Audit>,
 }
 
 impl Local {
+    /// Settings of the transport for one connection, whose congestion control listens to `gauge`.
+    fn transport(&self, gauge: &Arc<Gauge>) -> Arc<quinn::TransportConfig> {
+        let congestion = self.settings.congestion(&self.congestion, gauge);
+        Arc::new(self.settings.transport(self.mtu_upper, congestion))
+    }
+
     /// QUIC settings for one connection that is accepted.
     pub(super) fn server_config(
         &self,
         verifier: Arc<PeerVerifier>,
         admission: Admission,
+        gauge: &Arc<Gauge>,
     ) -> Result<quinn::ServerConfig, TransportError> {
         let mut protocols = vec![self.alpn.clone()];
         if admission == Admission::AnyKey {
@@ -131,7 +143,7 @@ impl Local {
         let crypto = tls::quic_server(tls::server(&self.identity, verifier, protocols)?)?;
         let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
         config
-            .transport_config(Arc::clone(&self.transport))
+            .transport_config(self.transport(gauge))
             .max_incoming(INCOMING_MAX)
             .incoming_buffer_size(INCOMING_BYTES_MAX)
             .incoming_buffer_size_total(INCOMING_BYTES_TOTAL);
@@ -143,6 +155,7 @@ impl Local {
         &self,
         verifier: Arc<PeerVerifier>,
         protocol: Protocol,
+        gauge: &Arc<Gauge>,
     ) -> Result<quinn::ClientConfig, TransportError> {
         let alpn = match protocol {
             Protocol::Transfer => self.alpn.clone(),
@@ -150,7 +163,7 @@ impl Local {
         };
         let crypto = tls::quic_client(tls::client(&self.identity, verifier, alpn)?)?;
         let mut config = quinn::ClientConfig::new(Arc::new(crypto));
-        config.transport_config(Arc::clone(&self.transport));
+        config.transport_config(self.transport(gauge));
         Ok(config)
     }
 
@@ -200,12 +213,14 @@ impl Endpoint {
     /// [`TransportError`] when the socket has no address or TLS cannot be set up.
     pub fn with_socket(config: EndpointConfig, socket: Arc<dyn AsyncUdpSocket>) -> Result<Self, TransportError> {
         let settings = config.profile.settings();
-        let congestion = config.congestion.unwrap_or_else(|| settings.congestion());
         let local = Arc::new(Local {
             identity: config.identity,
             trust: config.trust.clone(),
             alpn: config.alpn,
-            transport: Arc::new(settings.transport(config.mtu_upper, congestion)),
+            settings,
+            mtu_upper: config.mtu_upper,
+            congestion: config.congestion,
+            precedence: Arc::default(),
             limits: config.limits,
             audit: config.audit,
         });
@@ -215,7 +230,7 @@ impl Endpoint {
         // Newcomers get a verifier of their own; this one sets the limits until then.
         let verifier =
             PeerVerifier::new(config.trust, Admission::TrustedOnly, super::verifier::Expectation::default())?;
-        let server = local.server_config(Arc::new(verifier), Admission::TrustedOnly)?;
+        let server = local.server_config(Arc::new(verifier), Admission::TrustedOnly, &Arc::default())?;
         let socket = Arc::new(CappedSocket::new(socket, settings.segments_max(config.mtu_upper)));
         let endpoint = quinn::Endpoint::new_with_abstract_socket(quic, Some(server), socket, Arc::new(TokioRuntime))
             .map_err(|e| TransportError::Bind { address: config.bind, kind: e.kind() })?;

@@ -15,6 +15,7 @@
 
 mod accept;
 mod close;
+mod congestion;
 mod control;
 mod data;
 mod dial;
@@ -22,6 +23,7 @@ mod endpoint;
 mod error;
 mod identity;
 pub mod pairing;
+mod precedence;
 mod profile;
 mod reset;
 mod session;
@@ -38,7 +40,8 @@ pub use dial::Dial;
 pub use endpoint::{Endpoint, EndpointConfig};
 pub use error::TransportError;
 pub use identity::{Identity, IdentityError, Signature, SignatureError, verify};
-pub use profile::Profile;
+pub use precedence::Rank;
+pub use profile::{Congestion, Profile};
 pub use quinn::AsyncUdpSocket;
 pub use quinn::congestion::ControllerFactory;
 pub use rustls::RootCertStore;

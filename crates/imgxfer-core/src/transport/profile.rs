@@ -1,9 +1,11 @@
 //! Settings of QUIC for kinds of line, as measured in the project's transport study.
 
 use crate::limits::{IDLE_TIMEOUT, KEEP_ALIVE};
+use crate::transport::congestion::{Gauge, RateControlFactory};
 use crate::transport::socket::BufferSizes;
 use quinn::congestion::{ControllerFactory, CubicConfig};
 use quinn::{MtuDiscoveryConfig, TransportConfig, VarInt};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +33,29 @@ pub enum Profile {
     Auto,
 }
 
+/// What decides how much of a line a connection uses.
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub enum Congestion {
+    /// Our own: fills lossy lines, keeps queues short, knows a background.
+    #[default]
+    Rate,
+    /// Cubic (RFC 9438): for lines where our own turns out wrong. Has no background, and slows down at each loss.
+    Cubic,
+    /// The caller's.
+    Custom(Arc<dyn ControllerFactory + Send + Sync>),
+}
+
+impl fmt::Debug for Congestion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Rate => "Rate",
+            Self::Cubic => "Cubic",
+            Self::Custom(_) => "Custom(..)",
+        })
+    }
+}
+
 /// Size of a UDP payload that any path must carry (RFC 9000, 14) and the search starts from.
 const MTU_FIRST: u16 = 1200;
 /// What fits an Ethernet frame with room for IPv6 and a tunnel: the search ends here unless told otherwise.
@@ -44,7 +69,6 @@ const BURST_SEGMENTS_COPPER: usize = 4;
 /// No datagram over 64 KiB can be sent, so this bounds segments x size of one burst.
 const BURST_BYTES_MAX: usize = 65_507;
 
-const KIB: u32 = 1 << 10;
 const MIB: u32 = 1 << 20;
 
 /// The numbers behind a [`Profile`].
@@ -54,7 +78,7 @@ pub(super) struct Settings {
     receive_window: u32,
     send_window: u32,
     data_streams: u32,
-    initial_window: u32,
+    initial_packets: u16,
     segments_max: usize,
     pub(super) buffers: BufferSizes,
 }
@@ -69,7 +93,7 @@ impl Profile {
                 receive_window: 4 * MIB,
                 send_window: 2 * MIB,
                 data_streams: 32,
-                initial_window: 14_720,
+                initial_packets: 10,
                 segments_max: BURST_SEGMENTS_COPPER,
                 buffers: BufferSizes { receive: 1 << 20, send: 256 << 10 },
             },
@@ -79,7 +103,7 @@ impl Profile {
                 receive_window: 64 * MIB,
                 send_window: 64 * MIB,
                 data_streams: 64,
-                initial_window: 128 * KIB,
+                initial_packets: 32,
                 segments_max: usize::MAX,
                 buffers: fibre_buffers,
             },
@@ -88,7 +112,7 @@ impl Profile {
                 receive_window: 32 * MIB,
                 send_window: 32 * MIB,
                 data_streams: 64,
-                initial_window: 64 * KIB,
+                initial_packets: 16,
                 segments_max: usize::MAX,
                 buffers: fibre_buffers,
             },
@@ -103,11 +127,17 @@ impl Settings {
         self.segments_max.min(BURST_BYTES_MAX / usize::from(mtu_upper.max(MTU_FIRST)))
     }
 
-    /// The congestion controller that is used when the caller brings none.
-    pub(super) fn congestion(&self) -> Arc<dyn ControllerFactory + Send + Sync> {
-        let mut cubic = CubicConfig::default();
-        cubic.initial_window(self.initial_window.into());
-        Arc::new(cubic)
+    /// The congestion control of one connection, steered by `gauge` if it is ours.
+    pub(super) fn congestion(&self, kind: &Congestion, gauge: &Arc<Gauge>) -> Arc<dyn ControllerFactory + Send + Sync> {
+        match kind {
+            Congestion::Rate => Arc::new(RateControlFactory::new(Arc::clone(gauge), self.initial_packets)),
+            Congestion::Cubic => {
+                let mut cubic = CubicConfig::default();
+                cubic.initial_window(u64::from(self.initial_packets) * u64::from(MTU_FIRST));
+                Arc::new(cubic)
+            }
+            Congestion::Custom(factory) => Arc::clone(factory),
+        }
     }
 
     /// QUIC's settings.

@@ -2,7 +2,9 @@
 
 use crate::clock::UnixSeconds;
 use crate::ids::PeerId;
+use crate::priority::Priority;
 use crate::transport::accept::Slot;
+use crate::transport::precedence::{Rank, Steering};
 use crate::transport::verifier::Finding;
 use crate::transport::{CloseCode, ControlStream, DataReceiver, DataSender, TransportError};
 use std::fmt;
@@ -73,7 +75,7 @@ impl LineStats {
 }
 
 /// Bounds of what [`Session::adapt_windows`] lets be on the way.
-const SEND_WINDOW_MIN: u64 = 1 << 20;
+const SEND_WINDOW_MIN: u64 = 256 << 10;
 const SEND_WINDOW_MAX: u64 = 16 << 20;
 
 /// An authenticated connection. Clones are the same connection; it ends with [`Session::close`], or
@@ -87,11 +89,18 @@ struct Inner {
     protocol: Protocol,
     /// Given back when the session is dropped; sessions that were dialled have none.
     _slot: Option<Slot>,
+    steering: Steering,
 }
 
 impl Session {
-    pub(super) fn new(connection: quinn::Connection, finding: Finding, protocol: Protocol, slot: Option<Slot>) -> Self {
-        Self(Arc::new(Inner { connection, finding, protocol, _slot: slot }))
+    pub(super) fn new(
+        connection: quinn::Connection,
+        finding: Finding,
+        protocol: Protocol,
+        slot: Option<Slot>,
+        steering: Steering,
+    ) -> Self {
+        Self(Arc::new(Inner { connection, finding, protocol, _slot: slot, steering }))
     }
 
     /// Who is at the other end: proven in the handshake.
@@ -176,8 +185,8 @@ impl Session {
         let stats = self.0.connection.stats();
         LineStats {
             rtt: stats.path.rtt,
-            queue_delay: Duration::ZERO,
-            rate_bytes: 0,
+            queue_delay: self.0.steering.gauge().queue_delay(),
+            rate_bytes: self.0.steering.gauge().rate_bytes(),
             sent_packets: stats.path.sent_packets,
             lost_packets: stats.path.lost_packets,
             sent_bytes: stats.udp_tx.bytes,
@@ -185,6 +194,15 @@ impl Session {
             cwnd_bytes: stats.path.cwnd,
             mtu_bytes: stats.path.current_mtu,
         }
+    }
+
+    /// Says how urgent what this side sends on the session is, until the result is dropped.
+    ///
+    /// `Background` gives way to whatever else is on the line. While anything of this endpoint's is `Stat`, all
+    /// else that it sends is held to a trickle, whoever it goes to: they most likely leave through the same line.
+    #[must_use = "the rank ends when this is dropped"]
+    pub fn rank(&self, priority: Priority) -> Rank {
+        self.0.steering.rank(priority)
     }
 
     /// Bounds what is taken over for sending to a few times what the line holds at once, so that little
