@@ -29,7 +29,7 @@ use crate::codec::{LevelChoice, Registry};
 use crate::engine::receive::{ReceiveOutcome, ReceiveSettings, receive};
 use crate::engine::router::Router;
 use crate::engine::send::{SendOutcome, SendSettings, send};
-use crate::engine::{Intake, Source};
+use crate::engine::{Intake, Pace, Source};
 use crate::error::{Retry, TransferError};
 use crate::ids::PeerId;
 use crate::limits::MESSAGE_BYTES_MAX;
@@ -89,9 +89,18 @@ pub struct PushOptions {
     pub level: LevelChoice,
     /// When to give up.
     pub retry: RetryPolicy,
+    /// How fast records may be sent. Default: as the line carries them.
+    pub pace: Pace,
 }
 
 impl PushOptions {
+    /// Sets how fast records may be sent.
+    #[must_use]
+    pub fn with_pace(mut self, pace: Pace) -> Self {
+        self.pace = pace;
+        self
+    }
+
     /// Sets the priority.
     #[must_use]
     pub const fn with_priority(mut self, priority: Priority) -> Self {
@@ -160,9 +169,18 @@ pub struct PullOptions {
     pub level: LevelChoice,
     /// When to give up.
     pub retry: RetryPolicy,
+    /// How fast records may come. Default: as the line carries them.
+    pub pace: Pace,
 }
 
 impl PullOptions {
+    /// Sets how fast records may come.
+    #[must_use]
+    pub fn with_pace(mut self, pace: Pace) -> Self {
+        self.pace = pace;
+        self
+    }
+
     /// Sets how hard the sender is asked to compress.
     #[must_use]
     pub const fn with_level(mut self, level: LevelChoice) -> Self {
@@ -333,6 +351,7 @@ impl Client {
             level: options.level,
             registry: self.registry.clone(),
             codecs: None,
+            pace: options.pace.clone(),
         };
         let control = session.open_control().await?.into_split();
         let outcome = Box::pin(send(&session, control, source, settings, observer)).await?;
@@ -388,7 +407,11 @@ impl Client {
             Body::Refused(refused) => return Err(ProtocolError::refused(&refused).into()),
             _ => return Err(ProtocolError::Unexpected("something other than a transfer").into()),
         };
-        let settings = ReceiveSettings { registry: self.registry.clone(), identity: self.endpoint.identity().clone() };
+        let settings = ReceiveSettings {
+            registry: self.registry.clone(),
+            identity: self.endpoint.identity().clone(),
+            pace: options.pace.clone(),
+        };
         let router = Router::start(session.clone());
         let control = (control_out, control_in);
         let outcome = Box::pin(receive((&session, &router), control, &start, intake, settings, observer)).await?;
