@@ -27,6 +27,7 @@ use crate::metrics::Metrics;
 use crate::pair::Pairings;
 use crate::peers::Peers;
 use crate::queue::{Lane, LaneKind, NewJob, PushParts, Queue, Stamp};
+use crate::rates::{Rates, follow_hours, local_time};
 use crate::{admin, files, open};
 
 /// Name of the file under the state folder with the token for the admin listener.
@@ -77,6 +78,7 @@ pub(crate) struct Shared {
     pub(crate) peers: Arc<Peers>,
     pub(crate) live: Live,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) rates: Arc<Rates>,
     pub(crate) pairings: Pairings,
     pub(crate) uptime: Stopwatch,
     pub(crate) quic_address: SocketAddr,
@@ -107,6 +109,7 @@ impl Shared {
             tokio::task::spawn_blocking(move || Queue::open(&path)).await.context("the queue's thread ended")?;
         let queue = Arc::new(queue.context("cannot open the queue")?);
         let pairings = Pairings::new(Arc::clone(&endpoint), Arc::clone(&peers), config.site_name.clone(), added);
+        let rates = Arc::new(Rates::new(&config, local_time()));
         Ok(Self {
             config,
             identity,
@@ -116,6 +119,7 @@ impl Shared {
             peers,
             live: Live::default(),
             metrics,
+            rates,
             pairings,
             uptime,
             quic_address,
@@ -131,6 +135,7 @@ impl Shared {
             queue: Arc::clone(&self.queue),
             live: self.live.clone(),
             metrics: Arc::clone(&self.metrics),
+            rates: Arc::clone(&self.rates),
         };
         let mut limits = ServerLimits::default();
         limits.transfers_max = self.config.transfers;
@@ -150,6 +155,7 @@ impl Shared {
             peers: Arc::clone(&self.peers),
             live: self.live.clone(),
             metrics: Arc::clone(&self.metrics),
+            rates: Arc::clone(&self.rates),
             stopping: self.stopping.subscribe(),
             aborting,
             done,
@@ -211,6 +217,7 @@ impl Daemon {
         daemon.tasks.spawn(serve_new_peers(peers_added, Arc::clone(&daemon.lanes), parts));
         daemon.watch_inboxes(jobs_done);
         daemon.tasks.spawn(keep_house(Arc::clone(&daemon.shared)));
+        daemon.tasks.spawn(follow_hours(Arc::clone(&daemon.shared.rates), Arc::clone(&daemon.shared.peers)));
         let app = admin::router(Arc::clone(&daemon.shared), &token, admin_address);
         daemon.tasks.spawn(admin::serve(admin_listener, app, daemon.shared.stopping.subscribe()));
         tracing::info!(

@@ -35,6 +35,7 @@ mod open;
 mod pair;
 pub mod peers;
 pub mod queue;
+mod rates;
 mod run;
 
 pub use app::{ADMIN_TOKEN_FILE, Daemon, Options};
