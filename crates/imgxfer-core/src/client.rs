@@ -217,6 +217,16 @@ pub struct PullReport {
     pub connections: u32,
 }
 
+/// Studies that match a query.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Found {
+    /// The studies.
+    pub rows: Vec<StudyRow>,
+    /// Whether more match than these.
+    pub more: bool,
+}
+
 /// Dials peers and moves studies. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -434,28 +444,36 @@ impl Client {
         pull
     }
 
-    /// Asks which studies match.
+    /// Asks which studies match; of more than the query's limit, or the peer's own, only the first.
     ///
     /// # Errors
     /// [`TransferError`].
     pub async fn query(&self, dial: &Dial, query: &StudyQuery) -> Result<Vec<StudyRow>, TransferError> {
+        Ok(self.find(dial, query).await?.rows)
+    }
+
+    /// Asks which studies match, and whether these are all.
+    ///
+    /// # Errors
+    /// [`TransferError`].
+    pub async fn find(&self, dial: &Dial, query: &StudyQuery) -> Result<Found, TransferError> {
         let session = self.endpoint.connect(dial).await?;
         let (mut control_out, mut control_in) = session.open_control().await?.into_split();
         control_out.send(&Body::Query(query_to_wire(query)).into_bytes()).await?;
         control_out.finish()?;
         let mut rows = Vec::new();
-        loop {
+        let more = loop {
             match next_message(&mut control_in).await? {
                 Body::Study(study) => {
                     rows.push(study_from_wire(study).ok_or(ProtocolError::Invalid("a study"))?);
                 }
-                Body::QueryEnd(_) => break,
+                Body::QueryEnd(end) => break end.more,
                 Body::Refused(refused) => return Err(ProtocolError::refused(&refused).into()),
                 _ => return Err(ProtocolError::Unexpected("something other than a study").into()),
             }
-        }
+        };
         session.close(crate::transport::CloseCode::Done, "");
-        Ok(rows)
+        Ok(Found { rows, more })
     }
 }
 

@@ -31,6 +31,7 @@ mod inbox;
 mod live;
 pub mod log;
 mod metrics;
+mod notify;
 mod open;
 mod pair;
 pub mod peers;

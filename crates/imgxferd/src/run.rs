@@ -5,6 +5,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::{Daemon, Options};
 use crate::config::Config;
+use crate::notify::Manager;
 
 /// Runs a daemon until `shutdown` resolves or an operator asks through the admin listener, then drains it.
 ///
@@ -20,7 +21,8 @@ pub async fn run(config: Config, options: Options, shutdown: impl Future<Output 
     Ok(())
 }
 
-/// Runs a daemon until SIGTERM or SIGINT; a second signal stops it at once.
+/// Runs a daemon until SIGTERM or SIGINT; a second signal stops it at once. Tells systemd when it is ready,
+/// lives, and stops, where that is what started it.
 ///
 /// # Errors
 /// When the daemon cannot start, or signals cannot be received.
@@ -28,11 +30,16 @@ pub async fn run_until_signal(config: Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot receive signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot receive signals")?;
     let daemon = Box::pin(Daemon::start(config, Options::default())).await?;
+    let manager = Manager::of_environment();
+    manager.ready();
+    // For as long as there is a process, also while it drains.
+    drop(tokio::spawn(manager.clone().keep_telling()));
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
         () = daemon.drain_wanted() => {}
     }
+    manager.stopping();
     tokio::select! {
         () = daemon.stop() => {}
         _ = terminate.recv() => tracing::warn!("stopped at once by a second signal"),

@@ -13,8 +13,6 @@ use crate::places::Places;
 pub(crate) struct ConsultationArgs {
     #[command(subcommand)]
     what: What,
-    #[command(flatten)]
-    admin: AdminArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -27,16 +25,20 @@ enum What {
         /// What transfers share meanwhile, each way [default: what the daemon's configuration says, or 1]
         #[arg(long, value_name = "MBIT/S")]
         limit: Option<f64>,
+        #[command(flatten)]
+        admin: AdminArgs,
     },
     /// It is over
-    End,
+    End {
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
 }
 
 /// Tells the daemon.
 pub(crate) async fn run(args: &ConsultationArgs, places: &Places, output: &Output) -> anyhow::Result<Exit> {
-    let admin = Admin::new(&args.admin, places)?;
     match &args.what {
-        What::Start { minutes, limit } => {
+        What::Start { minutes, limit, admin } => {
             let mut body = json!({});
             if let Some(minutes) = minutes {
                 body["minutes"] = json!(minutes);
@@ -44,12 +46,12 @@ pub(crate) async fn run(args: &ConsultationArgs, places: &Places, output: &Outpu
             if let Some(limit) = limit {
                 body["mbps"] = json!(limit);
             }
-            let answer = admin.post("/consultation/start", &body).await?;
+            let answer = Admin::new(admin, places)?.post("/consultation/start", &body).await?;
             output.object(&answer)?;
             output.line(&told(&answer["consultation"]))?;
         }
-        What::End => {
-            let answer = admin.post("/consultation/end", &json!({})).await?;
+        What::End { admin } => {
+            let answer = Admin::new(admin, places)?.post("/consultation/end", &json!({})).await?;
             output.object(&answer)?;
             let was_on = answer["was_on"].as_bool().unwrap_or(true);
             output.line(if was_on {

@@ -58,6 +58,10 @@ fn conflicting_contents_are_kept_and_told() {
     spec.with_patient_name("Corrected^Name").write_to(&user.path("b")).unwrap();
     user.run(&["push", "a", "--to", "cloud"]).success();
     user.run(&["push", "b", "--to", "cloud"]).success();
+    study(&user.path("c"), 2, 1);
+    user.run(&["push", "c", "--to", "cloud"]).success();
+    user.run(&["ls", "--from", "cloud", "--limit", "1"]).success().stderr(contains("than these 1: raise --limit"));
+    user.run(&["ls", "--from", "cloud", "--limit", "2"]).success().stderr(contains("more studies").not());
     user.run(&["ls", "--from", "cloud"]).success().stdout(contains("CONFLICTS").and(contains("complete v2")));
     let (code, lines) = user.json(&["pull", &uid, "--from", "cloud", "--out", "out"]);
     assert_eq!(code, 0);
