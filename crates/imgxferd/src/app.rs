@@ -1,6 +1,6 @@
 //! Wires the parts: a [`Daemon`] is a whole site, started and stopped in-process.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::config::Config;
+use crate::config::{Config, PeerConfig};
 use crate::host::DaemonHost;
 use crate::house::keep_house;
 use crate::inbox::watch_inbox;
@@ -173,6 +173,8 @@ pub struct Daemon {
     lanes: Arc<Mutex<JoinSet<()>>>,
     server: Option<JoinHandle<()>>,
     stop_server: Option<oneshot::Sender<()>>,
+    /// Told of peers that may be new.
+    peers_added: mpsc::UnboundedSender<String>,
     abort: watch::Sender<bool>,
 }
 
@@ -197,7 +199,7 @@ impl Daemon {
         })?;
         let admin_address = admin_listener.local_addr().context("the admin listener has no address")?;
         let (added, peers_added) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared::open(config, options, uptime, added).await?);
+        let shared = Arc::new(Shared::open(config, options, uptime, added.clone()).await?);
         let (done, jobs_done) = mpsc::unbounded_channel();
         let (abort, aborting) = watch::channel(false);
         let (stop_server, server_stopped) = oneshot::channel::<()>();
@@ -207,13 +209,12 @@ impl Daemon {
             lanes: Arc::default(),
             server: Some(shared.spawn_server(server_stopped)),
             stop_server: Some(stop_server),
+            peers_added: added,
             abort,
             shared,
         };
         let parts = daemon.shared.push_parts(done, aborting)?;
-        for peer in daemon.shared.peers.all() {
-            spawn_lanes(&daemon.lanes, &parts, &peer.name);
-        }
+        daemon.announce(&daemon.shared.config.peers);
         daemon.tasks.spawn(serve_new_peers(peers_added, Arc::clone(&daemon.lanes), parts));
         daemon.watch_inboxes(jobs_done);
         daemon.tasks.spawn(keep_house(Arc::clone(&daemon.shared)));
@@ -230,6 +231,22 @@ impl Daemon {
             "ready"
         );
         Ok(daemon)
+    }
+
+    fn announce(&self, peers: &[PeerConfig]) {
+        for peer in peers {
+            // Nobody listens any more only when the daemon stops.
+            drop(self.peers_added.send(peer.name.clone()));
+        }
+    }
+
+    /// Takes peers, limits and the settings of consultations from a configuration that was read anew. Running
+    /// transfers go on, at the new pace. Everything else needs a restart.
+    pub fn reload(&self, config: &Config) {
+        self.shared.peers.replace(config.peers.clone());
+        self.shared.rates.reload(config, local_time());
+        self.announce(&config.peers);
+        tracing::info!(peers = config.peers.len(), "peers and limits were read anew");
     }
 
     fn watch_inboxes(&mut self, mut jobs_done: mpsc::UnboundedReceiver<PathBuf>) {
@@ -381,9 +398,6 @@ async fn join_all(tasks: &mut JoinSet<()>) {
 }
 
 fn spawn_lanes(lanes: &Mutex<JoinSet<()>>, parts: &PushParts, peer: &str) {
-    if parts.peers.dial(peer).is_none() {
-        return;
-    }
     let mut lanes = lanes.lock().unwrap_or_else(PoisonError::into_inner);
     for kind in [LaneKind::Any, LaneKind::StatOnly] {
         lanes.spawn(Lane { parts: parts.clone(), peer: peer.to_owned(), kind }.run());
@@ -391,8 +405,12 @@ fn spawn_lanes(lanes: &Mutex<JoinSet<()>>, parts: &PushParts, peer: &str) {
 }
 
 async fn serve_new_peers(mut added: mpsc::UnboundedReceiver<String>, lanes: Arc<Mutex<JoinSet<()>>>, parts: PushParts) {
+    let mut served = HashSet::new();
     while let Some(peer) = added.recv().await {
-        spawn_lanes(&lanes, &parts, &peer);
+        // Without an address now, it may have one later.
+        if parts.peers.dial(&peer).is_some() && served.insert(peer.clone()) {
+            spawn_lanes(&lanes, &parts, &peer);
+        }
     }
 }
 

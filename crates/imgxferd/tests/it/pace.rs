@@ -95,6 +95,27 @@ async fn a_consultation_caps_what_runs_until_it_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peers_and_limits_are_read_anew_while_it_runs() {
+    let root = tempfile::tempdir().unwrap();
+    let (cloud, hospital) = cloud_and_hospital(root.path(), PeerRights::all()).await;
+    let (mut alone, mut limited) = (hospital.clone(), hospital.clone());
+    alone.peers.clear();
+    limited.peers[0].limits = Schedule::always(4.0);
+    let daemon = start(alone.clone()).await;
+    daemon.reload(&limited);
+    assert_eq!(get(&daemon, "/status").await.json()["peers"][0]["limit_mbps"], 4.0);
+    let files = root.path().join("files");
+    StudySpec::new(6).with_instances(1, 2).with_size(16, 16).write_to(&files).unwrap();
+    daemon.enqueue("cloud", std::slice::from_ref(&files), Priority::Routine).unwrap();
+    jobs(daemon.queue(), all_in(JobState::Done)).await;
+    daemon.reload(&alone);
+    assert!(daemon.enqueue("cloud", &[files], Priority::Routine).is_err());
+    assert!(get(&daemon, "/status").await.json()["peers"].as_array().unwrap().is_empty());
+    daemon.stop().await;
+    cloud.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_waiting_job_gets_another_priority() {
     let root = tempfile::tempdir().unwrap();
     let (mut config, _) = site(root.path(), "hospital");
