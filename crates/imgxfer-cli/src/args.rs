@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use imgxfer_core::codec::LevelChoice;
+use imgxfer_core::engine::{Pace, RateLimit};
 use imgxfer_core::ids::PeerId;
+use imgxfer_core::units::bytes_of_mbit;
 
 use crate::cmd;
 use crate::exit;
@@ -67,6 +69,10 @@ pub(crate) enum Command {
     Ls(cmd::ls::LsArgs),
     /// Show what the daemon of this machine does
     Status(cmd::status::StatusArgs),
+    /// Tell the daemon of this machine that a consultation by video is on the line
+    Consultation(cmd::consultation::ConsultationArgs),
+    /// Give a job in the daemon's queue another priority
+    Priority(cmd::priority::PriorityArgs),
     /// Check a folder or a store, byte for byte
     Verify(cmd::verify::VerifyArgs),
     /// Check a receipt that a push has kept
@@ -112,6 +118,17 @@ pub(crate) struct TransferArgs {
     /// make it pay
     #[arg(long, value_name = "LEVEL", default_value_t = LevelChoice::Auto)]
     pub(crate) level: LevelChoice,
+    /// Go no faster than so many Mbit/s (millions of bits a second, such as 4 or 0.5) of compressed images; the line
+    /// carries some 5 % more for packets and encryption
+    #[arg(long, value_name = "MBIT/S", value_parser = parse_limit)]
+    pub(crate) limit: Option<f64>,
+}
+
+impl TransferArgs {
+    /// How fast it may go.
+    pub(crate) fn pace(&self) -> Pace {
+        Pace::under(self.limit.map(|mbit| RateLimit::of(bytes_of_mbit(mbit))))
+    }
 }
 
 /// The names of priorities.
@@ -149,6 +166,12 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(wrong)
 }
 
+/// Reads a limit in Mbit/s.
+fn parse_limit(text: &str) -> Result<f64, String> {
+    let limit: f64 = text.parse().map_err(|_| "expected Mbit/s, such as 4 or 0.5".to_owned())?;
+    if (0.1..=400_000.0).contains(&limit) { Ok(limit) } else { Err("it is not within 0.1 and 400000".to_owned()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,6 +180,14 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn limits_are_read() {
+        assert_eq!((parse_limit("4"), parse_limit("0.5")), (Ok(4.0), Ok(0.5)));
+        for wrong in ["", "0", "-1", "4M", "NaN", "inf"] {
+            assert!(parse_limit(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

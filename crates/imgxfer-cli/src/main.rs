@@ -53,6 +53,8 @@ fn run(cli: Cli, output: &Output) -> anyhow::Result<Exit> {
         Command::Receipt(args) => cmd::receipt::run(&args, output),
         Command::Bench(args) => cmd::bench::run(&args, output),
         Command::Demo(args) => wait(cmd::demo::run(&args, output)),
+        Command::Consultation(args) => wait(cmd::consultation::run(&args, &places()?, output)),
+        Command::Priority(args) => wait(cmd::priority::run(&args, &places()?, output)),
         Command::Status(args) => wait(cmd::status::run(&args, &places()?, output)),
         Command::Pair(args) => wait(cmd::pair::run(args, &places()?, output)),
         Command::Ls(args) => wait(cmd::ls::run(&args, &places()?, output)),

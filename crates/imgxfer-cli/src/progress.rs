@@ -7,7 +7,7 @@ use std::time::Duration;
 use imgxfer_core::clock::Stopwatch;
 use imgxfer_core::codec::Level;
 use imgxfer_core::progress::{Observer, Progress, TransferEvent};
-use imgxfer_core::units::human_bytes;
+use imgxfer_core::units::{human_bytes, mbit_of_bytes};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
@@ -147,6 +147,9 @@ fn message(progress: &Progress, rate: Rate) -> String {
     if let (Some(coded), Some(ratio)) = (progress.coded, progress.ratio()) {
         text += &format!("  {coded}, ratio {ratio:.2}");
     }
+    if let Some(line) = progress.line {
+        text += &format!("  {line}");
+    }
     if let Some(left) = time_left(progress, rate).filter(|_| progress.bytes_arrived < progress.bytes_expected) {
         text += &format!("  {} left", human_time(left));
     }
@@ -169,6 +172,11 @@ fn progress_object(progress: &Progress, rate: Rate) -> serde_json::Value {
         "codec": progress.coded.map(|coded| coded.codec.to_string()),
         "level": progress.coded.and_then(|coded| coded.level).map(Level::get),
         "ratio": progress.ratio(),
+        "rtt_ms": progress.line.map(|line| line.rtt.as_secs_f64() * 1e3),
+        "queue_ms": progress.line.map(|line| line.queue_delay.as_secs_f64() * 1e3),
+        "loss_percent": progress.line.map(|line| line.loss() * 100.0),
+        "carrier": progress.line.map(|line| line.carrier),
+        "limit_mbps": progress.line.and_then(|line| line.limit_bytes).map(mbit_of_bytes),
         "effective_bps": rate.effective_bps.round(),
         "line_bps": rate.line_bps.round(),
         "seconds_left": time_left(progress, rate).map(|time| time.as_secs()),
@@ -179,7 +187,7 @@ fn progress_object(progress: &Progress, rate: Rate) -> serde_json::Value {
 mod tests {
     use super::*;
     use imgxfer_core::codec::CodecId;
-    use imgxfer_core::progress::Coded;
+    use imgxfer_core::progress::{Coded, LineFigures};
 
     use crate::output::Manner;
 
@@ -214,6 +222,16 @@ mod tests {
         progress.coded = Some(Coded { codec: CodecId::ZSTD, level: Some(Level::STRONG) });
         (progress.payload_raw_bytes, progress.payload_bytes) = (900_000, 240_000);
         assert!(message(&progress, rate).contains("(line 500 kbit/s)  zstd level 2, ratio 3.75  8.0 s left"));
+        let (rtt, queue_delay) = (Duration::from_micros(31_400), Duration::from_micros(3_600));
+        let mut line =
+            LineFigures { rtt, queue_delay, carrier: "udp", recent_packets: 2_000, ..LineFigures::default() };
+        line.recent_lost = 2;
+        progress.line = Some(line);
+        assert!(message(&progress, rate).contains("  RTT 31 ms, queue 4 ms, loss 0.1 %  8.0 s left"));
+        (line.carrier, line.limit_bytes) = ("tls", Some(500_000));
+        progress.line = Some(line);
+        assert!(message(&progress, rate).contains("loss 0.1 %, over TLS, limit 4 Mbit/s  8.0 s left"));
+        progress.line = None;
         progress.coded = Some(Coded { codec: CodecId::STORE, level: None });
         assert!(message(&progress, rate).contains("  store, ratio 3.75  "));
         let object = progress_object(&progress, rate);

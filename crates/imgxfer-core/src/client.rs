@@ -29,7 +29,7 @@ use crate::codec::{LevelChoice, Registry};
 use crate::engine::receive::{ReceiveOutcome, ReceiveSettings, receive};
 use crate::engine::router::Router;
 use crate::engine::send::{SendOutcome, SendSettings, send};
-use crate::engine::{Intake, Source};
+use crate::engine::{Intake, Pace, Source};
 use crate::error::{Retry, TransferError};
 use crate::ids::PeerId;
 use crate::limits::MESSAGE_BYTES_MAX;
@@ -89,9 +89,18 @@ pub struct PushOptions {
     pub level: LevelChoice,
     /// When to give up.
     pub retry: RetryPolicy,
+    /// How fast records may be sent. Default: as the line carries them.
+    pub pace: Pace,
 }
 
 impl PushOptions {
+    /// Sets how fast records may be sent.
+    #[must_use]
+    pub fn with_pace(mut self, pace: Pace) -> Self {
+        self.pace = pace;
+        self
+    }
+
     /// Sets the priority.
     #[must_use]
     pub const fn with_priority(mut self, priority: Priority) -> Self {
@@ -160,9 +169,18 @@ pub struct PullOptions {
     pub level: LevelChoice,
     /// When to give up.
     pub retry: RetryPolicy,
+    /// How fast records may come. Default: as the line carries them.
+    pub pace: Pace,
 }
 
 impl PullOptions {
+    /// Sets how fast records may come.
+    #[must_use]
+    pub fn with_pace(mut self, pace: Pace) -> Self {
+        self.pace = pace;
+        self
+    }
+
     /// Sets how hard the sender is asked to compress.
     #[must_use]
     pub const fn with_level(mut self, level: LevelChoice) -> Self {
@@ -197,6 +215,16 @@ pub struct PullReport {
     pub progress: Progress,
     /// Connections that it took.
     pub connections: u32,
+}
+
+/// Studies that match a query.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Found {
+    /// The studies.
+    pub rows: Vec<StudyRow>,
+    /// Whether more match than these.
+    pub more: bool,
 }
 
 /// Dials peers and moves studies. Cheap to clone.
@@ -333,6 +361,7 @@ impl Client {
             level: options.level,
             registry: self.registry.clone(),
             codecs: None,
+            pace: options.pace.clone(),
         };
         let control = session.open_control().await?.into_split();
         let outcome = Box::pin(send(&session, control, source, settings, observer)).await?;
@@ -388,7 +417,11 @@ impl Client {
             Body::Refused(refused) => return Err(ProtocolError::refused(&refused).into()),
             _ => return Err(ProtocolError::Unexpected("something other than a transfer").into()),
         };
-        let settings = ReceiveSettings { registry: self.registry.clone(), identity: self.endpoint.identity().clone() };
+        let settings = ReceiveSettings {
+            registry: self.registry.clone(),
+            identity: self.endpoint.identity().clone(),
+            pace: options.pace.clone(),
+        };
         let router = Router::start(session.clone());
         let control = (control_out, control_in);
         let outcome = Box::pin(receive((&session, &router), control, &start, intake, settings, observer)).await?;
@@ -411,28 +444,36 @@ impl Client {
         pull
     }
 
-    /// Asks which studies match.
+    /// Asks which studies match; of more than the query's limit, or the peer's own, only the first.
     ///
     /// # Errors
     /// [`TransferError`].
     pub async fn query(&self, dial: &Dial, query: &StudyQuery) -> Result<Vec<StudyRow>, TransferError> {
+        Ok(self.find(dial, query).await?.rows)
+    }
+
+    /// Asks which studies match, and whether these are all.
+    ///
+    /// # Errors
+    /// [`TransferError`].
+    pub async fn find(&self, dial: &Dial, query: &StudyQuery) -> Result<Found, TransferError> {
         let session = self.endpoint.connect(dial).await?;
         let (mut control_out, mut control_in) = session.open_control().await?.into_split();
         control_out.send(&Body::Query(query_to_wire(query)).into_bytes()).await?;
         control_out.finish()?;
         let mut rows = Vec::new();
-        loop {
+        let more = loop {
             match next_message(&mut control_in).await? {
                 Body::Study(study) => {
                     rows.push(study_from_wire(study).ok_or(ProtocolError::Invalid("a study"))?);
                 }
-                Body::QueryEnd(_) => break,
+                Body::QueryEnd(end) => break end.more,
                 Body::Refused(refused) => return Err(ProtocolError::refused(&refused).into()),
                 _ => return Err(ProtocolError::Unexpected("something other than a study").into()),
             }
-        }
+        };
         session.close(crate::transport::CloseCode::Done, "");
-        Ok(rows)
+        Ok(Found { rows, more })
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a transfer tells while it runs.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::codec::{CodecId, Level};
 use crate::ids::{ManifestRoot, TransferId};
@@ -29,6 +30,8 @@ pub struct Progress {
     pub coded: Option<Coded>,
     /// Bytes of UDP datagrams sent or received, both ways, on this connection.
     pub line_bytes: u64,
+    /// How the line of this connection is; `None` before the first look.
+    pub line: Option<LineFigures>,
     /// Instances that failed or were left out for an error.
     pub instances_failed: u64,
 }
@@ -47,6 +50,48 @@ impl Progress {
     #[must_use]
     pub fn ratio(&self) -> Option<f64> {
         (self.payload_bytes > 0).then(|| to_f64(self.payload_raw_bytes) / to_f64(self.payload_bytes))
+    }
+}
+
+/// How the line of a transfer is just now, as seen from this end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LineFigures {
+    /// Round trip, smoothed.
+    pub rtt: Duration,
+    /// How much of it is waiting in queues on the way.
+    pub queue_delay: Duration,
+    /// Bytes a second that the congestion controller thinks the line takes; 0 while it does not know.
+    pub rate_bytes: u64,
+    /// Packets that this side sent in the last seconds.
+    pub recent_packets: u64,
+    /// Packets that it gave up for lost meanwhile.
+    pub recent_lost: u64,
+    /// What carries the session: `udp`, or `tls` where a network passes no UDP.
+    pub carrier: &'static str,
+    /// The limit in force, in bytes of records a second.
+    pub limit_bytes: Option<u64>,
+}
+
+impl LineFigures {
+    /// Packets lost of those sent, from 0 to 1, in the last seconds.
+    #[must_use]
+    pub fn loss(&self) -> f64 {
+        (to_f64(self.recent_lost) / to_f64(self.recent_packets.max(1))).min(1.0)
+    }
+}
+
+impl fmt::Display for LineFigures {
+    /// `RTT 31 ms, queue 4 ms, loss 0.1 %`, and what is out of the ordinary.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = |time: Duration| (time.as_secs_f64() * 1e3).round();
+        write!(f, "RTT {} ms, queue {} ms, loss {:.1} %", ms(self.rtt), ms(self.queue_delay), self.loss() * 100.0)?;
+        if self.carrier == "tls" {
+            f.write_str(", over TLS")?;
+        }
+        if let Some(limit) = self.limit_bytes {
+            write!(f, ", limit {} Mbit/s", (to_f64(limit) * 8e-4).round() / 100.0)?;
+        }
+        Ok(())
     }
 }
 

@@ -9,10 +9,10 @@ use tokio::task::JoinSet;
 
 use crate::client::next_message;
 use crate::codec::{CodecId, LevelChoice};
-use crate::engine::Depot;
 use crate::engine::receive::{ReceiveSettings, receive, refuse};
 use crate::engine::router::Router;
 use crate::engine::send::{SendSettings, send};
+use crate::engine::{Depot, Pace};
 use crate::error::TransferError;
 use crate::ids::{ManifestRoot, PeerId, StudyUid};
 use crate::limits::{HANDSHAKE_DEADLINE, QUERY_ROWS_MAX};
@@ -103,6 +103,12 @@ pub enum Direction {
 pub trait Host: Send + Sync + 'static {
     /// What the peer of this session may do. Asked anew for each request, so that changes take effect at once.
     fn rights(&self, session: &Session) -> Rights;
+
+    /// A transfer of this priority begins, in the task that will report on it: how fast may it go?
+    fn pace(&self, session: &Session, direction: Direction, priority: Priority) -> Pace {
+        let (_, _, _) = (session, direction, priority);
+        Pace::default()
+    }
 
     /// Something happened in a transfer.
     fn on_event(&self, peer: PeerId, direction: Direction, event: &TransferEvent) {
@@ -257,6 +263,7 @@ impl Server {
                 let settings = ReceiveSettings {
                     registry: self.depot.registry.clone(),
                     identity: self.endpoint.identity().clone(),
+                    pace: self.host.pace(session, Direction::In, Priority::from_number(start.priority)),
                 };
                 let observer = |event: &TransferEvent| self.host.on_event(peer, Direction::In, event);
                 receive((session, router), control, start, Arc::new(intake), settings, &observer).await
@@ -307,6 +314,7 @@ impl Server {
             level,
             registry: self.depot.registry.clone(),
             codecs: (!codecs.is_empty()).then_some(codecs),
+            pace: self.host.pace(session, Direction::Out, priority),
         };
         let observer = |event: &TransferEvent| self.host.on_event(peer, Direction::Out, event);
         let result = send(session, control, Box::new(source), settings, &observer).await;

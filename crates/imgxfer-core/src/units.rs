@@ -26,6 +26,25 @@ pub const fn to_f64(n: u64) -> f64 {
     n as f64
 }
 
+/// The whole part of a quantity that is not negative; saturating.
+#[must_use]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "casts from floats saturate")]
+pub const fn to_whole(quantity: f64) -> u64 {
+    quantity as u64
+}
+
+/// Mbit/s as bytes a second (powers of 1,000).
+#[must_use]
+pub const fn bytes_of_mbit(mbit: f64) -> u64 {
+    to_whole(mbit * 125_000.0 + 0.5)
+}
+
+/// Bytes a second as Mbit/s (powers of 1,000).
+#[must_use]
+pub const fn mbit_of_bytes(bytes_a_second: u64) -> f64 {
+    to_f64(bytes_a_second) / 125_000.0
+}
+
 /// `bytes` in the unit that suits a person: `812 B`, `1.4 MB`, `5.20 GB` (powers of 1,000).
 #[must_use]
 pub fn human_bytes(bytes: u64) -> String {

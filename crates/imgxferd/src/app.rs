@@ -1,6 +1,6 @@
 //! Wires the parts: a [`Daemon`] is a whole site, started and stopped in-process.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::config::Config;
+use crate::config::{Config, PeerConfig};
 use crate::host::DaemonHost;
 use crate::house::keep_house;
 use crate::inbox::watch_inbox;
@@ -27,6 +27,7 @@ use crate::metrics::Metrics;
 use crate::pair::Pairings;
 use crate::peers::Peers;
 use crate::queue::{Lane, LaneKind, NewJob, PushParts, Queue, Stamp};
+use crate::rates::{Rates, follow_hours, local_time};
 use crate::{admin, files, open};
 
 /// Name of the file under the state folder with the token for the admin listener.
@@ -77,6 +78,7 @@ pub(crate) struct Shared {
     pub(crate) peers: Arc<Peers>,
     pub(crate) live: Live,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) rates: Arc<Rates>,
     pub(crate) pairings: Pairings,
     pub(crate) uptime: Stopwatch,
     pub(crate) quic_address: SocketAddr,
@@ -107,6 +109,7 @@ impl Shared {
             tokio::task::spawn_blocking(move || Queue::open(&path)).await.context("the queue's thread ended")?;
         let queue = Arc::new(queue.context("cannot open the queue")?);
         let pairings = Pairings::new(Arc::clone(&endpoint), Arc::clone(&peers), config.site_name.clone(), added);
+        let rates = Arc::new(Rates::new(&config, local_time()));
         Ok(Self {
             config,
             identity,
@@ -116,6 +119,7 @@ impl Shared {
             peers,
             live: Live::default(),
             metrics,
+            rates,
             pairings,
             uptime,
             quic_address,
@@ -131,6 +135,7 @@ impl Shared {
             queue: Arc::clone(&self.queue),
             live: self.live.clone(),
             metrics: Arc::clone(&self.metrics),
+            rates: Arc::clone(&self.rates),
         };
         let mut limits = ServerLimits::default();
         limits.transfers_max = self.config.transfers;
@@ -150,6 +155,7 @@ impl Shared {
             peers: Arc::clone(&self.peers),
             live: self.live.clone(),
             metrics: Arc::clone(&self.metrics),
+            rates: Arc::clone(&self.rates),
             stopping: self.stopping.subscribe(),
             aborting,
             done,
@@ -167,6 +173,8 @@ pub struct Daemon {
     lanes: Arc<Mutex<JoinSet<()>>>,
     server: Option<JoinHandle<()>>,
     stop_server: Option<oneshot::Sender<()>>,
+    /// Told of peers that may be new.
+    peers_added: mpsc::UnboundedSender<String>,
     abort: watch::Sender<bool>,
 }
 
@@ -191,7 +199,7 @@ impl Daemon {
         })?;
         let admin_address = admin_listener.local_addr().context("the admin listener has no address")?;
         let (added, peers_added) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared::open(config, options, uptime, added).await?);
+        let shared = Arc::new(Shared::open(config, options, uptime, added.clone()).await?);
         let (done, jobs_done) = mpsc::unbounded_channel();
         let (abort, aborting) = watch::channel(false);
         let (stop_server, server_stopped) = oneshot::channel::<()>();
@@ -201,16 +209,16 @@ impl Daemon {
             lanes: Arc::default(),
             server: Some(shared.spawn_server(server_stopped)),
             stop_server: Some(stop_server),
+            peers_added: added,
             abort,
             shared,
         };
         let parts = daemon.shared.push_parts(done, aborting)?;
-        for peer in daemon.shared.peers.all() {
-            spawn_lanes(&daemon.lanes, &parts, &peer.name);
-        }
+        daemon.announce(&daemon.shared.config.peers);
         daemon.tasks.spawn(serve_new_peers(peers_added, Arc::clone(&daemon.lanes), parts));
         daemon.watch_inboxes(jobs_done);
         daemon.tasks.spawn(keep_house(Arc::clone(&daemon.shared)));
+        daemon.tasks.spawn(follow_hours(Arc::clone(&daemon.shared.rates), Arc::clone(&daemon.shared.peers)));
         let app = admin::router(Arc::clone(&daemon.shared), &token, admin_address);
         daemon.tasks.spawn(admin::serve(admin_listener, app, daemon.shared.stopping.subscribe()));
         tracing::info!(
@@ -223,6 +231,22 @@ impl Daemon {
             "ready"
         );
         Ok(daemon)
+    }
+
+    fn announce(&self, peers: &[PeerConfig]) {
+        for peer in peers {
+            // Nobody listens any more only when the daemon stops.
+            drop(self.peers_added.send(peer.name.clone()));
+        }
+    }
+
+    /// Takes peers, limits and the settings of consultations from a configuration that was read anew. Running
+    /// transfers go on, at the new pace. Everything else needs a restart.
+    pub fn reload(&self, config: &Config) {
+        self.shared.peers.replace(config.peers.clone());
+        self.shared.rates.reload(config, local_time());
+        self.announce(&config.peers);
+        tracing::info!(peers = config.peers.len(), "peers and limits were read anew");
     }
 
     fn watch_inboxes(&mut self, mut jobs_done: mpsc::UnboundedReceiver<PathBuf>) {
@@ -374,9 +398,6 @@ async fn join_all(tasks: &mut JoinSet<()>) {
 }
 
 fn spawn_lanes(lanes: &Mutex<JoinSet<()>>, parts: &PushParts, peer: &str) {
-    if parts.peers.dial(peer).is_none() {
-        return;
-    }
     let mut lanes = lanes.lock().unwrap_or_else(PoisonError::into_inner);
     for kind in [LaneKind::Any, LaneKind::StatOnly] {
         lanes.spawn(Lane { parts: parts.clone(), peer: peer.to_owned(), kind }.run());
@@ -384,8 +405,12 @@ fn spawn_lanes(lanes: &Mutex<JoinSet<()>>, parts: &PushParts, peer: &str) {
 }
 
 async fn serve_new_peers(mut added: mpsc::UnboundedReceiver<String>, lanes: Arc<Mutex<JoinSet<()>>>, parts: PushParts) {
+    let mut served = HashSet::new();
     while let Some(peer) = added.recv().await {
-        spawn_lanes(&lanes, &parts, &peer);
+        // Without an address now, it may have one later.
+        if parts.peers.dial(&peer).is_some() && served.insert(peer.clone()) {
+            spawn_lanes(&lanes, &parts, &peer);
+        }
     }
 }
 

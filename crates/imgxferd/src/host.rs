@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use imgxfer_core::engine::Pace;
 use imgxfer_core::error::TransferError;
 use imgxfer_core::ids::{ManifestRoot, PeerId, StudyUid};
+use imgxfer_core::priority::Priority;
 use imgxfer_core::progress::{Progress, TransferEvent};
 use imgxfer_core::receipt::SignedReceipt;
 use imgxfer_core::server::{Direction, Host, Rights};
@@ -11,8 +13,9 @@ use imgxfer_core::transport::Session;
 
 use crate::live::Live;
 use crate::metrics::Metrics;
-use crate::peers::Peers;
+use crate::peers::{Peers, UNKNOWN};
 use crate::queue::{Queue, code_of, fault};
+use crate::rates::Rates;
 
 /// The daemon behind its server.
 #[derive(Debug)]
@@ -21,6 +24,7 @@ pub(crate) struct DaemonHost {
     pub(crate) queue: Arc<Queue>,
     pub(crate) live: Live,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) rates: Arc<Rates>,
 }
 
 impl Host for DaemonHost {
@@ -28,6 +32,14 @@ impl Host for DaemonHost {
         let metrics = Arc::clone(&self.metrics);
         self.live.remember(session, move |session| metrics.connection_ended(session.stats().lost_packets));
         self.peers.rights(session)
+    }
+
+    fn pace(&self, session: &Session, direction: Direction, priority: Priority) -> Pace {
+        let peer = self.peers.of_session(session).map_or_else(|| UNKNOWN.to_owned(), |peer| peer.name);
+        if let Some(ticket) = self.live.of_this_task(|| peer.clone(), direction) {
+            self.live.rank(ticket, priority);
+        }
+        self.rates.pace(&peer, direction, priority)
     }
 
     fn on_event(&self, peer: PeerId, direction: Direction, event: &TransferEvent) {

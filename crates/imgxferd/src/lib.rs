@@ -31,10 +31,12 @@ mod inbox;
 mod live;
 pub mod log;
 mod metrics;
+mod notify;
 mod open;
 mod pair;
 pub mod peers;
 pub mod queue;
+mod rates;
 mod run;
 
 pub use app::{ADMIN_TOKEN_FILE, Daemon, Options};

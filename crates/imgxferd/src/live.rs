@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use imgxfer_core::clock::Stopwatch;
 use imgxfer_core::ids::{PeerId, TransferId};
+use imgxfer_core::priority::Priority;
 use imgxfer_core::progress::Progress;
 use imgxfer_core::server::Direction;
 use imgxfer_core::transport::Session;
@@ -19,9 +20,12 @@ pub(crate) struct Running {
     pub(crate) direction: Direction,
     pub(crate) transfer: Option<TransferId>,
     pub(crate) job: Option<i64>,
+    pub(crate) priority: Priority,
     pub(crate) progress: Progress,
     /// Original bytes per second over about the last two seconds.
     pub(crate) rate: f64,
+    /// Bytes per second on the line, both ways, over the same time.
+    pub(crate) line_rate: f64,
     pub(crate) since: Stopwatch,
     sampled: Sample,
 }
@@ -30,20 +34,23 @@ pub(crate) struct Running {
 struct Sample {
     at: Duration,
     bytes: u64,
+    line_bytes: u64,
 }
 
 /// Long enough for the rate to be steady, short enough for it to be news.
 const RATE_OVER: Duration = Duration::from_secs(2);
 
 impl Running {
-    fn new(peer: String, direction: Direction, job: Option<i64>) -> Self {
+    fn new(peer: String, direction: Direction, job: Option<i64>, priority: Priority) -> Self {
         Self {
             peer,
             direction,
             transfer: None,
             job,
+            priority,
             progress: Progress::default(),
             rate: 0.0,
+            line_rate: 0.0,
             since: Stopwatch::start(),
             sampled: Sample::default(),
         }
@@ -53,13 +60,23 @@ impl Running {
         self.progress = progress;
         let at = self.since.elapsed();
         let over = at.saturating_sub(self.sampled.at);
-        let fresh = progress.bytes_arrived.saturating_sub(self.sampled.bytes);
+        // What the receiver had before has not been moved.
+        let moved = progress.bytes_arrived.saturating_sub(progress.bytes_present);
+        let fresh = moved.saturating_sub(self.sampled.bytes);
+        let fresh_line = progress.line_bytes.saturating_sub(self.sampled.line_bytes);
         if over >= RATE_OVER || (self.sampled.at.is_zero() && !over.is_zero()) {
             self.rate = to_f64(fresh) / over.as_secs_f64();
+            self.line_rate = to_f64(fresh_line) / over.as_secs_f64();
         }
         if over >= RATE_OVER {
-            self.sampled = Sample { at, bytes: progress.bytes_arrived };
+            self.sampled = Sample { at, bytes: moved, line_bytes: progress.line_bytes };
         }
+    }
+
+    /// Seconds for the rest at this rate; `None` when it cannot be told.
+    pub(crate) fn seconds_left(&self) -> Option<f64> {
+        let left = self.progress.bytes_expected.checked_sub(self.progress.bytes_arrived)?;
+        (self.rate >= 1.0).then(|| to_f64(left) / self.rate)
     }
 }
 
@@ -92,9 +109,9 @@ impl Live {
     }
 
     /// A transfer begins.
-    pub(crate) fn begin(&self, peer: String, direction: Direction, job: Option<i64>) -> Ticket {
+    pub(crate) fn begin(&self, peer: String, direction: Direction, job: Option<i64>, priority: Priority) -> Ticket {
         let number = self.number();
-        self.state().running.insert(number, Running::new(peer, direction, job));
+        self.state().running.insert(number, Running::new(peer, direction, job, priority));
         Ticket(number)
     }
 
@@ -104,9 +121,16 @@ impl Live {
         if let Some(ticket) = self.state().tasks.get(&task) {
             return Some(*ticket);
         }
-        let ticket = self.begin(peer(), direction, None);
+        let ticket = self.begin(peer(), direction, None, Priority::Routine);
         self.state().tasks.insert(task, ticket);
         Some(ticket)
+    }
+
+    /// The transfer has this priority.
+    pub(crate) fn rank(&self, ticket: Ticket, priority: Priority) {
+        if let Some(running) = self.state().running.get_mut(&ticket.0) {
+            running.priority = priority;
+        }
     }
 
     /// The transfer got on.
@@ -178,8 +202,8 @@ mod tests {
     #[test]
     fn transfers_come_and_go() {
         let live = Live::default();
-        let first = live.begin("a".to_owned(), Direction::In, None);
-        let second = live.begin("b".to_owned(), Direction::Out, Some(7));
+        let first = live.begin("a".to_owned(), Direction::In, None, Priority::Routine);
+        let second = live.begin("b".to_owned(), Direction::Out, Some(7), Priority::Stat);
         live.update(second, None, Some(Progress { bytes_arrived: 5, ..Progress::default() }));
         assert_eq!(live.count(), (1, 1));
         let running = live.running();

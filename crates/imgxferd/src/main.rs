@@ -52,7 +52,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(imgxferd::run_until_signal(config)) {
+    match runtime.block_on(imgxferd::run_until_signal(config, &sources)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(problem = %format!("{error:#}"), "cannot run");

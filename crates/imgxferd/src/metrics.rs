@@ -3,8 +3,9 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
-use imgxfer_core::progress::Progress;
+use imgxfer_core::progress::{LineFigures, Progress};
 use imgxfer_core::server::Direction;
+use imgxfer_core::units::to_whole;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -51,11 +52,18 @@ struct Peer {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PeerWay {
+    peer: String,
+    direction: Way,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Reason {
     reason: &'static str,
 }
 
 type IntGauge = Gauge<i64, AtomicI64>;
+type FloatGauge = Gauge<f64, AtomicU64>;
 type IntCounter = Counter<u64, AtomicU64>;
 
 /// All metrics of a daemon.
@@ -71,13 +79,69 @@ pub(crate) struct Metrics {
     queue_depth: Family<Destination, IntGauge>,
     queue_failed: Family<Destination, IntGauge>,
     queue_age: Family<Destination, IntGauge>,
-    rtt: Family<Peer, Gauge<f64, AtomicU64>>,
+    rtt: Family<Peer, FloatGauge>,
+    line: LineGauges,
+    limit: Family<Peer, IntGauge>,
+    consultation: IntGauge,
     connections: Family<Peer, IntGauge>,
     lost: IntCounter,
     refused: Family<Reason, IntCounter>,
     space: IntGauge,
     pub(crate) store_bytes: IntGauge,
     collected: IntCounter,
+}
+
+/// How the lines of running transfers are; nothing where none runs.
+#[derive(Debug, Default)]
+struct LineGauges {
+    original: Family<PeerWay, IntGauge>,
+    line: Family<PeerWay, IntGauge>,
+    queue: Family<PeerWay, FloatGauge>,
+    loss: Family<PeerWay, FloatGauge>,
+}
+
+impl LineGauges {
+    fn register(&self, registry: &mut Registry) {
+        let help = "Original bytes a second of running transfers";
+        registry.register("running_bytes_per_second", help, self.original.clone());
+        let help = "Bytes a second, both ways, on the lines of running transfers";
+        registry.register("running_line_bytes_per_second", help, self.line.clone());
+        let help = "Longest waiting in queues on the way, over running transfers";
+        registry.register_with_unit("running_queue_delay", help, Unit::Seconds, self.queue.clone());
+        let help = "Highest share of packets lost in the last seconds, over running transfers";
+        registry.register_with_unit("running_loss", help, Unit::Ratios, self.loss.clone());
+    }
+
+    fn set(&self, running: &[RunningLine]) {
+        self.original.clear();
+        self.line.clear();
+        self.queue.clear();
+        self.loss.clear();
+        for of in running {
+            let label = PeerWay { peer: of.peer.clone(), direction: way(of.direction) };
+            self.original.get_or_create(&label).inc_by(signed(to_whole(of.rate)));
+            self.line.get_or_create(&label).inc_by(signed(to_whole(of.line_rate)));
+            let worse = |gauge: &Family<PeerWay, FloatGauge>, figure: f64| {
+                let gauge = gauge.get_or_create(&label);
+                gauge.set(gauge.get().max(figure));
+            };
+            if let Some(line) = of.line {
+                worse(&self.queue, line.queue_delay.as_secs_f64());
+                worse(&self.loss, line.loss());
+            }
+        }
+    }
+}
+
+/// The line of one running transfer.
+#[derive(Debug, Clone)]
+pub(crate) struct RunningLine {
+    pub(crate) peer: String,
+    pub(crate) direction: Direction,
+    /// Original bytes, and bytes on the line, a second.
+    pub(crate) rate: f64,
+    pub(crate) line_rate: f64,
+    pub(crate) line: Option<LineFigures>,
 }
 
 /// What is looked up when somebody asks for the metrics.
@@ -87,6 +151,12 @@ pub(crate) struct Snapshot {
     pub(crate) queue: Vec<(String, u64, u64, u64)>,
     /// Peer, connections, smoothed round trip in seconds.
     pub(crate) sessions: Vec<(String, u64, f64)>,
+    /// Transfers that run.
+    pub(crate) lines: Vec<RunningLine>,
+    /// Peers with a limit in force, in bytes a second.
+    pub(crate) limits: Vec<(String, u64)>,
+    /// Whether a consultation is on the line.
+    pub(crate) consultation: bool,
     /// Inbound and outbound transfers that run.
     pub(crate) running: (u64, u64),
     /// Bytes that the store may still take.
@@ -115,6 +185,9 @@ impl Metrics {
             queue_failed: Family::default(),
             queue_age: Family::default(),
             rtt: Family::default(),
+            line: LineGauges::default(),
+            limit: Family::default(),
+            consultation: IntGauge::default(),
             connections: Family::default(),
             lost: IntCounter::default(),
             refused: Family::default(),
@@ -136,8 +209,13 @@ impl Metrics {
         registry.register("queue_failed", "Jobs that need an operator", metrics.queue_failed.clone());
         let help = "Age of the oldest job that is not done or failed";
         registry.register_with_unit("queue_oldest_age", help, Unit::Seconds, metrics.queue_age.clone());
-        let help = "Round trip of the newest connection that the peer opened, smoothed";
+        let help = "Round trip of a connection with the peer, smoothed";
         registry.register_with_unit("quic_rtt", help, Unit::Seconds, metrics.rtt.clone());
+        metrics.line.register(&mut registry);
+        let help = "Limit in force for a peer, each way";
+        registry.register("limit_bytes_per_second", help, metrics.limit.clone());
+        let help = "1 while a consultation by video is on the line";
+        registry.register("consultation", help, metrics.consultation.clone());
         registry.register("connections", "Connections that peers have opened", metrics.connections.clone());
         let help = "Packets given up for lost on connections that have ended";
         registry.register("quic_lost_packets", help, metrics.lost.clone());
@@ -202,6 +280,16 @@ impl Metrics {
             self.connections.get_or_create(&label).set(signed(*connections));
             self.rtt.get_or_create(&label).set(*rtt);
         }
+        for of in &now.lines {
+            let Some(line) = of.line else { continue };
+            self.rtt.get_or_create(&Peer { peer: of.peer.clone() }).set(line.rtt.as_secs_f64());
+        }
+        self.line.set(&now.lines);
+        self.limit.clear();
+        for (peer, limit) in &now.limits {
+            self.limit.get_or_create(&Peer { peer: peer.clone() }).set(signed(*limit));
+        }
+        self.consultation.set(i64::from(now.consultation));
         self.running.get_or_create(&Directed { direction: way(Direction::In) }).set(signed(now.running.0));
         self.running.get_or_create(&Directed { direction: way(Direction::Out) }).set(signed(now.running.1));
         if let Some(space) = now.space_left {

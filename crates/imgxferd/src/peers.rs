@@ -140,6 +140,13 @@ impl Peers {
         })
     }
 
+    /// Takes the peers of a configuration that was read anew: who is in it no more has no rights any more.
+    pub fn replace(&self, new: Vec<PeerConfig>) {
+        let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
+        self.trust.set_pinned(new.iter().filter_map(PeerConfig::peer_id));
+        *list = new;
+    }
+
     /// Adds a peer that has been paired, keeps it, and trusts it. Blocks.
     ///
     /// # Errors

@@ -4,7 +4,8 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::{Daemon, Options};
-use crate::config::Config;
+use crate::config::{Config, Sources};
+use crate::notify::Manager;
 
 /// Runs a daemon until `shutdown` resolves or an operator asks through the admin listener, then drains it.
 ///
@@ -20,23 +21,43 @@ pub async fn run(config: Config, options: Options, shutdown: impl Future<Output 
     Ok(())
 }
 
-/// Runs a daemon until SIGTERM or SIGINT; a second signal stops it at once.
+/// Runs a daemon until SIGTERM or SIGINT; a second signal stops it at once. Tells systemd when it is ready,
+/// lives, and stops, where that is what started it.
+/// SIGHUP reads peers and limits anew from `sources`.
 ///
 /// # Errors
 /// When the daemon cannot start, or signals cannot be received.
-pub async fn run_until_signal(config: Config) -> anyhow::Result<()> {
+pub async fn run_until_signal(config: Config, sources: &Sources) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot receive signals")?;
+    let mut hangup = signal(SignalKind::hangup()).context("cannot receive signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot receive signals")?;
     let daemon = Box::pin(Daemon::start(config, Options::default())).await?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        () = daemon.drain_wanted() => {}
+    let manager = Manager::of_environment();
+    manager.ready();
+    // For as long as there is a process, also while it drains.
+    drop(tokio::spawn(manager.clone().keep_telling()));
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            () = daemon.drain_wanted() => break,
+            _ = hangup.recv() => reload(&daemon, sources).await,
+        }
     }
+    manager.stopping();
     tokio::select! {
         () = daemon.stop() => {}
         _ = terminate.recv() => tracing::warn!("stopped at once by a second signal"),
         _ = interrupt.recv() => tracing::warn!("stopped at once by a second signal"),
     }
     Ok(())
+}
+
+async fn reload(daemon: &Daemon, sources: &Sources) {
+    let sources = sources.clone();
+    match tokio::task::spawn_blocking(move || Config::load(&sources)).await {
+        Ok(Ok(config)) => daemon.reload(&config),
+        Ok(Err(error)) => tracing::error!(%error, "the configuration is not read anew; what was read before holds"),
+        Err(_) => {}
+    }
 }

@@ -3,6 +3,7 @@
 mod http;
 pub(crate) mod pairing;
 pub(crate) mod render;
+pub(crate) mod transfers;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -75,7 +76,11 @@ impl Admin {
             std::io::ErrorKind::InvalidData => {
                 problem(Exit::Failed, format!("{} answers, but not like imgxferd: {error}", self.host))
             }
-            _ => problem(Exit::Unreachable, format!("no daemon at {} ({error}): is imgxferd running?", self.host)),
+            _ => {
+                let remedy = "start it (systemctl start imgxferd; systemctl status imgxferd says why it ended), or name \
+                              its admin address with --admin http://HOST:PORT";
+                problem(Exit::Unreachable, format!("no imgxferd answers at {} ({error}): {remedy}", self.host))
+            }
         })?;
         if (200..300).contains(&answer.status) {
             return Ok(answer.body);

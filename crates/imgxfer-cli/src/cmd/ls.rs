@@ -1,6 +1,7 @@
 //! `imgxfer ls`: the studies at a peer.
 
 use clap::Args;
+use imgxfer_core::client::Found;
 use imgxfer_core::store::{StudyQuery, StudyRow};
 use imgxfer_core::transport::CloseCode;
 use imgxfer_core::units::human_bytes;
@@ -44,9 +45,9 @@ pub(crate) async fn run(args: &LsArgs, places: &Places, output: &Output) -> anyh
     let site = Site::open(places)?;
     let target = site.find(&args.peer_key.of(&args.from))?;
     let (client, endpoint) = site.client()?;
-    let rows = client.query(&target.dial, &query(args)).await;
+    let found = client.find(&target.dial, &query(args)).await;
     close(&endpoint, CloseCode::Done).await;
-    let rows = rows.told("list the studies at", &target)?;
+    let Found { rows, more, .. } = found.told("list the studies at", &target)?;
     output.objects(rows.iter().map(object))?;
     if rows.is_empty() {
         output.say("no study matches, or none that this site may see");
@@ -57,8 +58,9 @@ pub(crate) async fn run(args: &LsArgs, places: &Places, output: &Output) -> anyh
         let cells: Vec<_> = rows.iter().map(|row| cells(row, conflicts)).collect();
         output.lines(&lines(&columns(conflicts), &cells, terminal_width()))?;
     }
-    if args.limit.is_some_and(|limit| rows.len() >= usize::try_from(limit).unwrap_or(usize::MAX)) {
-        output.say("there may be more: raise --limit, or narrow the question");
+    if more {
+        let raise = if args.limit.is_some() { "raise --limit, or " } else { "" };
+        output.say(&format!("more studies match than these {}: {raise}narrow the question", rows.len()));
     }
     Ok(Exit::Done)
 }

@@ -1,12 +1,14 @@
 //! The commands, one file each.
 
 pub(crate) mod bench;
+pub(crate) mod consultation;
 pub(crate) mod demo;
 pub(crate) mod id;
 pub(crate) mod init;
 pub(crate) mod ls;
 pub(crate) mod pair;
 pub(crate) mod peers;
+pub(crate) mod priority;
 pub(crate) mod pull;
 pub(crate) mod push;
 pub(crate) mod receipt;

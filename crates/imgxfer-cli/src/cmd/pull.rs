@@ -75,7 +75,8 @@ pub(crate) async fn run(args: PullArgs, places: &Places, output: &Output) -> any
     let options = PullOptions::default()
         .with_priority(args.transfer.priority.into())
         .with_retry(RetryPolicy::default().giving_up_after(args.transfer.give_up_after))
-        .with_level(args.transfer.level);
+        .with_level(args.transfer.level)
+        .with_pace(args.transfer.pace());
     let (client, endpoint) = site.client()?;
     let what = args.what.target();
     let fetched = fetch(&client, &target.dial, &what, &args.out, &options, output);

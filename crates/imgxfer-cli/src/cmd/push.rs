@@ -53,7 +53,8 @@ pub(crate) async fn run(args: PushArgs, places: &Places, output: &Output) -> any
     let options = PushOptions::default()
         .with_priority(args.transfer.priority.into())
         .with_retry(RetryPolicy::default().giving_up_after(args.transfer.give_up_after))
-        .with_level(args.transfer.level);
+        .with_level(args.transfer.level)
+        .with_pace(args.transfer.pace());
     let paths: Arc<[PathBuf]> = args.paths.into();
     let found = survey(&paths, other).await?;
     if !found.something {

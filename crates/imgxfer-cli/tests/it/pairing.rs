@@ -52,9 +52,22 @@ fn two_sites_meet_through_a_real_daemon() {
     user.run(&["push", "in", "--to", "cloud"]).success();
     user.run(&["ls", "--from", "cloud"]).success().stdout(contains(uid));
     let status = user.run(&[&["status"], &let_in[..2]].concat()).success();
-    status.stdout(contains("cloud").and(contains("ward")));
+    status.stdout(contains("cloud").and(contains("ward")).and(contains("no transfer is running")));
+
+    let daemon_does = |arguments: &[&str]| user.run(&[arguments, &let_in[..]].concat());
+    daemon_does(&["consultation", "end"]).success().stdout(contains("there was none"));
+    let started = daemon_does(&["consultation", "start", "--minutes", "20", "--limit", "0.5"]).success();
+    started.stdout(contains("share 0.5 Mbit/s").and(contains("in 20 min")));
+    daemon_does(&["consultation", "start", "--minutes", "300"]).code(1).stderr(contains("1 and 240"));
+    daemon_does(&["status"]).success().stdout(contains("consultation on: transfers share 0.5 Mbit/s"));
+    daemon_does(&["consultation", "end"]).success().stdout(contains("usual pace"));
+    daemon_does(&["priority", "7", "stat"]).code(4).stderr(contains("no job 7"));
+    daemon_does(&["priority", "7", "soon"]).code(2);
     runtime.block_on(daemon.stop());
     user.run(&["push", "in", "--to", "cloud", "--give-up-after", "0"]).code(5);
+    user.run(&["status", "--admin", &admin])
+        .code(5)
+        .stderr(contains("systemctl start imgxferd").and(contains("--admin")));
 }
 
 /// A daemon that gives these answers, one after the other, and hands back what it was asked.

@@ -58,6 +58,10 @@ fn conflicting_contents_are_kept_and_told() {
     spec.with_patient_name("Corrected^Name").write_to(&user.path("b")).unwrap();
     user.run(&["push", "a", "--to", "cloud"]).success();
     user.run(&["push", "b", "--to", "cloud"]).success();
+    study(&user.path("c"), 2, 1);
+    user.run(&["push", "c", "--to", "cloud"]).success();
+    user.run(&["ls", "--from", "cloud", "--limit", "1"]).success().stderr(contains("than these 1: raise --limit"));
+    user.run(&["ls", "--from", "cloud", "--limit", "2"]).success().stderr(contains("more studies").not());
     user.run(&["ls", "--from", "cloud"]).success().stdout(contains("CONFLICTS").and(contains("complete v2")));
     let (code, lines) = user.json(&["pull", &uid, "--from", "cloud", "--out", "out"]);
     assert_eq!(code, 0);
@@ -150,4 +154,25 @@ fn a_store_is_checked() {
     bytes[middle] ^= 1;
     std::fs::write(&pack, bytes).unwrap();
     user.run(&["verify", "--store", "store", "--read-data"]).code(7).stdout(contains("LOST"));
+}
+
+#[test]
+fn a_limit_is_kept_both_ways_and_shown() {
+    let user = User::with_identity();
+    let _site = Site::serving(&user, Rights::all()).known_to(&user, "cloud");
+    let spec = imgxfer_core::sim::studies::StudySpec::new(9).with_instances(1, 4).with_size(256, 256);
+    spec.write_to(&user.path("in")).unwrap();
+    let check = |arguments: &[&str]| {
+        let (code, lines) = user.json(&[arguments, &["--limit", "1", "--level", "0"]].concat());
+        assert_eq!(code, 0, "{lines:?}");
+        let progress = lines.iter().rfind(|line| line["event"] == "progress").unwrap();
+        assert_eq!((&progress["limit_mbps"], &progress["carrier"]), (&1.0.into(), &"udp".into()));
+        assert!(progress["rtt_ms"].as_f64().unwrap() > 0.0 && progress["loss_percent"].is_number(), "{progress}");
+        let done = event(&lines, "done");
+        let (bytes, seconds) = (done["payload_bytes"].as_f64().unwrap(), done["seconds"].as_f64().unwrap());
+        assert!(bytes > 100_000.0 && bytes / seconds < 1.1 * 125_000.0, "{bytes} bytes in {seconds} s");
+    };
+    check(&["push", "in", "--to", "cloud"]);
+    check(&["pull", spec.study_uid().as_str(), "--from", "cloud", "--out", "out"]);
+    user.run(&["push", "in", "--to", "cloud", "--limit", "0"]).code(2).stderr(contains("0.1"));
 }

@@ -3,12 +3,14 @@
 //! Bounded because a QUIC stream with too many gaps kills its connection (quinn allows 1,024 for one
 //! stream), and because what a cut stream had carried only in part is lost.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::sync::Semaphore;
 
+use super::pace::Pace;
 use crate::ids::TransferId;
 use crate::transport::{DataSender, Session, TransportError};
 use crate::units::{to_f64, to_u64};
@@ -37,14 +39,17 @@ pub(super) struct Lanes {
     session: Session,
     transfer: TransferId,
     priority: i32,
+    pace: Pace,
+    /// Bytes of records that the transport has taken over.
+    taken: AtomicU64,
     free: Semaphore,
     open: Mutex<Vec<Lane>>,
 }
 
 impl Lanes {
-    pub(super) fn new(session: Session, transfer: TransferId, priority: i32) -> Arc<Self> {
+    pub(super) fn new(session: Session, transfer: TransferId, priority: i32, pace: Pace) -> Arc<Self> {
         let (free, open) = (Semaphore::new(LANES), Mutex::new(Vec::new()));
-        Arc::new(Self { session, transfer, priority, free, open })
+        Arc::new(Self { session, transfer, priority, pace, taken: AtomicU64::new(0), free, open })
     }
 
     /// Sends a record whole; returns when the transport has taken it over.
@@ -58,7 +63,14 @@ impl Lanes {
             Some(lane) => lane,
             None => self.open_lane().await?,
         };
-        lane.stream.send(record.bytes().clone()).await?;
+        let mut rest = record.bytes().clone();
+        while !rest.is_empty() {
+            let slice = rest.split_to(self.pace.slice(rest.len()));
+            let bytes = slice.len();
+            self.pace.take(bytes).await;
+            lane.stream.send(slice).await?;
+            self.taken.fetch_add(to_u64(bytes), Ordering::Relaxed);
+        }
         lane.sent += to_u64(record.bytes().len());
         if lane.sent >= PACK_STREAM_BYTES {
             lane.stream.finish()?;
@@ -68,14 +80,20 @@ impl Lanes {
         Ok(())
     }
 
-    /// Bytes a second that the line seems to carry, and the round trip.
+    /// Bytes of records that the transport has taken over so far.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Bytes a second that the line seems to carry, or that may be sent; and the round trip.
     pub(super) fn line_rate(&self) -> (f64, Duration) {
         let stats = self.session.stats();
-        if stats.rate_bytes > 0 {
-            return (to_f64(stats.rate_bytes), stats.rtt);
-        }
-        // Not measured yet, or by a congestion control that does not say.
-        (to_f64(stats.cwnd_bytes) / stats.rtt.as_secs_f64().max(1e-6), stats.rtt)
+        // Not every congestion control says what it found.
+        let rate = match stats.rate_bytes {
+            0 => to_f64(stats.cwnd_bytes) / stats.rtt.as_secs_f64().max(1e-6),
+            measured => to_f64(measured),
+        };
+        (self.pace.rate().map_or(rate, |limit| rate.min(to_f64(limit))), stats.rtt)
     }
 
     async fn open_lane(&self) -> Result<Lane, TransportError> {

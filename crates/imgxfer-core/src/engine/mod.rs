@@ -13,7 +13,9 @@ mod folder;
 mod intake;
 mod job;
 mod lanes;
+mod line_watch;
 mod order;
+mod pace;
 mod plan;
 pub(crate) mod receive;
 #[cfg(test)]
@@ -26,4 +28,5 @@ pub use depot::{Depot, DepotIntake, DepotSource};
 pub use files::{FileSource, OtherFiles, opaque_uids, printable};
 pub use folder::FolderIntake;
 pub use intake::{Intake, Staged};
+pub use pace::{Pace, RateLimit};
 pub use source::{Content, Source, SourceInstance, SourceItem, Totals};

@@ -1,5 +1,6 @@
 //! Drives a [`Receiver`]: records are verified on all cores, kept, read back, and committed in groups.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +10,8 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::intake::{Intake, Staged};
+use super::line_watch::LineWatch;
+use super::pace::{Joined, Pace};
 use super::router::{Route, Router};
 use crate::clock::UnixSeconds;
 use crate::codec::Registry;
@@ -33,6 +36,8 @@ const COMMIT_BYTES: u64 = 64 << 20;
 const RECORDS_AHEAD: usize = 4;
 /// Instances being read back at once.
 const CHECKS_AT_ONCE: usize = 2;
+/// A record is read in pieces of this: each is a sign of life, where a whole record takes minutes.
+const READ_BYTES_MAX: usize = 16 << 10;
 /// How often the sender is told of progress.
 const TICK: Duration = Duration::from_millis(50);
 /// How long an ending transfer waits for the other side to take notice.
@@ -47,6 +52,8 @@ pub(crate) struct ReceiveSettings {
     pub(crate) registry: Registry,
     /// Signs the receipt.
     pub(crate) identity: Identity,
+    /// How fast it may go.
+    pub(crate) pace: Pace,
 }
 
 /// How a receiving transfer ended.
@@ -78,6 +85,10 @@ struct Shared {
     receiver: Mutex<Receiver>,
     intake: Arc<dyn Intake>,
     registry: Registry,
+    pace: Pace,
+    _joined: Joined,
+    /// Bytes of records that were read.
+    read: AtomicU64,
     records: Semaphore,
     checks: Semaphore,
     work: mpsc::Sender<Work>,
@@ -107,7 +118,7 @@ async fn read_stream(shared: Arc<Shared>, mut stream: DataReceiver) {
         let Ok(_room) = shared.records.acquire().await else { return };
         let mut bytes = vec![0; RECORD_FIXED_BYTES + fixed_part.rest_len()];
         bytes[..RECORD_FIXED_BYTES].copy_from_slice(&fixed);
-        if !matches!(stream.read_exact(&mut bytes[RECORD_FIXED_BYTES..]).await, Ok(true)) {
+        if !read_paced(&shared, &mut stream, &mut bytes[RECORD_FIXED_BYTES..]).await {
             return;
         }
         let list = &bytes[RECORD_FIXED_BYTES..RECORD_FIXED_BYTES + fixed_part.list_len()];
@@ -128,6 +139,22 @@ async fn read_stream(shared: Arc<Shared>, mut stream: DataReceiver) {
             shared.tell(work).await;
         }
     }
+}
+
+/// Fills `buffer` as fast as the pace allows: what is not read, flow control keeps the sender from sending.
+/// Returns whether all came.
+async fn read_paced(shared: &Shared, stream: &mut DataReceiver, buffer: &mut [u8]) -> bool {
+    let mut rest = buffer;
+    while !rest.is_empty() {
+        let (slice, behind) = rest.split_at_mut(shared.pace.slice(rest.len().min(READ_BYTES_MAX)));
+        shared.pace.take(slice.len()).await;
+        if !matches!(stream.read_exact(slice).await, Ok(true)) {
+            return false;
+        }
+        shared.read.fetch_add(to_u64(slice.len()), Ordering::Relaxed);
+        rest = behind;
+    }
+    true
 }
 
 /// Decodes a record, hashes each chunk, and keeps the record if all are what they should be. Blocks.
@@ -222,6 +249,21 @@ impl Driver<'_> {
         (self.progress.instances_committed, self.progress.bytes_committed) = (instances, bytes);
         self.progress.bytes_present = present;
         self.progress.bytes_arrived = (present + received).max(bytes);
+    }
+
+    /// Tells the sender how far this side is, and how fast it may go on: flow control alone would slow it in
+    /// bursts of whole windows.
+    fn report(&mut self) {
+        let mut receiver = self.shared.receiver();
+        receiver.wish_rate(self.shared.pace.share().unwrap_or(0));
+        receiver.report();
+        drop(receiver);
+        self.drain();
+    }
+
+    /// Whether it is this side that takes its time.
+    const fn is_working(&self) -> bool {
+        self.checking > 0 || self.committing.is_some()
     }
 
     fn handle_work(&mut self, work: Work) -> Result<(), TransferError> {
@@ -344,11 +386,14 @@ async fn run(
         receiver: Mutex::new(receiver),
         intake,
         registry: settings.registry,
+        _joined: settings.pace.join(),
+        pace: settings.pace,
+        read: AtomicU64::new(0),
         records: Semaphore::new(workers + RECORDS_AHEAD),
         checks: Semaphore::new(CHECKS_AT_ONCE.max(workers)),
         work: work_in,
     });
-    let line_before = session.stats().line_bytes();
+    let mut watch = LineWatch::new(session.clone());
     let mut driver = Driver {
         shared: Arc::clone(&shared),
         tasks: JoinSet::new(),
@@ -365,6 +410,7 @@ async fn run(
         observer,
     };
     driver.observer.on_event(&TransferEvent::Started { transfer });
+    driver.report();
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut alive = Instant::now();
@@ -383,7 +429,7 @@ async fn run(
             let receipt = settle(&driver, session, &settings.identity, root, complete).await?;
             driver.settled = None;
             finish(&mut driver, control_out, &settings.identity, &receipt).await?;
-            driver.progress.line_bytes = session.stats().line_bytes() - line_before;
+            watch.look(&mut driver.progress, &shared.pace);
             driver.progress.bytes_arrived = driver.progress.bytes_arrived.max(driver.progress.bytes_committed);
             observer.on_event(&TransferEvent::Progress(driver.progress));
             observer.on_event(&TransferEvent::Settled { root, complete });
@@ -415,11 +461,11 @@ async fn run(
             }
             _ = tick.tick() => {
                 while driver.tasks.try_join_next().is_some() {}
-                shared.receiver().report();
-                driver.drain();
-                driver.progress.line_bytes = session.stats().line_bytes() - line_before;
+                driver.report();
+                watch.look(&mut driver.progress, &shared.pace);
                 observer.on_event(&TransferEvent::Progress(driver.progress));
-                if driver.checking > 0 || driver.committing.is_some() {
+                // A record that arrives at a limited pace is no silence.
+                if driver.is_working() | watch.has_moved(shared.read.load(Ordering::Relaxed)) {
                     alive = Instant::now();
                 }
                 if alive.elapsed() > PROGRESS_DEADLINE {

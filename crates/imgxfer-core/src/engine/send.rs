@@ -15,7 +15,9 @@ use super::choose::Chooser;
 use super::encode::Coding;
 use super::job::{Jobs, Sent};
 use super::lanes::Lanes;
+use super::line_watch::LineWatch;
 use super::order::Ordered;
+use super::pace::{Pace, RateLimit};
 use super::plan::{OfferedPage, Plan, bytes_outside, plans};
 use super::receive::refuse;
 use super::source::{Source, SourceInstance, SourceItem};
@@ -49,6 +51,8 @@ pub(crate) struct SendSettings {
     pub(crate) codecs: Option<Vec<CodecId>>,
     /// Codecs.
     pub(crate) registry: Registry,
+    /// How fast it may go.
+    pub(crate) pace: Pace,
 }
 
 /// How a sending transfer ended.
@@ -123,6 +127,8 @@ struct Driver<'a> {
     queue: VecDeque<Plan>,
     running: JoinSet<Result<Sent, TransportError>>,
     jobs: Jobs,
+    /// The limit that the receiver wishes for.
+    wished: RateLimit,
     coding: Coding,
     codecs: Option<Vec<CodecId>>,
     workers: usize,
@@ -155,7 +161,8 @@ impl Driver<'_> {
                         self.queue.extend(plans);
                     }
                 }
-                SenderOutput::Received { bytes, .. } => {
+                SenderOutput::Received { bytes, rate_max, .. } => {
+                    self.wished.set((rate_max > 0).then_some(rate_max));
                     self.jobs.received(bytes);
                     let arrived = self.progress.bytes_present.saturating_add(bytes);
                     self.progress.bytes_arrived = self.progress.bytes_arrived.max(arrived);
@@ -268,13 +275,16 @@ async fn run(
     let stream_priority = [10, 50, 0][to_usize(u64::from(settings.priority)).min(2)];
     let workers = std::thread::available_parallelism().map_or(1, NonZero::get);
     let _rank = session.rank(Priority::from_number(settings.priority));
-    let lanes = Lanes::new(session.clone(), transfer, stream_priority);
+    let wished = RateLimit::default();
+    let pace = settings.pace.and(wished.clone());
+    let lanes = Lanes::new(session.clone(), transfer, stream_priority, pace.clone());
     let mut driver = Driver {
         sender: Sender::new(transfer, settings.priority, totals.instances, totals.bytes),
         pages: HashMap::new(),
         queue: VecDeque::new(),
         running: JoinSet::new(),
         jobs: Jobs::new(lanes, Chooser::new(settings.level, workers), workers),
+        wished,
         coding: Coding::new(settings.registry),
         codecs: settings.codecs,
         workers,
@@ -290,7 +300,7 @@ async fn run(
     };
     driver.jobs.look();
     observer.on_event(&TransferEvent::Started { transfer });
-    let line_before = session.stats().line_bytes();
+    let mut watch = LineWatch::new(session.clone());
     let empty = Built::of(source);
     let mut building = Some(tokio::task::spawn_blocking(move || build_page(empty)));
     let mut built: Option<Built> = None;
@@ -303,7 +313,7 @@ async fn run(
             control_out.send(&body.into_bytes()).await?;
         }
         if let Some(receipt) = driver.receipt.take() {
-            driver.progress.line_bytes = session.stats().line_bytes() - line_before;
+            watch.look(&mut driver.progress, &pace);
             observer.on_event(&TransferEvent::Progress(driver.progress));
             control_out.finish()?;
             return Ok(SendOutcome { receipt, progress: driver.progress, sender: driver.sender, transfer });
@@ -345,10 +355,11 @@ async fn run(
             _ = tick.tick() => {
                 session.adapt_windows();
                 driver.jobs.look();
-                driver.progress.line_bytes = session.stats().line_bytes() - line_before;
+                watch.look(&mut driver.progress, &pace);
                 observer.on_event(&TransferEvent::Progress(driver.progress));
-                // Reading and hashing a huge instance is work, not silence.
-                if building.is_some() {
+                // Reading and hashing a huge instance is work, not silence; nor is a record on its way at a
+                // limited pace.
+                if building.is_some() | watch.has_moved(driver.jobs.lanes.taken()) {
                     alive = Instant::now();
                 }
                 if alive.elapsed() > PROGRESS_DEADLINE {

@@ -145,6 +145,8 @@ pub struct Receiver {
     received_chunks: u64,
     received_bytes: u64,
     reported_chunks: u64,
+    /// What the sender was told last, and what it is to be told.
+    rate_max: (u64, u64),
     end: Option<(ManifestRoot, bool)>,
     over: bool,
     out: VecDeque<ReceiverOutput>,
@@ -184,6 +186,7 @@ impl Receiver {
             received_chunks: 0,
             received_bytes: 0,
             reported_chunks: 0,
+            rate_max: (0, 0),
             end: None,
             over: false,
             out: VecDeque::from([ReceiverOutput::Send(Body::Accept(accept))]),
@@ -619,12 +622,20 @@ impl Receiver {
         self.out.push_back(ReceiverOutput::Over);
     }
 
+    /// The sender is to send no more than this, in bytes of records a second; 0 for no limit. It is told with
+    /// the next [`report`](Self::report).
+    pub const fn wish_rate(&mut self, bytes_a_second: u64) {
+        self.rate_max.1 = bytes_a_second;
+    }
+
     /// Tells the sender how much has been verified, if that changed since the last call.
     /// Call it a few times a second: it drives the sender's progress and shows that this side lives.
     pub fn report(&mut self) {
-        if self.reported_chunks != self.received_chunks && !self.over {
+        let (told, rate_max) = self.rate_max;
+        if (self.reported_chunks != self.received_chunks || told != rate_max) && !self.over {
             self.reported_chunks = self.received_chunks;
-            let received = Received { chunks: self.received_chunks, bytes: self.received_bytes };
+            self.rate_max.0 = rate_max;
+            let received = Received { chunks: self.received_chunks, bytes: self.received_bytes, rate_max };
             self.out.push_back(ReceiverOutput::Send(Body::Received(received)));
         }
     }

@@ -13,7 +13,8 @@ use crate::limits::{CHUNKS_IN_FLIGHT_MAX, PAGES_IN_FLIGHT_MAX, WITHDRAWN_MAX};
 use crate::manifest::{self, InstanceAt, Page};
 use crate::units::{to_u32, to_usize};
 use crate::wire::message::{
-    Accept, Body, Committed, End, FailCode, Failed, Need, PageBody, PageKnown, PageRef, ReceiptBody, Start, Withdraw,
+    Accept, Body, Committed, End, FailCode, Failed, Need, PageBody, PageKnown, PageRef, ReceiptBody, Received, Start,
+    Withdraw,
 };
 
 /// What the caller is to do. See [`Sender::poll_output`].
@@ -46,6 +47,8 @@ pub enum SenderOutput {
         chunks: u64,
         /// Their original bytes.
         bytes: u64,
+        /// Bytes of records a second that it wishes for at most; 0 for no limit.
+        rate_max: u64,
     },
     /// Instances of a page would survive loss of power at the receiver.
     Committed {
@@ -242,7 +245,8 @@ impl Sender {
             Body::Need(need) => self.handle_need(&need, false),
             Body::Again(need) => self.handle_need(&need, true),
             Body::Received(received) => {
-                self.out.push_back(SenderOutput::Received { chunks: received.chunks, bytes: received.bytes });
+                let Received { chunks, bytes, rate_max } = received;
+                self.out.push_back(SenderOutput::Received { chunks, bytes, rate_max });
                 Ok(())
             }
             Body::Committed(committed) => self.handle_committed(&committed),

@@ -239,6 +239,9 @@ pub struct Received {
     /// Their original bytes.
     #[prost(uint64, tag = "2")]
     pub bytes: u64,
+    /// Bytes of records a second that the receiver wishes for at most; 0 for no limit.
+    #[prost(uint64, tag = "3")]
+    pub rate_max: u64,
 }
 
 /// Instances that would survive loss of power.

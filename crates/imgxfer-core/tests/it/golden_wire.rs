@@ -95,7 +95,7 @@ pub(crate) fn messages() -> Vec<(&'static str, Body)> {
         ("page-known", Body::PageKnown(PageKnown { index: 7, known: true })),
         ("need", Body::Need(Need { index: 7, bitmap: Bytes::from_static(&[0xff, 0x01]) })),
         ("again", Body::Again(Need { index: 7, bitmap: Bytes::from_static(&[0x04]) })),
-        ("received", Body::Received(Received { chunks: 300, bytes: 5_000_000_000 })),
+        ("received", Body::Received(Received { chunks: 300, bytes: 5_000_000_000, rate_max: 0 })),
         ("committed", Body::Committed(Committed { runs: vec![7, 0, 200, 8, 3, 1] })),
         ("failed", Body::Failed(Failed { page: 7, place: 200, code: 1 })),
         (

@@ -106,7 +106,7 @@ fn extremes() -> Vec<Body> {
     let texts = || [0usize, 1, 16, 31, 32, 33, 5000].map(|len| Bytes::from(vec![0xff; len]));
     for a in NUMBERS {
         let wide = u64::from(a) << 32 | u64::from(a);
-        all.push(Body::Received(Received { chunks: wide, bytes: wide }));
+        all.push(Body::Received(Received { chunks: wide, bytes: wide, rate_max: wide }));
         all.push(Body::Accept(Accept { codecs: vec![a; 3], workers: a }));
         all.push(Body::Accept(Accept { codecs: vec![a; 257], workers: 1 }));
         all.push(Body::Refused(Refused { code: a, remedy: "\u{1b}[2J".repeat(1000) }));

@@ -10,6 +10,7 @@ mod golden_wire;
 mod harness;
 mod hostile;
 mod in_memory;
+mod limits;
 mod peers;
 mod props;
 mod push_pull;

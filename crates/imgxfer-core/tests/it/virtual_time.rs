@@ -6,7 +6,7 @@ use std::time::Duration;
 use imgxfer_core::ALPN;
 use imgxfer_core::client::Client;
 use imgxfer_core::engine::Depot;
-use imgxfer_core::server::{Rights, Server, ServerLimits};
+use imgxfer_core::server::{Host, Rights, Server, ServerLimits};
 use imgxfer_core::sim::line::{LineProfile, VirtualNet};
 use imgxfer_core::transport::{Dial, Endpoint, EndpointConfig, Identity, Trust};
 use tokio::task::JoinHandle;
@@ -37,9 +37,13 @@ impl Sites {
 
     /// Starts the cloud, or starts it anew after [`Sites::kill_cloud`].
     pub(crate) fn serve(&mut self, depot: &Depot) {
+        self.serve_by(depot, Arc::new(SameRights(Rights::all())));
+    }
+
+    /// The same with a host of the test's own.
+    pub(crate) fn serve_by(&mut self, depot: &Depot, host: Arc<dyn Host>) {
         let config = EndpointConfig::new(VirtualNet::CLOUD, self.cloud.clone(), trusting(&self.hospital), ALPN);
         let endpoint = Endpoint::with_socket(config, self.net.cloud()).unwrap();
-        let host = Arc::new(SameRights(Rights::all()));
         let server = Server::new(endpoint, depot.clone(), host, ServerLimits::default());
         self.serving = Some(tokio::spawn(async move { server.serve(std::future::pending()).await }));
     }

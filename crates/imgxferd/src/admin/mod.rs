@@ -4,6 +4,7 @@
 //! Everything else needs the token from `admin.token` in the state folder. Requests under a host name that
 //! is not this machine's are refused, so that no web page can reach through somebody's browser (DNS rebinding).
 
+mod consultation;
 mod guard;
 mod pairing;
 mod status;
@@ -11,17 +12,20 @@ mod status;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use imgxfer_core::priority::Priority;
+use serde::Deserialize;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::app::Shared;
-use crate::queue::{Queue, QueueError};
+use crate::queue::{JobState, Queue, QueueError};
 use guard::Guard;
 pub(crate) use status::StoreTotals;
 
@@ -39,6 +43,9 @@ pub(crate) fn router(shared: Arc<Shared>, token: &str, address: SocketAddr) -> R
     let guarded = Router::new()
         .route("/queue/{id}", get(job))
         .route("/queue/{id}/retry", post(retry))
+        .route("/queue/{id}/priority", post(priority))
+        .route("/consultation/start", post(consultation::start))
+        .route("/consultation/end", post(consultation::end))
         .route("/pair/invite", post(pairing::invite))
         .route("/pair/join", post(pairing::join))
         .route("/pair/state", get(pairing::state))
@@ -74,6 +81,15 @@ struct Problem {
 
 fn problem(status: StatusCode, text: impl Into<String>) -> Problem {
     Problem { status, text: text.into() }
+}
+
+fn bad(text: impl Into<String>) -> Problem {
+    problem(StatusCode::BAD_REQUEST, text)
+}
+
+/// The body of a request.
+fn read<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Problem> {
+    body.map(|Json(value)| value).map_err(|rejection| problem(rejection.status(), rejection.body_text()))
 }
 
 impl IntoResponse for Problem {
@@ -116,6 +132,29 @@ async fn retry(State(shared): State<Arc<Shared>>, Path(id): Path<i64>) -> Result
     }
     Err(match on_queue(&shared, move |queue| queue.job(id)).await? {
         Some(_) => problem(StatusCode::CONFLICT, "the job is not failed or waiting"),
+        None => no_such_job(id),
+    })
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewPriority {
+    priority: Priority,
+}
+
+async fn priority(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<i64>,
+    body: Result<Json<NewPriority>, JsonRejection>,
+) -> Result<Response, Problem> {
+    let NewPriority { priority } = read(body)?;
+    if on_queue(&shared, move |queue| queue.set_priority(id, priority)).await? {
+        tracing::info!(job = id, ?priority, "an operator gave a job another priority");
+        return Ok(Json(json!({ "job": id, "priority": priority })).into_response());
+    }
+    Err(match on_queue(&shared, move |queue| queue.job(id)).await? {
+        Some(job) if job.state == JobState::Done => problem(StatusCode::CONFLICT, "the job is done"),
+        Some(_) => problem(StatusCode::CONFLICT, "the job is being sent already, at the priority that it began with"),
         None => no_such_job(id),
     })
 }

@@ -12,7 +12,7 @@ use imgxfer_core::transport::pairing::PairingCode;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Problem, problem};
+use super::{Problem, bad, problem, read};
 use crate::app::Shared;
 use crate::config::{PeerRights, Sees, check_name, is_host_and_port};
 use crate::pair::{Decision, PairState};
@@ -21,14 +21,6 @@ type Body<T> = Result<Json<T>, JsonRejection>;
 
 const MINUTES_DEFAULT: u64 = 10;
 const MINUTES_MAX: u64 = 60;
-
-fn bad(text: impl Into<String>) -> Problem {
-    problem(StatusCode::BAD_REQUEST, text)
-}
-
-fn read<T>(body: Body<T>) -> Result<T, Problem> {
-    body.map(|Json(value)| value).map_err(|rejection| problem(rejection.status(), rejection.body_text()))
-}
 
 fn rights(names: &[String]) -> Result<PeerRights, Problem> {
     PeerRights::parse(names).map_err(|unknown| bad(format!("{unknown:?} is no right; there are send, query and pull")))

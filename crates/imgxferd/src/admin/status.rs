@@ -10,9 +10,10 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use imgxfer_core::clock::Stopwatch;
 use imgxfer_core::codec::Level;
+use imgxfer_core::progress::LineFigures;
 use imgxfer_core::server::Direction;
 use imgxfer_core::store::{Scope, StudyQuery};
-use imgxfer_core::units::to_u64;
+use imgxfer_core::units::{mbit_of_bytes, to_f64, to_whole};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -20,7 +21,7 @@ use super::{Problem, on_queue, problem};
 use crate::app::Shared;
 use crate::config::PeerKey;
 use crate::live::Running;
-use crate::metrics::Snapshot;
+use crate::metrics::{RunningLine, Snapshot};
 
 /// Counting the store reads its index: not more often than this.
 const COUNT_EVERY: Duration = Duration::from_secs(60);
@@ -94,9 +95,23 @@ pub(super) async fn snapshot(shared: &Shared) -> Result<Snapshot, Problem> {
     Ok(Snapshot {
         queue: queue.into_iter().map(|(name, (open, failed, age))| (name, open, failed, age)).collect(),
         sessions: sessions.into_iter().map(|(name, (connections, rtt))| (name, connections, rtt)).collect(),
+        lines: shared.live.running().into_iter().map(line_of).collect(),
+        limits: shared
+            .peers
+            .all()
+            .into_iter()
+            .filter_map(|peer| Some((shared.rates.of_peer(&peer.name)?, peer.name)))
+            .map(|(limit, name)| (name, limit))
+            .collect(),
+        consultation: shared.rates.shown_call().is_some(),
         running: shared.live.count(),
         space_left,
     })
+}
+
+fn line_of(running: Running) -> RunningLine {
+    let Running { peer, direction, rate, line_rate, progress, .. } = running;
+    RunningLine { peer, direction, rate, line_rate, line: progress.line }
 }
 
 async fn totals(shared: &Arc<Shared>) -> StoreTotals {
@@ -137,8 +152,12 @@ pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Result<Response
             let stats = session.stats();
             let line = json!({
                 "address": session.peer_address().to_string(),
-                "rtt_ms": stats.rtt.as_secs_f64() * 1e3,
+                "carrier": session.carrier().to_string(),
+                "rtt_ms": tenths(stats.rtt.as_secs_f64() * 1e3),
+                "queue_ms": tenths(stats.queue_delay.as_secs_f64() * 1e3),
+                "sent_packets": stats.sent_packets,
                 "lost_packets": stats.lost_packets,
+                "loss_percent": hundredths(100.0 * to_f64(stats.lost_packets) / to_f64(stats.sent_packets.max(1))),
                 "sent_bytes": stats.sent_bytes,
                 "received_bytes": stats.received_bytes,
             });
@@ -162,6 +181,8 @@ pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Result<Response
                 "address": peer.address,
                 "rights": peer.rights.names(),
                 "level": peer.level.to_string(),
+                "priority": peer.priority,
+                "limit_mbps": shared.rates.of_peer(&peer.name).map(mbit_of_bytes),
                 "connected": !lines.is_empty() || sending,
                 "connections": lines,
             })
@@ -180,6 +201,8 @@ pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Result<Response
         "uptime_seconds": shared.uptime.elapsed().as_secs(),
         "stopping": *shared.stopping.borrow(),
         "pairing": door.get("state"),
+        "limit_mbps": shared.rates.of_site().map(mbit_of_bytes),
+        "consultation": shared.rates.shown_call(),
         "peers": peers,
         "refused_connections": accepted.failed,
         "transfers": running.iter().map(transfer).collect::<Vec<_>>(),
@@ -191,11 +214,14 @@ pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Result<Response
 
 fn transfer(running: &Running) -> Value {
     let progress = running.progress;
+    let line = progress.line;
+    let of_line = |figure: fn(&LineFigures) -> f64| line.as_ref().map(figure);
     json!({
         "peer": running.peer,
         "direction": if running.direction == Direction::In { "in" } else { "out" },
         "transfer": running.transfer.map(|id| id.to_string()),
         "job": running.job,
+        "priority": running.priority,
         "seconds": running.since.elapsed().as_secs_f64(),
         "instances_expected": progress.instances_expected,
         "instances_committed": progress.instances_committed,
@@ -205,19 +231,24 @@ fn transfer(running: &Running) -> Value {
         "bytes_committed": progress.bytes_committed,
         "bytes_present": progress.bytes_present,
         "line_bytes": progress.line_bytes,
-        "bytes_per_second": to_u64(rounded(running.rate)),
+        "bytes_per_second": to_whole(running.rate),
+        "line_bytes_per_second": to_whole(running.line_rate),
+        "seconds_left": running.seconds_left().map(to_whole),
+        "rtt_ms": of_line(|line| tenths(line.rtt.as_secs_f64() * 1e3)),
+        "queue_ms": of_line(|line| tenths(line.queue_delay.as_secs_f64() * 1e3)),
+        "loss_percent": of_line(|line| hundredths(line.loss() * 100.0)),
+        "carrier": line.map(|line| line.carrier),
+        "limit_mbps": line.and_then(|line| line.limit_bytes).map(mbit_of_bytes),
         "codec": progress.coded.map(|coded| coded.codec.to_string()),
         "level": progress.coded.and_then(|coded| coded.level).map(Level::get),
-        "ratio": progress.ratio().map(|ratio| (ratio * 100.0).round() / 100.0),
+        "ratio": progress.ratio().map(hundredths),
     })
 }
 
-/// A rate as a whole number.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "casts from floats saturate, and a rate is never negative"
-)]
-const fn rounded(rate: f64) -> usize {
-    rate as usize
+fn tenths(figure: f64) -> f64 {
+    (figure * 10.0).round() / 10.0
+}
+
+fn hundredths(figure: f64) -> f64 {
+    (figure * 100.0).round() / 100.0
 }

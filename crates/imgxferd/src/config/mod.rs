@@ -9,6 +9,7 @@ mod origin;
 mod raw;
 mod read;
 mod resolve;
+mod schedule;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -22,10 +23,12 @@ use origin::Place;
 pub use origin::{ConfigError, Origin};
 use read::Layers;
 pub(crate) use resolve::is_host_and_port;
+pub use schedule::Schedule;
+pub(crate) use schedule::check_mbps;
 pub use show::Setting;
 pub use types::{
-    After, Config, DEFAULT_ADMIN_PORT, DEFAULT_QUIC_PORT, IdentityFiles, Inbox, LogFormat, PeerConfig, PeerKey,
-    PeerRights, Sees,
+    After, Config, Consultation, DEFAULT_ADMIN_PORT, DEFAULT_QUIC_PORT, IdentityFiles, Inbox, LogFormat, PeerConfig,
+    PeerKey, PeerRights, Sees,
 };
 pub(crate) use types::{check_duplicate, check_name};
 

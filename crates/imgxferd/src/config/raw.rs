@@ -18,6 +18,7 @@ pub(super) struct Raw {
     pub(super) identity: Identity,
     pub(super) trust: Trust,
     pub(super) limits: Limits,
+    pub(super) consultation: Consultation,
     pub(super) log: Log,
     pub(super) peers: Vec<Spanned<Peer>>,
     pub(super) inbox: Vec<Spanned<Inbox>>,
@@ -71,6 +72,25 @@ pub(super) struct Trust {
 pub(super) struct Limits {
     pub(super) transfers: Number,
     pub(super) drain_seconds: Number,
+    pub(super) rates: Option<Spanned<Vec<Limit>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Consultation {
+    pub(super) mbps: Option<Spanned<f64>>,
+    pub(super) stat_mbps: Option<Spanned<f64>>,
+    pub(super) minutes: Number,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Limit {
+    #[serde(default)]
+    pub(super) days: Text,
+    #[serde(default)]
+    pub(super) hours: Text,
+    pub(super) mbps: Spanned<f64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -96,6 +116,10 @@ pub(super) struct Peer {
     pub(super) sees: Option<Spanned<Sees>>,
     #[serde(default)]
     pub(super) level: Option<Spanned<Level>>,
+    #[serde(default)]
+    pub(super) priority: Text,
+    #[serde(default)]
+    pub(super) limits: Vec<Limit>,
 }
 
 #[derive(Debug, Deserialize)]

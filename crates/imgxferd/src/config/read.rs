@@ -5,7 +5,7 @@ use std::ops::Range;
 use toml::Spanned;
 
 use super::origin::{ConfigError, Origin, Place};
-use super::raw::{Inbox, Peer, Raw};
+use super::raw::{Inbox, Limit, Peer, Raw};
 
 /// A value, and where it was written.
 #[derive(Debug, Clone)]
@@ -44,6 +44,10 @@ pub(super) struct Layers {
     pub(super) trust_authorities: Merged<String>,
     pub(super) limits_transfers: Merged<u64>,
     pub(super) limits_drain_seconds: Merged<u64>,
+    pub(super) limits_rates: Merged<Vec<Limit>>,
+    pub(super) consultation_mbps: Merged<f64>,
+    pub(super) consultation_stat_mbps: Merged<f64>,
+    pub(super) consultation_minutes: Merged<u64>,
     pub(super) log_format: Merged<String>,
     pub(super) log_level: Merged<String>,
     pub(super) peers: Vec<Sourced<Peer>>,
@@ -76,6 +80,10 @@ impl Layers {
         over(&mut self.trust_authorities, place, raw.trust.authorities);
         over(&mut self.limits_transfers, place, raw.limits.transfers);
         over(&mut self.limits_drain_seconds, place, raw.limits.drain_seconds);
+        over(&mut self.limits_rates, place, raw.limits.rates);
+        over(&mut self.consultation_mbps, place, raw.consultation.mbps);
+        over(&mut self.consultation_stat_mbps, place, raw.consultation.stat_mbps);
+        over(&mut self.consultation_minutes, place, raw.consultation.minutes);
         over(&mut self.log_format, place, raw.log.format);
         over(&mut self.log_level, place, raw.log.level);
         self.peers.extend(raw.peers.into_iter().map(|peer| Sourced::new(place, peer)));

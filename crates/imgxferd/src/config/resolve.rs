@@ -8,14 +8,17 @@ use imgxfer_core::codec::LevelChoice;
 use imgxfer_core::ids::PeerId;
 use imgxfer_core::priority::Priority;
 use imgxfer_core::transport::Profile;
+use imgxfer_core::units::mbit_of_bytes;
 use toml::Spanned;
 
 use super::origin::{ConfigError, Origin};
 use super::raw;
 use super::read::{Layers, Merged, Sourced};
+use super::schedule::{self, Schedule};
 use super::show::Setting;
 use super::types::{
-    After, Config, IdentityFiles, Inbox, LogFormat, PeerConfig, PeerKey, PeerRights, Sees, check_duplicate, check_name,
+    After, Config, Consultation, IdentityFiles, Inbox, LogFormat, PeerConfig, PeerKey, PeerRights, Sees,
+    check_duplicate, check_name,
 };
 
 /// Less free space than this cannot keep the index alive when the disk fills up.
@@ -97,7 +100,7 @@ fn name_of<T: PartialEq>(choices: &[(&'static str, T)], value: &T) -> &'static s
     choices.iter().find(|(_, choice)| choice == value).map_or("", |(name, _)| name)
 }
 
-pub(super) fn resolve(layers: Layers) -> Result<Config> {
+pub(super) fn resolve(mut layers: Layers) -> Result<Config> {
     let mut config = Config::defaults();
     config.state_dir = state_dir(&layers)?;
     if let Some(name) = &layers.site_name {
@@ -118,6 +121,7 @@ pub(super) fn resolve(layers: Layers) -> Result<Config> {
     config.transfers = imgxfer_core::units::to_usize(transfers);
     let drain = number("limits.drain_seconds", layers.limits_drain_seconds.as_ref(), 60, (0, 3600))?;
     config.drain = Duration::from_secs(drain);
+    rates(&mut config, &mut layers)?;
     config.log_format = one_of("log.format", layers.log_format.as_ref(), config.log_format, &FORMATS)?;
     if let Some(level) = &layers.log_level {
         if let Err(error) = level.value.parse::<tracing_subscriber::filter::Targets>() {
@@ -179,6 +183,26 @@ fn store(config: &mut Config, layers: &Layers) -> Result<()> {
     }
     let days = number("store.spool_ttl_days", layers.store_spool_ttl_days.as_ref(), 7, (1, 365))?;
     config.spool_ttl = Duration::from_secs(days * 86_400);
+    Ok(())
+}
+
+fn rates(config: &mut Config, layers: &mut Layers) -> Result<()> {
+    if let Some(rates) = &mut layers.limits_rates {
+        config.rates = Schedule::resolve("limits.rates", &rates.place, std::mem::take(&mut rates.value))?;
+    }
+    let rate = |key: &str, mbps: &Merged<f64>| {
+        let Some(mbps) = mbps else { return Ok(None) };
+        let wrong = |problem| ConfigError::new(mbps.origin.clone(), key, problem);
+        schedule::check_mbps(mbps.value).map(Some).map_err(wrong)
+    };
+    let usual = Consultation::default();
+    let minutes = layers.consultation_minutes.as_ref();
+    let minutes = number("consultation.minutes", minutes, usual.time.as_secs() / 60, (1, Consultation::MINUTES_MAX))?;
+    config.consultation = Consultation {
+        bytes_a_second: rate("consultation.mbps", &layers.consultation_mbps)?.unwrap_or(usual.bytes_a_second),
+        stat_bytes_a_second: rate("consultation.stat_mbps", &layers.consultation_stat_mbps)?,
+        time: Duration::from_secs(minutes * 60),
+    };
     Ok(())
 }
 
@@ -287,7 +311,13 @@ fn peer(raw: Sourced<raw::Peer>, has_authorities: bool) -> Result<PeerConfig> {
             }
         }
     };
-    Ok(PeerConfig { name, key, address: raw.address.map(Spanned::into_inner), rights, sees, level, origin })
+    let priority = match &raw.priority {
+        None => Priority::Routine,
+        Some(text) => choose("peers.priority", &place.at(text.span()), text.as_ref(), &PRIORITIES)?,
+    };
+    let limits = Schedule::resolve("peers.limits", &place, raw.limits)?;
+    let address = raw.address.map(Spanned::into_inner);
+    Ok(PeerConfig { name, key, address, rights, sees, level, priority, limits, origin })
 }
 
 pub(crate) fn is_host_and_port(address: &str) -> bool {
@@ -355,7 +385,7 @@ fn inbox(raw: &Sourced<raw::Inbox>, config: &Config) -> Result<Inbox> {
         Some(_) => {}
     }
     let priority = match &value.priority {
-        None => Priority::Routine,
+        None => config.peer(&to).map_or(Priority::Routine, |peer| peer.priority),
         Some(text) => choose("inbox.priority", &raw.place.at(text.span()), text.as_ref(), &PRIORITIES)?,
     };
     let seconds = |key: &str, value: &Option<Spanned<u64>>, default: u64, most: u64| match value {
@@ -434,9 +464,24 @@ fn settings(config: &Config, layers: &Layers) -> Vec<Setting> {
             whole(config.drain.as_secs()),
             origin_of(layers.limits_drain_seconds.as_ref()),
         ),
+        Setting::new("limits.rates", config.rates.texts(), origin_of(layers.limits_rates.as_ref())),
+        Setting::new(
+            "consultation.mbps",
+            mbit_of_bytes(config.consultation.bytes_a_second),
+            origin_of(layers.consultation_mbps.as_ref()),
+        ),
+        Setting::new(
+            "consultation.minutes",
+            whole(config.consultation.time.as_secs() / 60),
+            origin_of(layers.consultation_minutes.as_ref()),
+        ),
         Setting::new("log.format", name_of(&FORMATS, &config.log_format), origin_of(layers.log_format.as_ref())),
         Setting::new("log.level", config.log_level.clone(), origin_of(layers.log_level.as_ref())),
     ];
+    if let Some(bytes) = config.consultation.stat_bytes_a_second {
+        let origin = origin_of(layers.consultation_stat_mbps.as_ref());
+        out.push(Setting::new("consultation.stat_mbps", mbit_of_bytes(bytes), origin));
+    }
     if let Some(bytes) = config.reserve_bytes {
         out.push(Setting::new("store.reserve_bytes", whole(bytes), origin_of(layers.store_reserve_bytes.as_ref())));
     }
@@ -474,6 +519,8 @@ fn peer_settings(peer: &PeerConfig) -> Vec<Setting> {
         "level",
         peer.level.fixed().map_or_else(|| "auto".into(), |level| toml::Value::from(i64::from(level.get()))),
     ));
+    out.push(at("priority", name_of(&PRIORITIES, &peer.priority).into()));
+    out.push(at("limits", peer.limits.texts().into()));
     out
 }
 

@@ -57,6 +57,14 @@ fn what_is_wrong_is_named_with_its_place() {
     for level in ["5", "-1", "\"fast\""] {
         refused(&format!("[[peers]]\nname = \"a\"\nkey = \"{KEY}\"\nlevel = {level}\n"), 5, &["auto", "0 to 4"]);
     }
+    let peer = format!("[[peers]]\nname = \"a\"\nkey = \"{KEY}\"\n");
+    refused(&format!("{peer}priority = \"urgent\"\n"), 5, &["peers.priority", "\"background\""]);
+    refused(&format!("{peer}limits = [{{ hours = \"08:00-18:00\" }}]\n"), 5, &["missing field `mbps`"]);
+    refused(&format!("{peer}limits = [{{ hours = \"8-18\", mbps = 4 }}]\n"), 5, &["peers.limits.hours", "18:00"]);
+    refused(&format!("{peer}limits = [\n{{ days = \"Monday\", mbps = 4 }}]\n"), 6, &["peers.limits.days", "mon-fri"]);
+    refused("[limits]\nrates = [{ mbps = 0 }]\n", 3, &["limits.rates.mbps", "0.1"]);
+    refused("[consultation]\nmbps = 0.01\n", 3, &["consultation.mbps", "0.1"]);
+    refused("[consultation]\nminutes = 241\n", 3, &["consultation.minutes", "240"]);
     refused("[[inbox]]\npath = \"in\"\nto = \"a\"\n", 4, &["inbox.to", "no peer \"a\""]);
     refused("[identity]\nkey = \"k.pem\"\n", 3, &["identity.certificate", "missing"]);
 }
@@ -169,4 +177,28 @@ fn the_example_is_a_sound_configuration() {
         .fold(String::new(), |text, line| text + line + "\n");
     let config = load(folder.path(), &uncommented).unwrap();
     assert_eq!((config.peers.len(), config.inboxes.len()), (1, 1));
+}
+
+#[test]
+fn limits_and_priorities_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = format!(
+        "[limits]\nrates = [{{ mbps = 50 }}]\n[consultation]\nmbps = 0.5\nstat_mbps = 2\nminutes = 45\n\
+         [[peers]]\nname = \"a\"\nkey = \"{KEY}\"\naddress = \"a:1\"\npriority = \"background\"\n\
+         limits = [{{ days = \"mon-fri\", hours = \"08:00-18:00\", mbps = 4 }}, {{ mbps = 20.5 }}]\n\
+         [[inbox]]\npath = \"in\"\nto = \"a\"\n[[inbox]]\npath = \"stat\"\nto = \"a\"\npriority = \"stat\"\n"
+    );
+    let config = load(folder.path(), &text).unwrap();
+    let monday = |hour: i8| jiff::civil::date(2026, 11, 23).at(hour, 0, 0, 0);
+    let peer = config.peer("a").unwrap();
+    assert_eq!((peer.limits.at(monday(9)), peer.limits.at(monday(19))), (Some(500_000), Some(2_562_500)));
+    assert_eq!(config.rates.at(monday(9)), Some(6_250_000));
+    let call = config.consultation;
+    assert_eq!((call.bytes_a_second, call.stat_bytes_a_second, call.time.as_secs()), (62_500, Some(250_000), 2_700));
+    use imgxfer_core::priority::Priority;
+    let priorities: Vec<Priority> = config.inboxes.iter().map(|inbox| inbox.priority).collect();
+    assert_eq!(priorities, [Priority::Background, Priority::Stat]);
+    let shown = |key: &str| config.settings().iter().find(|setting| setting.key == key).unwrap().value.clone();
+    assert_eq!(shown("peers.a.limits"), "[\"mon-fri 08:00-18:00 4 Mbit/s\", \"20.5 Mbit/s\"]");
+    assert_eq!(shown("limits.rates"), "[\"50 Mbit/s\"]");
 }

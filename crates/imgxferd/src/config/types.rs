@@ -10,6 +10,7 @@ use imgxfer_core::priority::Priority;
 use imgxfer_core::transport::Profile;
 
 use super::origin::{ConfigError, Origin};
+use super::schedule::Schedule;
 use super::show::Setting;
 
 /// UDP port that sites listen on unless told otherwise.
@@ -55,6 +56,10 @@ pub struct Config {
     pub transfers: usize,
     /// How long running transfers are given when the daemon stops. Default 60 s.
     pub drain: Duration,
+    /// What the whole site sends at most, and what it receives at most, by day and hour.
+    pub rates: Schedule,
+    /// What holds while a consultation by video is on the line.
+    pub consultation: Consultation,
     /// Format of the log.
     pub log_format: LogFormat,
     /// Filter of the log: a level, or `target=level` pairs with commas between them. Default `info`.
@@ -94,6 +99,8 @@ impl Config {
             inboxes: Vec::new(),
             transfers: 16,
             drain: Duration::from_secs(60),
+            rates: Schedule::default(),
+            consultation: Consultation::default(),
             log_format: LogFormat::Auto,
             log_level: "info".to_owned(),
             settings: Vec::new(),
@@ -111,6 +118,29 @@ impl Config {
     #[must_use]
     pub fn peer(&self, name: &str) -> Option<&PeerConfig> {
         self.peers.iter().find(|peer| peer.name == name)
+    }
+}
+
+/// What holds while a consultation by video is on the line, unless its caller says otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Consultation {
+    /// What all transfers but emergencies share each way, in bytes a second. Default 1 Mbit/s.
+    pub bytes_a_second: u64,
+    /// What emergencies share each way. Default none: as the line carries them.
+    pub stat_bytes_a_second: Option<u64>,
+    /// When it ends by itself. Default 30 minutes.
+    pub time: Duration,
+}
+
+impl Consultation {
+    /// Longest time: whoever forgets to end it has his line back in the same shift.
+    pub const MINUTES_MAX: u64 = 240;
+}
+
+impl Default for Consultation {
+    fn default() -> Self {
+        Self { bytes_a_second: 125_000, stat_bytes_a_second: None, time: Duration::from_mins(30) }
     }
 }
 
@@ -227,6 +257,10 @@ pub struct PeerConfig {
     pub sees: Sees,
     /// How hard to compress what goes to it.
     pub level: LevelChoice,
+    /// Priority of what inboxes send to it, where the inbox names none.
+    pub priority: Priority,
+    /// What this site sends to it at most, and what it takes from it at most, by day and hour.
+    pub limits: Schedule,
     /// Where it was written.
     pub origin: Origin,
 }
@@ -242,6 +276,8 @@ impl PeerConfig {
             rights: PeerRights::default(),
             sees: Sees::Own,
             level: LevelChoice::Auto,
+            priority: Priority::Routine,
+            limits: Schedule::default(),
             origin: Origin::Program,
         }
     }
@@ -250,6 +286,13 @@ impl PeerConfig {
     #[must_use]
     pub fn with_address(mut self, address: impl Into<String>) -> Self {
         self.address = Some(address.into());
+        self
+    }
+
+    /// Sets the limits of rate.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Schedule) -> Self {
+        self.limits = limits;
         self
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use imgxfer_core::client::{Client, PushOptions, PushReport, RetryPolicy};
 use imgxfer_core::codec::LevelChoice;
+use imgxfer_core::engine::Pace;
 use imgxfer_core::error::{Fault, Retry, TransferError};
 use imgxfer_core::priority::Priority;
 use imgxfer_core::progress::TransferEvent;
@@ -23,6 +24,7 @@ use super::{Claim, Job, JobFile, JobSource, Outcome, Queue, QueueError, SentFile
 use crate::live::{Live, Ticket};
 use crate::metrics::Metrics;
 use crate::peers::Peers;
+use crate::rates::Rates;
 
 /// Which jobs a lane takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +47,7 @@ pub(crate) struct PushParts {
     pub(crate) peers: Arc<Peers>,
     pub(crate) live: Live,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) rates: Arc<Rates>,
     /// True when no new job may begin.
     pub(crate) stopping: watch::Receiver<bool>,
     /// True when running jobs must end at once.
@@ -128,7 +131,7 @@ impl Lane {
     async fn send(&mut self, job: &Job, files: Vec<JobFile>) -> End {
         let id = job.id;
         let sent = Sent::default();
-        let ticket = self.parts.live.begin(self.peer.clone(), Direction::Out, Some(id));
+        let ticket = self.parts.live.begin(self.peer.clone(), Direction::Out, Some(id), job.priority);
         let push = self.prepare(job, files, &sent, ticket);
         let mut aborting = self.parts.aborting.clone();
         let pushed = match push {
@@ -170,6 +173,7 @@ impl Lane {
             files: files.into_iter().map(|file| (file.path, file.stamp)).collect(),
             all_files: job.all_files,
             priority: job.priority,
+            pace: self.parts.rates.pace(&self.peer, Direction::Out, job.priority),
             sent: Arc::clone(sent),
         })
     }
@@ -260,6 +264,7 @@ struct Push {
     files: Vec<(PathBuf, Stamp)>,
     all_files: bool,
     priority: Priority,
+    pace: Pace,
     level: LevelChoice,
     sent: Sent,
 }
@@ -269,6 +274,7 @@ impl Push {
         let source = || Box::new(JobSource::new(self.files.clone(), self.all_files, Arc::clone(&self.sent))) as _;
         let retry = RetryPolicy::default().giving_up_after(GIVE_UP_AFTER);
         let options = PushOptions::default().with_priority(self.priority).with_level(self.level).with_retry(retry);
+        let options = options.with_pace(self.pace);
         let observer = |event: &TransferEvent| match event {
             TransferEvent::Started { transfer } => {
                 tracing::debug!(?transfer, "a connection stands");

@@ -324,6 +324,19 @@ impl Queue {
         Ok(found)
     }
 
+    /// Gives a job that is not being sent another priority. Returns whether there was such a job.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub fn set_priority(&self, job: i64, priority: Priority) -> Result<bool, QueueError> {
+        let update = "UPDATE job SET priority = ? WHERE id = ? AND state IN ('queued', 'waiting', 'failed')";
+        let found = lock(&self.db).execute(update, params![rank(priority), job])? > 0;
+        if found {
+            self.tell();
+        }
+        Ok(found)
+    }
+
     /// One job.
     ///
     /// # Errors

@@ -39,6 +39,7 @@ async fn health_metrics_and_status_show_work_and_no_patient() {
             "imgxfer_store_space_left_bytes",
             "imgxfer_chunk_dedup_bytes_total",
             "imgxfer_quic_lost_packets_total",
+            "imgxfer_consultation 0",
         ] {
             assert!(metrics.contains(name), "{name} is not in:\n{metrics}");
         }
@@ -73,6 +74,9 @@ async fn what_changes_something_needs_the_token() {
     for (method, path) in [
         ("POST", "/drain"),
         ("POST", "/queue/1/retry"),
+        ("POST", "/queue/1/priority"),
+        ("POST", "/consultation/start"),
+        ("POST", "/consultation/end"),
         ("GET", "/queue/1"),
         ("POST", "/pair/invite"),
         ("GET", "/pair/state"),

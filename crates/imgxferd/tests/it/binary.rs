@@ -76,6 +76,12 @@ fn a_signal_stops_it_in_order() {
     assert!(ready["fingerprint"].as_str().unwrap().starts_with("ix-"), "{ready}");
     assert!(ready["quic"].as_str().unwrap().starts_with("127.0.0.1:"), "{ready}");
     let pid = rustix::process::Pid::from_child(&daemon);
+    // A mistake in what is read anew stops nothing.
+    for (added, said) in [("[limits]\nrates = 3\n", "what was read before holds"), ("", "read anew")] {
+        written(folder.path(), &format!("{text}{added}"));
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+        assert!(log.any(|line| line.contains(said)), "{said}");
+    }
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     assert!(log.any(|line| line.contains("stopped")));
     assert_eq!(daemon.wait().unwrap().code(), Some(0));

@@ -10,6 +10,7 @@
 
 mod admin;
 mod binary;
+mod pace;
 mod pairing;
 mod support;
 mod transfer;

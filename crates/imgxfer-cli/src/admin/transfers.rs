@@ -1,0 +1,96 @@
+//! The daemon's running transfers, a few words each: as a table they are wider than any terminal.
+
+use std::time::Duration;
+
+use imgxfer_core::units::{human_bytes, to_f64};
+use serde_json::Value;
+
+use crate::output::safe;
+use crate::rates::{human_rate, human_time};
+
+/// Two lines for each transfer of a status.
+pub(crate) fn lines(status: &Value) -> Vec<String> {
+    let transfers = status["transfers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    transfers.iter().flat_map(|transfer| [heading(transfer), figures(transfer)]).collect()
+}
+
+fn text<'a>(transfer: &'a Value, key: &str) -> &'a str {
+    transfer[key].as_str().unwrap_or_default()
+}
+
+fn number(transfer: &Value, key: &str) -> u64 {
+    transfer[key].as_u64().unwrap_or(0)
+}
+
+/// `to cloud, stat, job 7: 12 of 300 instances, 6.29 MB of 157 MB, 3 min 20 s left`
+fn heading(transfer: &Value) -> String {
+    let way = if text(transfer, "direction") == "in" { "from" } else { "to" };
+    let mut line = format!("{way} {}, {}", safe(text(transfer, "peer")), safe(text(transfer, "priority")));
+    if let Some(job) = transfer["job"].as_i64() {
+        line += &format!(", job {job}");
+    }
+    let (instances, expected) = (number(transfer, "instances_committed"), number(transfer, "instances_expected"));
+    let (bytes, bytes_expected) = (number(transfer, "bytes_arrived"), number(transfer, "bytes_expected"));
+    line += &format!(
+        ": {instances} of {} instances, {} of {}",
+        expected.max(instances),
+        human_bytes(bytes),
+        human_bytes(bytes_expected.max(bytes))
+    );
+    if let Some(left) = transfer["seconds_left"].as_u64() {
+        line += &format!(", {} left", human_time(Duration::from_secs(left)));
+    }
+    line
+}
+
+/// `    7.60 Mbit/s line, 30.4 Mbit/s original, RTT 31 ms, queue 4 ms, loss 0.1 %, pixel level 4, limit 8 Mbit/s`
+fn figures(transfer: &Value) -> String {
+    let rate = |key| human_rate(to_f64(number(transfer, key)) * 8.0);
+    let mut parts =
+        vec![format!("{} line", rate("line_bytes_per_second")), format!("{} original", rate("bytes_per_second"))];
+    let figure = |key: &str| transfer[key].as_f64();
+    parts.extend(figure("rtt_ms").map(|ms| format!("RTT {} ms", ms.round())));
+    parts.extend(figure("queue_ms").map(|ms| format!("queue {} ms", ms.round())));
+    parts.extend(figure("loss_percent").map(|percent| format!("loss {percent:.1} %")));
+    match (transfer["codec"].as_str(), transfer["level"].as_u64()) {
+        (Some(codec), Some(level)) => parts.push(format!("{} level {level}", safe(codec))),
+        (Some(codec), None) => parts.push(safe(codec)),
+        (None, _) => {}
+    }
+    if text(transfer, "carrier") == "tls" {
+        parts.push("over TLS, since UDP does not pass".to_owned());
+    }
+    parts.extend(figure("limit_mbps").map(|mbps| format!("limit {mbps} Mbit/s")));
+    format!("    {}", parts.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_transfer_is_two_lines() {
+        let transfer = json!({
+            "peer": "cloud", "direction": "out", "priority": "stat", "job": 7,
+            "instances_committed": 12, "instances_expected": 300,
+            "bytes_arrived": 6_290_000, "bytes_expected": 157_000_000, "seconds_left": 200,
+            "line_bytes_per_second": 950_000, "bytes_per_second": 3_800_000,
+            "rtt_ms": 31.4, "queue_ms": 3.6, "loss_percent": 0.12,
+            "codec": "pixel", "level": 4, "carrier": "udp", "limit_mbps": 8.0,
+        });
+        let shown = lines(&json!({ "transfers": [transfer] }));
+        assert_eq!(
+            shown,
+            [
+                "to cloud, stat, job 7: 12 of 300 instances, 6.29 MB of 157 MB, 3 min 20 s left",
+                "    7.60 Mbit/s line, 30.4 Mbit/s original, RTT 31 ms, queue 4 ms, loss 0.1 %, pixel level 4, \
+                 limit 8 Mbit/s"
+            ]
+        );
+        // An older daemon says less.
+        let shown = lines(&json!({ "transfers": [{ "peer": "a\u{1b}", "direction": "in", "carrier": "tls" }] }));
+        assert!(shown[0].starts_with("from a\\u{1b}, ") && shown[1].contains("over TLS"), "{shown:?}");
+        assert!(lines(&json!({})).is_empty());
+    }
+}
