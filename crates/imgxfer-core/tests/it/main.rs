@@ -5,6 +5,7 @@
 #![allow(clippy::print_stderr, reason = "figures, and why a test was skipped")]
 
 mod bad_input;
+mod blocked_udp;
 mod cuts;
 mod golden_wire;
 mod harness;
@@ -13,4 +14,6 @@ mod in_memory;
 mod peers;
 mod props;
 mod push_pull;
+#[path = "../common/relay.rs"]
+mod relay;
 mod virtual_time;

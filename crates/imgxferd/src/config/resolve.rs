@@ -110,6 +110,7 @@ pub(super) fn resolve(layers: Layers) -> Result<Config> {
     }
     config.quic = address("listen.quic", layers.listen_quic.as_ref(), config.quic)?;
     config.profile = one_of("listen.profile", layers.listen_profile.as_ref(), config.profile, &PROFILES)?;
+    config.tcp_fallback = layers.listen_tcp_fallback.as_ref().is_none_or(|s| s.value);
     admin(&mut config, &layers)?;
     store(&mut config, &layers)?;
     config.identity = identity(&config, &layers)?;
