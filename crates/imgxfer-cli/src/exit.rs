@@ -135,9 +135,7 @@ fn of_transport(error: &TransportError) -> Exit {
         TransportError::Unreachable { .. }
         | TransportError::UnknownHost { .. }
         | TransportError::TimedOut
-        | TransportError::Cut => {
-            Exit::Unreachable
-        }
+        | TransportError::Cut => Exit::Unreachable,
         TransportError::RefusedByPeer | TransportError::Peer(_) => Exit::Refused,
         TransportError::Busy
         | TransportError::PeerRestarted

@@ -235,10 +235,7 @@ impl Endpoint {
         Ok(Self::open(config, socket)?.0)
     }
 
-    fn open(
-        config: EndpointConfig,
-        socket: Arc<dyn AsyncUdpSocket>,
-    ) -> Result<(Self, Arc<Acceptor>), TransportError> {
+    fn open(config: EndpointConfig, socket: Arc<dyn AsyncUdpSocket>) -> Result<(Self, Arc<Acceptor>), TransportError> {
         let settings = config.profile.settings();
         let congestion = config.congestion.unwrap_or_else(|| settings.congestion());
         let local = Arc::new(Local {
@@ -357,7 +354,8 @@ impl Sockets {
             if !config.tcp_fallback || config.dial_only {
                 return Ok(Self { udp, tcp: None, warnings });
             }
-            let address = udp.local_addr().map_err(|e| TransportError::Bind { address: config.bind, kind: e.kind() })?;
+            let address =
+                udp.local_addr().map_err(|e| TransportError::Bind { address: config.bind, kind: e.kind() })?;
             match listen_tcp(address) {
                 Ok(tcp) => return Ok(Self { udp, tcp: Some(tcp), warnings }),
                 Err(_) if tried < tries => {}

@@ -231,6 +231,10 @@ impl Session {
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session").field("peer", &self.peer()).field("protocol", &self.protocol()).field("carrier", &self.carrier()).finish()
+        f.debug_struct("Session")
+            .field("peer", &self.peer())
+            .field("protocol", &self.protocol())
+            .field("carrier", &self.carrier())
+            .finish()
     }
 }

@@ -87,7 +87,8 @@ struct Study {
 impl Study {
     /// 24 MB: more than sockets and windows hold at once.
     fn write() -> Self {
-        let (spec, folder) = (StudySpec::new(41).with_instances(2, 24).with_size(512, 512), tempfile::tempdir().unwrap());
+        let (spec, folder) =
+            (StudySpec::new(41).with_instances(2, 24).with_size(512, 512), tempfile::tempdir().unwrap());
         let files = spec.write_to(folder.path()).unwrap();
         let bytes = files.iter().map(|path| path.metadata().unwrap().len()).sum();
         Self { spec, folder, bytes }

@@ -253,8 +253,7 @@ async fn who_answers_over_tcp_is_judged_as_over_udp() {
 async fn without_a_version_in_common() {
     let (a, b) = (Identity::generate().unwrap(), Identity::generate().unwrap());
     let trust = pinned(&[a.peer_id(), b.peer_id()]);
-    let cloud =
-        Endpoint::bind(EndpointConfig::new(LOOPBACK.into(), b, trust.clone(), b"imgxfer-test/2")).unwrap();
+    let cloud = Endpoint::bind(EndpointConfig::new(LOOPBACK.into(), b, trust.clone(), b"imgxfer-test/2")).unwrap();
     let relay = Relay::before(cloud.local_address().unwrap(), false).await;
     let hospital = Endpoint::bind(EndpointConfig::new(LOOPBACK.into(), a, trust, ALPN).dial_only()).unwrap();
     assert_eq!(hospital.connect(&Dial::from(relay.address)).await.unwrap_err(), TransportError::Version);

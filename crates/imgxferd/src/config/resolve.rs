@@ -412,6 +412,7 @@ fn settings(config: &Config, layers: &Layers) -> Vec<Setting> {
         Setting::new("state_dir", text(&config.state_dir), origin_of(layers.state_dir.as_ref())),
         Setting::new("listen.quic", config.quic.to_string(), origin_of(layers.listen_quic.as_ref())),
         Setting::new("listen.profile", name_of(&PROFILES, &config.profile), origin_of(layers.listen_profile.as_ref())),
+        Setting::new("listen.tcp_fallback", config.tcp_fallback, origin_of(layers.listen_tcp_fallback.as_ref())),
         Setting::new("admin.listen", config.admin.to_string(), origin_of(layers.admin_listen.as_ref())),
         Setting::new(
             "admin.allow_remote",

@@ -56,9 +56,10 @@ pub(crate) fn code_of(error: &TransferError) -> &'static str {
             TransportError::Unreachable { .. } => {
                 "unreachable: check the peer's address, and that UDP or TCP passes to it"
             }
-            TransportError::TimedOut | TransportError::Cut | TransportError::Reset { .. } | TransportError::Truncated => {
-                "line-lost"
-            }
+            TransportError::TimedOut
+            | TransportError::Cut
+            | TransportError::Reset { .. }
+            | TransportError::Truncated => "line-lost",
             TransportError::PeerRestarted | TransportError::PeerClosed { .. } => "peer-closed",
             TransportError::Peer(_) => "wrong-peer: who answered is not the configured peer; check address and key",
             TransportError::RefusedByPeer => {

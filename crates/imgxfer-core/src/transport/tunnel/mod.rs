@@ -99,10 +99,7 @@ fn transport(settings: &Settings) -> TransportConfig {
     let mut config = settings.transport(DATAGRAM_BYTES_MAX, Arc::new(steady::Factory));
     // The least size stays QUIC's 1,200 bytes: handshakes are padded to it, and what is sent again while TCP
     // stands still is cut to it. Nothing is searched for, since nothing is lost.
-    config
-        .initial_mtu(DATAGRAM_BYTES_MAX)
-        .mtu_discovery_config(None)
-        .send_window(steady::SEND_WINDOW_FIRST);
+    config.initial_mtu(DATAGRAM_BYTES_MAX).mtu_discovery_config(None).send_window(steady::SEND_WINDOW_FIRST);
     config
 }
 

@@ -44,9 +44,7 @@ impl Tunnel {
         let local = |e: io::Error| TransportError::Local { reason: e.to_string() };
         let (here, remote) = (tcp.local_addr().map_err(local)?, tcp.peer_addr().map_err(local)?);
         let mut config = reset::endpoint_config(identity)?;
-        config
-            .max_udp_payload_size(DATAGRAM_BYTES_MAX)
-            .map_err(|e| TransportError::Local { reason: e.to_string() })?;
+        config.max_udp_payload_size(DATAGRAM_BYTES_MAX).map_err(|e| TransportError::Local { reason: e.to_string() })?;
         let end = Arc::new(End::default());
         let socket = Arc::new(TunnelSocket::new(tls, here, remote, Arc::clone(&end)));
         let runtime = Arc::new(TunnelRuntime::new(Arc::clone(&end)));

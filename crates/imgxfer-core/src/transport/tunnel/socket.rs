@@ -249,3 +249,100 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> AsyncUdpSocket for TunnelSocket
         Ok(self.local)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+
+    fn addresses() -> (SocketAddr, SocketAddr) {
+        (([127, 0, 0, 1], 1).into(), ([127, 0, 0, 1], 2).into())
+    }
+
+    fn send(socket: &TunnelSocket<tokio::io::DuplexStream>, contents: &[u8], size: Option<usize>) -> io::Result<()> {
+        let destination = addresses().1;
+        socket.try_send(&Transmit { destination, ecn: None, contents, segment_size: size, src_ip: None })
+    }
+
+    /// The lengths of what comes at once.
+    async fn receive(socket: &TunnelSocket<tokio::io::DuplexStream>) -> Vec<usize> {
+        let mut space = vec![[0; 16_000]; 4];
+        let mut meta = [RecvMeta::default(); 4];
+        let count = poll_fn(|cx| {
+            let mut bufs: Vec<_> = space.iter_mut().map(|bytes| IoSliceMut::new(bytes)).collect();
+            socket.poll_recv(cx, &mut bufs, &mut meta)
+        });
+        let count = count.await.unwrap();
+        meta[..count].iter().map(|meta| meta.len).collect()
+    }
+
+    fn over(stream: tokio::io::DuplexStream) -> (Arc<TunnelSocket<tokio::io::DuplexStream>>, Arc<End>) {
+        let end = Arc::new(End::default());
+        let (here, there) = addresses();
+        (Arc::new(TunnelSocket::new(stream, here, there, Arc::clone(&end))), end)
+    }
+
+    #[tokio::test]
+    async fn datagrams_cross_and_bursts_are_split() {
+        let (near, far) = tokio::io::duplex(1000);
+        let ((near, _), (far, _)) = (over(near), over(far));
+        send(&near, &[1; 2500], Some(1200)).unwrap();
+        send(&near, &[2; 16_000], None).unwrap();
+        let mut lengths = Vec::new();
+        while lengths.len() < 4 {
+            lengths.extend(receive(&far).await);
+        }
+        assert_eq!(lengths, [1200, 1200, 100, 16_000]);
+    }
+
+    #[tokio::test]
+    async fn a_full_tunnel_pushes_back_until_there_is_room() {
+        let (near, mut far) = tokio::io::duplex(1000);
+        let (near, _) = over(near);
+        let mut sent = 0;
+        loop {
+            // The writing task takes what it can between two.
+            tokio::task::yield_now().await;
+            match send(&near, &[1; 10_000], None) {
+                Ok(()) => sent += 10_002,
+                Err(error) => break assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+        }
+        assert!(sent <= 3 * WAITING_BYTES_MAX, "{sent}");
+        let mut poller = Arc::clone(&near).create_io_poller();
+        let mut read = vec![0; sent];
+        let reading = tokio::io::AsyncReadExt::read_exact(&mut far, &mut read);
+        let (room, read) = tokio::join!(poll_fn(|cx| poller.as_mut().poll_writable(cx)), reading);
+        room.unwrap();
+        assert_eq!(read.unwrap(), sent);
+    }
+
+    #[tokio::test]
+    async fn a_bad_length_ends_the_tunnel() {
+        for length in [0_u16, 16_001, u16::MAX] {
+            let (near, mut far) = tokio::io::duplex(1000);
+            let (near, end) = over(near);
+            far.write_all(&[1, 0, 7]).await.unwrap();
+            far.write_all(&length.to_le_bytes()).await.unwrap();
+            assert_eq!(receive(&near).await, [1]);
+            tokio::select! {
+                more = receive(&near) => panic!("{more:?}"),
+                () = end.wait() => {}
+            }
+            assert!(matches!(end.cause(), Some(TransportError::Protocol { .. })), "{:?}", end.cause());
+        }
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_stream_is_the_end() {
+        let (near, far) = tokio::io::duplex(1000);
+        let (near, end) = over(near);
+        drop(far);
+        tokio::select! {
+            more = receive(&near) => panic!("{more:?}"),
+            () = end.wait() => {}
+        }
+        assert_eq!(end.cause(), Some(TransportError::Cut));
+        send(&near, &[1; 100], None).unwrap();
+    }
+}
