@@ -1,6 +1,7 @@
 //! A network between two sites that passes TCP, and UDP only until it is blocked: then nothing tells that it is.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -70,10 +71,10 @@ async fn pass_datagrams(outer: UdpSocket, site: SocketAddr, passes: watch::Recei
         if !*passes.borrow() {
             continue;
         }
-        if !lines.contains_key(&from) {
+        if let Entry::Vacant(place) = lines.entry(from) {
             let line = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
             line.connect(site).await.unwrap();
-            lines.insert(from, Arc::clone(&line));
+            place.insert(Arc::clone(&line));
             let (outer, passes) = (Arc::clone(&outer), passes.clone());
             answers.spawn(async move {
                 let mut datagram = vec![0; 65_535];

@@ -100,7 +100,7 @@ mod tests {
     fn the_send_window_follows_the_rate_within_bounds() {
         let steady = |rate, ms| {
             let rtt_min = Duration::from_millis(ms);
-            Steady { since: Instant::now(), delivered: 0, rate, rtt_min }.send_window()
+            Steady { since: tokio::time::Instant::now().into_std(), delivered: 0, rate, rtt_min }.send_window()
         };
         assert_eq!(steady(0, 10), 1 << 20);
         assert_eq!(steady(125_000, 30), 1 << 20, "1 Mbit/s");
