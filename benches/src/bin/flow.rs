@@ -24,7 +24,7 @@ use imgxfer_core::priority::Priority;
 use imgxfer_core::transport::{Congestion, Dial, Endpoint, EndpointConfig, Identity, Profile, Session, Trust};
 use tokio::time::Instant;
 
-type Outcome = Result<(), Box<dyn Error>>;
+type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
 
 /// Streams at once, and what each carries.
 const STREAMS: usize = 8;
@@ -33,11 +33,17 @@ const PIECE: usize = 64 << 10;
 const EVERY: Duration = Duration::from_millis(100);
 const CALL_TICK: Duration = Duration::from_millis(20);
 
-fn identity(dir: &str, name: &str) -> Result<Identity, Box<dyn Error>> {
+fn identity(dir: &str, name: &str) -> Result<Identity, Box<dyn Error + Send + Sync>> {
     Ok(Identity::load_or_create(&Path::new(dir).join(name))?)
 }
 
-fn endpoint(dir: &str, me: &str, peer: &str, bind: SocketAddr, words: &[String]) -> Result<Endpoint, Box<dyn Error>> {
+fn endpoint(
+    dir: &str,
+    me: &str,
+    peer: &str,
+    bind: SocketAddr,
+    words: &[String],
+) -> Result<Endpoint, Box<dyn Error + Send + Sync>> {
     let trust = Trust::new();
     trust.pin(identity(dir, peer)?.peer_id());
     let mut config = EndpointConfig::new(bind, identity(dir, me)?, trust, ALPN);
@@ -115,6 +121,7 @@ async fn send(dir: &str, address: &str, seconds: &str, words: &[String]) -> Outc
     Ok(())
 }
 
+#[expect(clippy::disallowed_methods, reason = "two programs of one machine compare its clock")]
 fn nanos() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)

@@ -132,9 +132,10 @@ fn of_transfer(error: &TransferError) -> Exit {
 
 fn of_transport(error: &TransportError) -> Exit {
     match error {
-        TransportError::Unreachable { .. } | TransportError::UnknownHost { .. } | TransportError::TimedOut => {
-            Exit::Unreachable
-        }
+        TransportError::Unreachable { .. }
+        | TransportError::UnknownHost { .. }
+        | TransportError::TimedOut
+        | TransportError::Cut => Exit::Unreachable,
         TransportError::RefusedByPeer | TransportError::Peer(_) => Exit::Refused,
         TransportError::Busy
         | TransportError::PeerRestarted
@@ -190,7 +191,7 @@ mod tests {
     #[test]
     fn every_cause_has_its_code() {
         let transfer: Vec<(TransferError, u8)> = vec![
-            (TransportError::Unreachable { address: "a:1".to_owned() }.into(), 5),
+            (TransportError::Unreachable { address: "a:1".to_owned(), tcp: true }.into(), 5),
             (TransportError::TimedOut.into(), 5),
             (TransportError::RefusedByPeer.into(), 6),
             (TransportError::Reset { code: CloseCode::Internal }.into(), 75),

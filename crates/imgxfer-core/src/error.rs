@@ -89,6 +89,7 @@ impl TransferError {
         match self {
             Self::Transport(error) => match error {
                 TransportError::TimedOut
+                | TransportError::Cut
                 | TransportError::PeerRestarted
                 | TransportError::Reset { .. }
                 | TransportError::Truncated

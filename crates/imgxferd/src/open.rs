@@ -70,6 +70,7 @@ pub(crate) fn endpoint(
     };
     let settings = EndpointConfig::new(config.quic, identity.clone(), trust, imgxfer_core::ALPN)
         .with_profile(config.profile)
+        .with_tcp_fallback(config.tcp_fallback)
         .with_audit(audit);
     let settings = match options.endpoint {
         Some(hook) => hook(settings),

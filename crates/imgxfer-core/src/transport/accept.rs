@@ -7,8 +7,9 @@ use crate::ids::PeerId;
 use crate::limits::HANDSHAKE_DEADLINE;
 use crate::transport::endpoint::Local;
 use crate::transport::precedence::Steering;
+use crate::transport::tunnel::Tunnels;
 use crate::transport::verifier::{Admission, Expectation, PeerVerifier, Verdict};
-use crate::transport::{CloseCode, PeerRefusal, Protocol, Session, TransportError};
+use crate::transport::{Carrier, CloseCode, PeerRefusal, Protocol, Session, TransportError};
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -74,6 +75,8 @@ pub struct AcceptCounters {
     pub turned_away: u64,
     /// Handshakes that failed or ended in a refusal.
     pub failed: u64,
+    /// Accepted sessions that TLS over TCP carries, for want of UDP; since the endpoint was opened.
+    pub tunnelled: u64,
 }
 
 /// Called once for every connection that was turned away after its handshake began.
@@ -88,6 +91,7 @@ pub(super) struct Door {
     retried: AtomicU64,
     turned_away: AtomicU64,
     failed: AtomicU64,
+    tunnelled: AtomicU64,
     /// Where pairing sessions go while a window is open.
     pairing: Mutex<Option<mpsc::Sender<Session>>>,
 }
@@ -100,6 +104,7 @@ impl Door {
             retried: self.retried.load(Ordering::Relaxed),
             turned_away: self.turned_away.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
+            tunnelled: self.tunnelled.load(Ordering::Relaxed),
         }
     }
 
@@ -152,7 +157,7 @@ impl Drop for Slot {
 }
 
 /// A handshake under way; counted until dropped.
-struct HalfOpen(Arc<Door>);
+pub(super) struct HalfOpen(Arc<Door>);
 
 impl HalfOpen {
     fn new(door: &Arc<Door>) -> Self {
@@ -211,8 +216,8 @@ pub(super) struct Acceptor {
 
 impl Acceptor {
     /// Accepts until the endpoint is closed. Dropping the future ends all handshakes under way.
-    pub(super) async fn run(self) {
-        let this = Arc::new(self);
+    pub(super) async fn run(self: Arc<Self>) {
+        let this = self;
         let mut handshakes = JoinSet::new();
         loop {
             let incoming = tokio::select! {
@@ -257,9 +262,18 @@ impl Acceptor {
     async fn handshake(&self, incoming: quinn::Incoming, half_open: HalfOpen) {
         let address = incoming.remote_address();
         let deadline = self.local.limits.handshake_deadline;
-        let done = timeout(deadline, self.authenticate(incoming)).await;
+        let done = timeout(deadline, self.authenticate(incoming, None)).await;
         drop(half_open);
-        let (session, to) = match done.unwrap_or(Err(TransportError::TimedOut)) {
+        self.conclude(address, done.unwrap_or(Err(TransportError::TimedOut))).await;
+    }
+
+    /// Passes the session on, or tells of the refusal.
+    pub(super) async fn conclude(
+        &self,
+        address: SocketAddr,
+        done: Result<(Session, mpsc::Sender<Session>), TransportError>,
+    ) {
+        let (session, to) = match done {
             Ok(accepted) => accepted,
             Err(error) => {
                 self.door.failed.fetch_add(1, Ordering::Relaxed);
@@ -275,17 +289,52 @@ impl Acceptor {
         drop(to.send(session).await);
     }
 
-    /// Shakes hands and decides where the session goes. Nothing of the peer's streams is read.
-    async fn authenticate(
+    /// Whom handshakes let in now.
+    pub(super) fn admission(&self) -> Admission {
+        admission(self.door.pairing().as_ref())
+    }
+
+    /// Counts a newcomer without a place.
+    pub(super) fn turn_away(&self) {
+        self.door.turned_away.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A place for a handshake, if there is one.
+    pub(super) fn half_open(&self) -> Option<HalfOpen> {
+        let room = self.door.counters().half_open < self.local.limits.half_open_max;
+        room.then(|| HalfOpen::new(&self.door))
+    }
+
+    /// As [`Acceptor::admit`] for one that came through a tunnel, which has its place among the handshakes.
+    pub(super) fn admit_tunnelled(&self, incoming: quinn::Incoming) -> Option<quinn::Incoming> {
+        if self.door.counters().sessions < self.local.limits.sessions_max {
+            return Some(incoming);
+        }
+        self.turn_away();
+        incoming.refuse();
+        None
+    }
+
+    /// Shakes hands and decides where the session goes. Nothing of the peer's streams is read. What came
+    /// through a tunnel must be the peer that opened it.
+    pub(super) async fn authenticate(
         &self,
         incoming: quinn::Incoming,
+        tunnel: Option<(PeerId, &Tunnels)>,
     ) -> Result<(Session, mpsc::Sender<Session>), TransportError> {
         let window = self.door.pairing();
-        let admission = if window.is_some() { Admission::AnyKey } else { Admission::TrustedOnly };
+        let admission = admission(window.as_ref());
         let verifier = Arc::new(PeerVerifier::new(self.local.trust.clone(), admission, Expectation::default())?);
         let verdict = verifier.verdict();
         let gauge = Arc::default();
-        let config = self.local.server_config(verifier, admission, &gauge)?;
+        let mut config = self.local.server_config(verifier, admission, &gauge)?;
+        let (outer, carrier) = match tunnel {
+            Some((outer, tunnels)) => {
+                config.transport_config(tunnels.transport(&gauge));
+                (Some(outer), Carrier::Tls)
+            }
+            None => (None, Carrier::Udp),
+        };
         let connection = match incoming.accept_with(Arc::new(config)) {
             Ok(connecting) => connecting.await.map_err(|e| explain(&verdict, e))?,
             Err(error) => return Err(error.into()),
@@ -296,6 +345,10 @@ impl Acceptor {
             connection.close(code.into(), b"");
             error
         };
+        if let Some(expected) = outer.filter(|outer| *outer != finding.info.peer) {
+            let error = PeerRefusal::WrongPeer { expected, found: finding.info.peer };
+            return Err(refuse(CloseCode::Refused, error.into()));
+        }
         let to = match (protocol, window) {
             (Protocol::Pairing, Some(window)) => window,
             (Protocol::Pairing, None) => return Err(refuse(CloseCode::Version, TransportError::Version)),
@@ -308,9 +361,17 @@ impl Acceptor {
         let Some(slot) = self.door.take_slot(finding.info.peer, &self.local.limits) else {
             return Err(refuse(CloseCode::Busy, TransportError::Busy));
         };
+        if carrier == Carrier::Tls {
+            self.door.tunnelled.fetch_add(1, Ordering::Relaxed);
+        }
         let steering = Steering::new(gauge, &self.local.precedence);
-        Ok((Session::new(connection, finding, protocol, Some(slot), steering), to))
+        Ok((Session::new(connection, finding, protocol, carrier, Some(slot), steering), to))
     }
+}
+
+/// While a pairing window is open, strangers may connect.
+fn admission(window: Option<&mpsc::Sender<Session>>) -> Admission {
+    if window.is_some() { Admission::AnyKey } else { Admission::TrustedOnly }
 }
 
 /// The reason for a failed handshake: this side's own verdict on the peer if there is one.

@@ -5,16 +5,25 @@ use crate::limits::HANDSHAKE_DEADLINE;
 use crate::transport::accept::explain;
 use crate::transport::endpoint::Local;
 use crate::transport::precedence::Steering;
+use crate::transport::tunnel::{TunnelDial, Tunnels};
 use crate::transport::verifier::{Admission, Expectation, PeerVerifier};
-use crate::transport::{Endpoint, PeerRefusal, Protocol, Session, TransportError};
+use crate::transport::{Carrier, Endpoint, PeerRefusal, Protocol, Session, TransportError};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// The next address is tried when the one before has been silent for this long (RFC 8305, 8).
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
+/// An address where UDP has been silent for this long is tried over TCP as well. Over UDP a handshake is one round
+/// trip, and a first packet that was lost goes out again after 0.3 and 0.9 s: this leaves it two more chances.
+const UDP_SILENT_AFTER: Duration = Duration::from_secs(1);
+/// How far ahead UDP starts where it was silent before. Three round trips that TCP needs do the rest.
+const UDP_AHEAD: Duration = Duration::from_millis(50);
+/// UDP still wins when it is done so much later than TCP: it is the better carrier for hours to come.
+const UDP_PREFERRED_FOR: Duration = Duration::from_millis(100);
 /// Addresses of one name that are tried; a name server may list any number.
 const ADDRESSES_MAX: usize = 8;
 
@@ -67,15 +76,85 @@ struct Attempt {
     admission: Admission,
     protocol: Protocol,
     address: String,
+    tunnels: Option<Arc<Tunnels>>,
 }
 
 impl Attempt {
+    /// Over UDP, and over TCP where UDP is silent.
     async fn connect(self, to: SocketAddr) -> Result<Session, TransportError> {
+        let Some(tunnels) = self.tunnels.clone() else { return self.connect_udp(to).await };
+        let blocked = tunnels.detours.is_known(to);
+        let deadline = Instant::now() + HANDSHAKE_DEADLINE;
+        let tcp = TunnelDial {
+            local: Arc::clone(&self.local),
+            tunnels: Arc::clone(&tunnels),
+            expected: self.expected.clone(),
+            admission: self.admission,
+            protocol: self.protocol,
+        };
+        let unreachable = TransportError::Unreachable { address: self.address.clone(), tcp: true };
+        let mut udp = pin!(self.clone().connect_udp(to));
+        let mut udp_is_over = false;
+        // An answer over UDP, be it a refusal, is an answer.
+        match timeout(if blocked { UDP_AHEAD } else { UDP_SILENT_AFTER }, &mut udp).await {
+            Ok(Err(TransportError::Unreachable { .. })) => udp_is_over = true,
+            Ok(answered) => {
+                tunnels.detours.forget(to);
+                return answered;
+            }
+            Err(_) => {}
+        }
+        let mut tcp = pin!(timeout_at(deadline, Box::pin(tcp.connect(to))));
+        let over_tcp = tokio::select! {
+            answered = &mut udp, if !udp_is_over => match answered {
+                Err(TransportError::Unreachable { .. }) => {
+                    udp_is_over = true;
+                    tcp.await
+                }
+                answered => {
+                    tunnels.detours.forget(to);
+                    return answered;
+                }
+            },
+            over_tcp = &mut tcp => over_tcp,
+        };
+        let late = async move { if udp_is_over { Err(unreachable) } else { udp.await } };
+        let failed = match over_tcp {
+            Ok(Ok(session)) => {
+                if let Ok(Ok(better)) = timeout(UDP_PREFERRED_FOR, late).await {
+                    tunnels.detours.forget(to);
+                    return Ok(better);
+                }
+                tunnels.detours.remember(to);
+                tracing::info!(address = %to, "UDP is silent: connected over TCP");
+                return Ok(session);
+            }
+            Ok(Err(error)) => error,
+            Err(_) => TransportError::Unreachable { address: self.address, tcp: true },
+        };
+        // Whoever answered has spoken for the site.
+        let answered = matches!(
+            failed,
+            TransportError::Peer(_) | TransportError::RefusedByPeer | TransportError::Version | TransportError::Busy
+        );
+        if answered {
+            return timeout(UDP_PREFERRED_FOR, late).await.unwrap_or(Err(failed));
+        }
+        match (late.await, failed) {
+            (Err(TransportError::Unreachable { address, .. }), TransportError::Unreachable { .. }) => {
+                Err(TransportError::Unreachable { address, tcp: true })
+            }
+            (Err(TransportError::Unreachable { .. }), failed) => Err(failed),
+            (answered, _) => answered,
+        }
+    }
+
+    async fn connect_udp(self, to: SocketAddr) -> Result<Session, TransportError> {
         let verifier = Arc::new(PeerVerifier::new(self.local.trust.clone(), self.admission, self.expected)?);
         let verdict = verifier.verdict();
         let gauge = Arc::default();
         let config = self.local.client_config(verifier, self.protocol, &gauge)?;
-        let unreachable = || TransportError::Unreachable { address: self.address.clone() };
+        let unreachable = || TransportError::Unreachable { address: self.address.clone(), tcp: false };
         // The name goes nowhere: the verifier knows whom it wants, and TLS sends none.
         let connecting = self.endpoint.connect_with(config, to, "imgxfer").map_err(|e| match e {
             quinn::ConnectError::InvalidRemoteAddress(_) => unreachable(),
@@ -90,7 +169,7 @@ impl Attempt {
         let finding = verdict.get().ok_or(PeerRefusal::Malformed)??;
         let protocol = self.local.protocol_of(&connection)?;
         let steering = Steering::new(gauge, &self.local.precedence);
-        Ok(Session::new(connection, finding, protocol, None, steering))
+        Ok(Session::new(connection, finding, protocol, Carrier::Udp, None, steering))
     }
 }
 
@@ -134,11 +213,12 @@ impl Endpoint {
             admission,
             protocol,
             address: dial.address.clone(),
+            tunnels: self.tunnels.clone(),
         };
         let addresses = lookup(&dial.address).await?;
         let mut waiting = addresses.into_iter();
         let mut attempts = JoinSet::new();
-        let mut worst = TransportError::Unreachable { address: dial.address.clone() };
+        let mut worst = TransportError::Unreachable { address: dial.address.clone(), tcp: false };
         loop {
             // A failed attempt makes room for the next at once; a silent one after a while.
             if let Some(address) = waiting.next() {

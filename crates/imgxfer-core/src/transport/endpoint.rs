@@ -1,4 +1,4 @@
-//! One UDP socket and all connections over it.
+//! One UDP socket, the TCP port beside it, and all connections over them.
 
 use crate::transport::accept::{AcceptCounters, AcceptLimits, Acceptor, Audit, Door, PairingWindow, Refused};
 use crate::transport::congestion::Gauge;
@@ -6,6 +6,7 @@ use crate::transport::pairing::PAIRING_ALPN;
 use crate::transport::precedence::Precedence;
 use crate::transport::profile::{Congestion, MTU_UPPER_DEFAULT, Profile, Settings};
 use crate::transport::socket::{self, CappedSocket, Warning};
+use crate::transport::tunnel::{Listener, Places, Tunnels, listen_tcp};
 use crate::transport::verifier::{Admission, PeerVerifier};
 use crate::transport::{CloseCode, Identity, Protocol, Session, TransportError, Trust, reset, tls};
 use quinn::crypto::rustls::HandshakeData;
@@ -23,6 +24,8 @@ const UDP_PAYLOAD_MAX_DEFAULT: u16 = 1472;
 const INCOMING_MAX: usize = 1024;
 const INCOMING_BYTES_MAX: u64 = 16 << 10;
 const INCOMING_BYTES_TOTAL: u64 = 4 << 20;
+/// Tries to find a port whose number is free for UDP and for TCP, when any will do.
+const PORT_TRIES: usize = 16;
 /// Sessions that may wait for [`Endpoint::accept`].
 const SESSIONS_WAITING_MAX: usize = 16;
 
@@ -38,6 +41,8 @@ pub struct EndpointConfig {
     congestion: Congestion,
     limits: AcceptLimits,
     audit: Option<Audit>,
+    tcp_fallback: bool,
+    dial_only: bool,
 }
 
 impl EndpointConfig {
@@ -55,7 +60,24 @@ impl EndpointConfig {
             congestion: Congestion::default(),
             limits: AcceptLimits::default(),
             audit: None,
+            tcp_fallback: true,
+            dial_only: false,
         }
+    }
+
+    /// Whether peers are also reached, and served, over TLS on the TCP port of the same number, where a network
+    /// passes no UDP. Default yes for [`Endpoint::bind`]; never for [`Endpoint::with_socket`].
+    #[must_use]
+    pub fn with_tcp_fallback(mut self, on: bool) -> Self {
+        self.tcp_fallback = on;
+        self
+    }
+
+    /// This endpoint dials and is not dialled: no TCP port listens for it.
+    #[must_use]
+    pub fn dial_only(mut self) -> Self {
+        self.dial_only = true;
+        self
     }
 
     /// The kind of line. Default [`Profile::Auto`].
@@ -65,7 +87,7 @@ impl EndpointConfig {
         self
     }
 
-    /// Largest UDP payload to try, bytes. Default 1,452, which suits every wide-area line. 8,952 triples
+    /// Largest UDP payload to try, bytes. Over TCP it has no effect. Default 1,452, which suits every wide-area line. 8,952 triples
     /// the speed on a network of jumbo frames, when both ends set it.
     #[must_use]
     pub fn with_mtu_upper(mut self, bytes: u16) -> Self {
@@ -105,13 +127,14 @@ impl fmt::Debug for EndpointConfig {
             .field("profile", &self.profile)
             .field("congestion", &self.congestion)
             .field("limits", &self.limits)
+            .field("tcp_fallback", &self.tcp_fallback)
             .finish_non_exhaustive()
     }
 }
 
 /// What every connection of an endpoint is made from.
 pub(super) struct Local {
-    identity: Identity,
+    pub(super) identity: Identity,
     pub(super) trust: Trust,
     alpn: Vec<u8>,
     settings: Settings,
@@ -185,7 +208,9 @@ pub struct Endpoint {
     pub(super) local: Arc<Local>,
     door: Arc<Door>,
     sessions: Mutex<mpsc::Receiver<Session>>,
-    accepting: JoinHandle<()>,
+    /// The task that accepts over UDP, and that over TCP where there is one.
+    accepting: Vec<JoinHandle<()>>,
+    pub(super) tunnels: Option<Arc<Tunnels>>,
     warnings: Vec<Warning>,
 }
 
@@ -194,15 +219,23 @@ impl Endpoint {
     /// the endpoint and its sessions.
     ///
     /// # Errors
-    /// [`TransportError::Bind`] when the socket cannot be opened.
+    /// [`TransportError::Bind`] when the UDP socket cannot be opened. That the TCP port cannot be is a
+    /// [`Warning`].
     pub fn bind(config: EndpointConfig) -> Result<Self, TransportError> {
-        let (socket, warnings) = socket::bind(config.bind, config.profile.settings().buffers)?;
+        let Sockets { udp, tcp, warnings } = Sockets::bind(&config)?;
         for warning in &warnings {
             tracing::warn!("{warning}");
         }
         let bound = |e: std::io::Error| TransportError::Bind { address: config.bind, kind: e.kind() };
-        let socket = TokioRuntime.wrap_udp_socket(socket).map_err(bound)?;
-        let mut endpoint = Self::with_socket(config, socket)?;
+        let socket = TokioRuntime.wrap_udp_socket(udp).map_err(bound)?;
+        let settings = config.profile.settings();
+        let tunnels = config.tcp_fallback.then(|| Arc::new(Tunnels::new(&settings, config.bind.ip())));
+        let (mut endpoint, acceptor) = Self::open(config, socket)?;
+        if let Some((tcp, tunnels)) = tcp.zip(tunnels.clone()) {
+            let listener = Listener { tcp, acceptor, tunnels, places: Arc::<Places>::default() };
+            endpoint.accepting.push(tokio::spawn(listener.run()));
+        }
+        endpoint.tunnels = tunnels;
         endpoint.warnings = warnings;
         Ok(endpoint)
     }
@@ -212,6 +245,10 @@ impl Endpoint {
     /// # Errors
     /// [`TransportError`] when the socket has no address or TLS cannot be set up.
     pub fn with_socket(config: EndpointConfig, socket: Arc<dyn AsyncUdpSocket>) -> Result<Self, TransportError> {
+        Ok(Self::open(config, socket)?.0)
+    }
+
+    fn open(config: EndpointConfig, socket: Arc<dyn AsyncUdpSocket>) -> Result<(Self, Arc<Acceptor>), TransportError> {
         let settings = config.profile.settings();
         let local = Arc::new(Local {
             identity: config.identity,
@@ -236,14 +273,15 @@ impl Endpoint {
             .map_err(|e| TransportError::Bind { address: config.bind, kind: e.kind() })?;
         let door = Arc::new(Door::default());
         let (to_accept, sessions) = mpsc::channel(SESSIONS_WAITING_MAX);
-        let acceptor = Acceptor {
+        let acceptor = Arc::new(Acceptor {
             endpoint: endpoint.clone(),
             local: Arc::clone(&local),
             door: Arc::clone(&door),
             sessions: to_accept,
-        };
-        let accepting = tokio::spawn(acceptor.run());
-        Ok(Self { endpoint, local, door, sessions: Mutex::new(sessions), accepting, warnings: Vec::new() })
+        });
+        let accepting = vec![tokio::spawn(Arc::clone(&acceptor).run())];
+        let (tunnels, warnings) = (None, Vec::new());
+        Ok((Self { endpoint, local, door, sessions: Mutex::new(sessions), accepting, tunnels, warnings }, acceptor))
     }
 
     /// Waits for the next session of a trusted peer; `None` when the endpoint is closed. Cancel-safe.
@@ -292,17 +330,56 @@ impl Endpoint {
     /// Closes all sessions at once and accepts no more.
     pub fn close(&self, code: CloseCode, reason: &str) {
         self.endpoint.close(code.into(), reason.as_bytes());
+        if let Some(tunnels) = &self.tunnels {
+            tunnels.close(code.into(), reason);
+        }
     }
 
     /// After [`Endpoint::close`]: waits until the peers have been told, a few round trips at most.
     pub async fn wait_idle(&self) {
         self.endpoint.wait_idle().await;
+        if let Some(tunnels) = &self.tunnels {
+            tunnels.wait_idle().await;
+        }
     }
 }
 
 impl Drop for Endpoint {
     fn drop(&mut self) {
-        self.accepting.abort();
+        self.accepting.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// What an endpoint listens on.
+struct Sockets {
+    udp: std::net::UdpSocket,
+    tcp: Option<tokio::net::TcpListener>,
+    warnings: Vec<Warning>,
+}
+
+impl Sockets {
+    /// Opens both at one port number. A number that was asked for and is taken for TCP costs the fallback; when
+    /// any will do, another is tried.
+    fn bind(config: &EndpointConfig) -> Result<Self, TransportError> {
+        let tries = if config.bind.port() == 0 { PORT_TRIES } else { 1 };
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            let (udp, mut warnings) = socket::bind(config.bind, config.profile.settings().buffers)?;
+            if !config.tcp_fallback || config.dial_only {
+                return Ok(Self { udp, tcp: None, warnings });
+            }
+            let address =
+                udp.local_addr().map_err(|e| TransportError::Bind { address: config.bind, kind: e.kind() })?;
+            match listen_tcp(address) {
+                Ok(tcp) => return Ok(Self { udp, tcp: Some(tcp), warnings }),
+                Err(_) if tried < tries => {}
+                Err(warning) => {
+                    warnings.push(warning);
+                    return Ok(Self { udp, tcp: None, warnings });
+                }
+            }
+        }
     }
 }
 

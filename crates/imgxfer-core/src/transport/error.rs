@@ -31,14 +31,27 @@ pub enum TransportError {
         kind: io::ErrorKind,
     },
     /// Nobody answered at any of the host's addresses.
-    #[error("no answer from {address} within {} s; check the address, and that a firewall passes UDP both ways", HANDSHAKE_DEADLINE.as_secs())]
+    #[error(
+        "no answer from {address} within {} s{}",
+        HANDSHAKE_DEADLINE.as_secs(),
+        if *tcp {
+            ", neither over UDP nor over TCP; check address and port, that the other site runs, and that the firewalls on the way pass UDP or TCP to that port"
+        } else {
+            "; check the address, and that a firewall passes UDP both ways"
+        }
+    )]
     Unreachable {
         /// Host and port as they were given.
         address: String,
+        /// Whether TCP was tried besides UDP.
+        tcp: bool,
     },
     /// The connection stood and then went silent.
     #[error("the line went silent for {} s", IDLE_TIMEOUT.as_secs())]
     TimedOut,
+    /// The TCP connection that carried the session was broken.
+    #[error("the TCP connection was cut")]
+    Cut,
     /// This side refused the peer.
     #[error(transparent)]
     Peer(#[from] PeerRefusal),
@@ -136,6 +149,15 @@ fn printable(reason: &[u8]) -> String {
     String::from_utf8_lossy(reason).chars().filter(|c| !c.is_control()).take(REASON_CHARS_MAX).collect()
 }
 
+/// What a TLS alert means, sent by the peer or raised here.
+pub(super) fn from_alert(alert: u8, reason: String, from_peer: bool) -> TransportError {
+    from_code(CRYPTO_BASE + u64::from(alert), reason, from_peer)
+}
+
+/// How quinn reports that an endpoint is gone under its connection. An endpoint over UDP lives as long as its
+/// connections do; that of a tunnel goes with it.
+const ENDPOINT_GONE: &str = "endpoint driver future was dropped";
+
 /// What a close code of QUIC itself means, sent by the peer or raised here.
 fn from_code(code: u64, reason: String, from_peer: bool) -> TransportError {
     let alert = code.checked_sub(CRYPTO_BASE).filter(|alert| *alert < 0x100);
@@ -162,6 +184,7 @@ impl From<ConnectionError> for TransportError {
     fn from(error: ConnectionError) -> Self {
         match error {
             ConnectionError::VersionMismatch => Self::Version,
+            ConnectionError::TransportError(e) if e.reason == ENDPOINT_GONE => Self::Cut,
             ConnectionError::TransportError(e) => from_code(e.code.into(), e.reason, false),
             ConnectionError::ConnectionClosed(e) => from_code(e.error_code.into(), printable(&e.reason), true),
             ConnectionError::ApplicationClosed(e) => match CloseCode::from_number(e.error_code.into_inner()) {

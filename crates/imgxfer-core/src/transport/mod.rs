@@ -1,6 +1,6 @@
 //! Authenticated connections between sites: who we are, whom we trust, and how bytes get across.
 //!
-//! An [`Endpoint`] owns one UDP socket. It dials peers and accepts them; either way the result is a
+//! An [`Endpoint`] owns one UDP socket, and the TCP port of the same number for networks that pass no UDP. It dials peers and accepts them; either way the result is a
 //! [`Session`]: mutually authenticated (TLS 1.3 over QUIC, RFC 9000 and 9001), with the peer's
 //! [`PeerId`](crate::ids::PeerId) known. A session carries control streams (messages both ways) and
 //! data streams (bytes one way). What the messages mean is not known here.
@@ -30,6 +30,7 @@ mod session;
 mod socket;
 mod tls;
 mod trust;
+mod tunnel;
 mod verifier;
 
 pub use accept::{AcceptCounters, AcceptLimits, PairingWindow, Refused};

@@ -5,6 +5,7 @@ use crate::ids::PeerId;
 use crate::priority::Priority;
 use crate::transport::accept::Slot;
 use crate::transport::precedence::{Rank, Steering};
+use crate::transport::tunnel::steady;
 use crate::transport::verifier::Finding;
 use crate::transport::{CloseCode, ControlStream, DataReceiver, DataSender, TransportError};
 use std::fmt;
@@ -67,7 +68,8 @@ pub struct LineStats {
 }
 
 impl LineStats {
-    /// Bytes of UDP payload both ways.
+    /// Bytes of UDP payload both ways; in a tunnel ([`Carrier::Tls`]) those of the datagrams in it, without TLS
+    /// and TCP around them.
     #[must_use]
     pub const fn line_bytes(&self) -> u64 {
         self.sent_bytes + self.received_bytes
@@ -87,6 +89,7 @@ struct Inner {
     connection: quinn::Connection,
     finding: Finding,
     protocol: Protocol,
+    carrier: Carrier,
     /// Given back when the session is dropped; sessions that were dialled have none.
     _slot: Option<Slot>,
     steering: Steering,
@@ -97,10 +100,11 @@ impl Session {
         connection: quinn::Connection,
         finding: Finding,
         protocol: Protocol,
+        carrier: Carrier,
         slot: Option<Slot>,
         steering: Steering,
     ) -> Self {
-        Self(Arc::new(Inner { connection, finding, protocol, _slot: slot, steering }))
+        Self(Arc::new(Inner { connection, finding, protocol, carrier, _slot: slot, steering }))
     }
 
     /// Who is at the other end: proven in the handshake.
@@ -176,7 +180,7 @@ impl Session {
     /// What carries the session's packets.
     #[must_use]
     pub fn carrier(&self) -> Carrier {
-        Carrier::Udp
+        self.0.carrier
     }
 
     /// State of the line.
@@ -208,7 +212,10 @@ impl Session {
     /// Bounds what is taken over for sending to a few times what the line holds at once, so that little
     /// is lost with the line and urgent data does not queue behind much. Call it a few times a second.
     pub fn adapt_windows(&self) {
-        let window = (4 * self.stats().cwnd_bytes).clamp(SEND_WINDOW_MIN, SEND_WINDOW_MAX);
+        let window = match self.0.carrier {
+            Carrier::Udp => (4 * self.stats().cwnd_bytes).clamp(SEND_WINDOW_MIN, SEND_WINDOW_MAX),
+            Carrier::Tls => steady::send_window(&self.0.connection),
+        };
         self.0.connection.set_send_window(window);
     }
 
@@ -237,6 +244,10 @@ impl Session {
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session").field("peer", &self.peer()).field("protocol", &self.protocol()).finish()
+        f.debug_struct("Session")
+            .field("peer", &self.peer())
+            .field("protocol", &self.protocol())
+            .field("carrier", &self.carrier())
+            .finish()
     }
 }

@@ -41,6 +41,13 @@ pub enum Warning {
         /// Bytes given.
         given: usize,
     },
+    /// The TCP port beside the UDP port could not be opened: sites whose network passes no UDP cannot connect.
+    NoTcpPort {
+        /// Where it should have listened.
+        address: SocketAddr,
+        /// What the system said.
+        kind: io::ErrorKind,
+    },
 }
 
 impl fmt::Display for Warning {
@@ -56,6 +63,10 @@ impl fmt::Display for Warning {
                     "the UDP {name} buffer is {given} bytes, not {wanted}; for full speed run: sysctl -w {sysctl}={wanted}"
                 )
             }
+            Self::NoTcpPort { address, kind } => write!(
+                f,
+                "cannot listen on TCP {address} ({kind}): sites whose network passes no UDP cannot connect; free the port, choose another, or turn the fallback to TCP off"
+            ),
         }
     }
 }

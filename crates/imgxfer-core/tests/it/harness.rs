@@ -1,5 +1,6 @@
 //! Sites to move studies between: each an endpoint on loopback with a store of its own.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -35,6 +36,7 @@ pub(crate) fn depot_at(folder: &Path) -> Depot {
 pub(crate) struct Site {
     pub(crate) depot: Depot,
     pub(crate) dial: Dial,
+    pub(crate) address: SocketAddr,
     pub(crate) trust: Trust,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
@@ -52,13 +54,14 @@ impl Site {
         let id = identity.peer_id();
         let config = EndpointConfig::new("127.0.0.1:0".parse().unwrap(), identity, trust.clone(), ALPN);
         let endpoint = Endpoint::bind(config).unwrap();
-        let dial = Dial::from(endpoint.local_address().unwrap()).with_peer(id);
+        let address = endpoint.local_address().unwrap();
+        let dial = Dial::from(address).with_peer(id);
         let server = Server::new(endpoint, depot.clone(), host, ServerLimits::default());
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(async move {
             server.serve(async { drop(stopped.await) }).await;
         });
-        Self { depot, dial, trust, stop: Some(stop), task }
+        Self { depot, dial, address, trust, stop: Some(stop), task }
     }
 
     /// Drains and stops.

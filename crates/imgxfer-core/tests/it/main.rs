@@ -5,6 +5,7 @@
 #![allow(clippy::print_stderr, reason = "figures, and why a test was skipped")]
 
 mod bad_input;
+mod blocked_udp;
 mod cuts;
 mod golden_wire;
 mod harness;
@@ -14,4 +15,6 @@ mod limits;
 mod peers;
 mod props;
 mod push_pull;
+#[path = "../common/relay.rs"]
+mod relay;
 mod virtual_time;

@@ -6,5 +6,8 @@ mod handshake;
 mod line;
 mod pairing;
 mod refusals;
+#[path = "../common/relay.rs"]
+mod relay;
 mod site;
 mod streams;
+mod tunnel;

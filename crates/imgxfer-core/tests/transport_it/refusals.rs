@@ -131,7 +131,7 @@ async fn nobody_there() {
     pair.net.cut();
     let start = Instant::now();
     let error = pair.outcome(&Pair::dial()).await.unwrap_err();
-    assert_eq!(error, TransportError::Unreachable { address: VirtualNet::CLOUD.to_string() });
+    assert_eq!(error, TransportError::Unreachable { address: VirtualNet::CLOUD.to_string(), tcp: false });
     assert!(start.elapsed() <= Duration::from_millis(10_100), "{:?}", start.elapsed());
     assert!(matches!(
         pair.outcome(&Dial::new("no port in this")).await,

@@ -35,6 +35,7 @@ pub(super) struct Site {
 pub(super) struct Listen {
     pub(super) quic: Text,
     pub(super) profile: Text,
+    pub(super) tcp_fallback: Flag,
 }
 
 #[derive(Debug, Default, Deserialize)]

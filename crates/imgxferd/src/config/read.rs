@@ -32,6 +32,7 @@ pub(super) struct Layers {
     pub(super) site_name: Merged<String>,
     pub(super) listen_quic: Merged<String>,
     pub(super) listen_profile: Merged<String>,
+    pub(super) listen_tcp_fallback: Merged<bool>,
     pub(super) admin_listen: Merged<String>,
     pub(super) admin_allow_remote: Merged<bool>,
     pub(super) admin_hosts: Merged<Vec<String>>,
@@ -68,6 +69,7 @@ impl Layers {
         over(&mut self.site_name, place, raw.site.name);
         over(&mut self.listen_quic, place, raw.listen.quic);
         over(&mut self.listen_profile, place, raw.listen.profile);
+        over(&mut self.listen_tcp_fallback, place, raw.listen.tcp_fallback);
         over(&mut self.admin_listen, place, raw.admin.listen);
         over(&mut self.admin_allow_remote, place, raw.admin.allow_remote);
         over(&mut self.admin_hosts, place, raw.admin.hosts);

@@ -113,6 +113,7 @@ pub(super) fn resolve(mut layers: Layers) -> Result<Config> {
     }
     config.quic = address("listen.quic", layers.listen_quic.as_ref(), config.quic)?;
     config.profile = one_of("listen.profile", layers.listen_profile.as_ref(), config.profile, &PROFILES)?;
+    config.tcp_fallback = layers.listen_tcp_fallback.as_ref().is_none_or(|s| s.value);
     admin(&mut config, &layers)?;
     store(&mut config, &layers)?;
     config.identity = identity(&config, &layers)?;
@@ -441,6 +442,7 @@ fn settings(config: &Config, layers: &Layers) -> Vec<Setting> {
         Setting::new("state_dir", text(&config.state_dir), origin_of(layers.state_dir.as_ref())),
         Setting::new("listen.quic", config.quic.to_string(), origin_of(layers.listen_quic.as_ref())),
         Setting::new("listen.profile", name_of(&PROFILES, &config.profile), origin_of(layers.listen_profile.as_ref())),
+        Setting::new("listen.tcp_fallback", config.tcp_fallback, origin_of(layers.listen_tcp_fallback.as_ref())),
         Setting::new("admin.listen", config.admin.to_string(), origin_of(layers.admin_listen.as_ref())),
         Setting::new(
             "admin.allow_remote",

@@ -167,6 +167,16 @@ fn paired_peers_are_added_and_may_not_repeat_configured_ones() {
 }
 
 #[test]
+fn tcp_is_fallen_back_to_unless_told_otherwise() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(load(folder.path(), "").unwrap().tcp_fallback);
+    let config = load(folder.path(), "[listen]\ntcp_fallback = false\n").unwrap();
+    assert!(!config.tcp_fallback);
+    let line = config.settings().iter().map(ToString::to_string).find(|line| line.contains("tcp_fallback"));
+    assert!(line.unwrap().contains("false"));
+}
+
+#[test]
 fn the_example_is_a_sound_configuration() {
     let example = include_str!("../../../../docs/imgxferd.example.toml");
     let folder = tempfile::tempdir().unwrap();

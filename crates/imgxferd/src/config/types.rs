@@ -34,6 +34,8 @@ pub struct Config {
     pub quic: SocketAddr,
     /// Kind of line.
     pub profile: Profile,
+    /// Whether TCP at the same port serves networks that pass no UDP, both ways. Default yes.
+    pub tcp_fallback: bool,
     /// TCP address of the admin listener. Port 0 takes any.
     pub admin: SocketAddr,
     /// Names, besides `localhost` and IP addresses, under which the admin listener may be asked.
@@ -88,6 +90,7 @@ impl Config {
             site_name: "imgxfer".to_owned(),
             quic: (Ipv6Addr::UNSPECIFIED, DEFAULT_QUIC_PORT).into(),
             profile: Profile::default(),
+            tcp_fallback: true,
             admin: (Ipv4Addr::LOCALHOST, DEFAULT_ADMIN_PORT).into(),
             admin_hosts: Vec::new(),
             store: state_dir.join("store"),

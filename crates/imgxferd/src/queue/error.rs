@@ -54,9 +54,12 @@ pub(crate) fn code_of(error: &TransferError) -> &'static str {
         TransferError::Transport(error) => match error {
             TransportError::UnknownHost { .. } => "unknown-host: check the peer's address and the DNS server",
             TransportError::Unreachable { .. } => {
-                "unreachable: check the peer's address, and that UDP passes both ways"
+                "unreachable: check the peer's address, and that UDP or TCP passes to it"
             }
-            TransportError::TimedOut | TransportError::Reset { .. } | TransportError::Truncated => "line-lost",
+            TransportError::TimedOut
+            | TransportError::Cut
+            | TransportError::Reset { .. }
+            | TransportError::Truncated => "line-lost",
             TransportError::PeerRestarted | TransportError::PeerClosed { .. } => "peer-closed",
             TransportError::Peer(_) => "wrong-peer: who answered is not the configured peer; check address and key",
             TransportError::RefusedByPeer => {

@@ -21,7 +21,6 @@ pub(in crate::transport) struct Gauge {
     demand: AtomicU8,
     rate_bytes: AtomicU64,
     queue_nanos: AtomicU64,
-    rtt_min_nanos: AtomicU64,
 }
 
 impl Gauge {
@@ -42,12 +41,11 @@ impl Gauge {
         }
     }
 
-    /// Rate in bytes a second, queue and shortest round trip in seconds.
+    /// Rate in bytes a second, queue in seconds.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive; a cast of floats saturates")]
-    pub(super) fn report(&self, rate: f64, queue: f64, rtt_min: f64) {
+    pub(in crate::transport) fn report(&self, rate: f64, queue: f64) {
         self.rate_bytes.store(rate as u64, Ordering::Relaxed);
         self.queue_nanos.store((queue * 1e9) as u64, Ordering::Relaxed);
-        self.rtt_min_nanos.store((rtt_min * 1e9) as u64, Ordering::Relaxed);
     }
 
     /// Bytes a second that get through; 0 before the first round trips.

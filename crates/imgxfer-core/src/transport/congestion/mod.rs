@@ -269,7 +269,7 @@ impl RateControl {
             Stage::Sharing => self.share(now, &round, queue),
         }
         self.last_queue = queue;
-        self.gauge.report(self.rate.min(self.ceiling), queue, self.base);
+        self.gauge.report(self.rate.min(self.ceiling), queue);
     }
 
     /// Much loss, more than there is when little is sent, and no queue: sends no more than got through.
