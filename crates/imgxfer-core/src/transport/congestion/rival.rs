@@ -135,7 +135,9 @@ impl Rival {
     pub(super) fn suspects(&mut self, queue: f64, base: f64, packet: f64) -> bool {
         let threshold = ((QUEUE_OF_BASE * base).max(QUEUE_MIN) + QUEUE_PACKETS * packet).min(QUEUE_MAX);
         let stands = queue.is_finite() && queue > threshold;
-        self.suspicious = if stands { self.suspicious + 1 } else { 0 };
+        // A queue of twice that needs no second look.
+        let cycles = if queue > 2.0 * threshold { SUSPICIOUS_CYCLES } else { 1 };
+        self.suspicious = if stands { self.suspicious + cycles } else { 0 };
         self.suspicious >= SUSPICIOUS_CYCLES
     }
 
