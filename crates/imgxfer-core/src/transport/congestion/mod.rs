@@ -39,7 +39,7 @@ const PROBE: f64 = 0.25;
 const PROBE_MIN: f64 = 0.03;
 const PROBE_BACKGROUND: f64 = 0.05;
 /// The window while the queue drains, and packets on top.
-const DRAINED: f64 = 0.95;
+const DRAINED: f64 = 0.94;
 /// Part of the pipe by which each flow's window is larger, whatever its share: brings shares together.
 const EQUALISER: f64 = 0.05;
 /// Packets by which a window is above its share of the pipe: whole packets and late acknowledgements.
@@ -346,7 +346,11 @@ impl RateControl {
             _ => (Level::Cruising, 1.0 + self.headroom),
         };
         self.loss.level_from(now, level);
-        let slack = if level == Level::Low || capped { self.packet } else { self.slack() };
+        let slack = match level {
+            Level::Low => SLACK_PACKETS * self.packet,
+            _ if capped => self.packet,
+            _ => self.slack(),
+        };
         // What is lost stays in the window until that is known.
         let wanted = (self.pipe() * gain + slack) / (1.0 - self.loss.noise());
         let wanted = if self.background { wanted.min(self.window * 1.25 + self.packet) } else { wanted };
