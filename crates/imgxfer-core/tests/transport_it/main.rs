@@ -5,6 +5,7 @@ mod door;
 mod handshake;
 mod line;
 mod pairing;
+mod precedence;
 mod refusals;
 #[path = "../common/relay.rs"]
 mod relay;
