@@ -51,7 +51,7 @@ fn run(cli: Cli, output: &Output) -> anyhow::Result<Exit> {
         Command::Peers(args) => cmd::peers::run(args, &places()?, output),
         Command::Verify(args) => cmd::verify::run(&args, output),
         Command::Receipt(args) => cmd::receipt::run(&args, output),
-        Command::Bench(args) => cmd::bench::run(&args, output),
+        Command::Bench(args) => wait(cmd::bench::run(&args, output)),
         Command::Demo(args) => wait(cmd::demo::run(&args, output)),
         Command::Consultation(args) => wait(cmd::consultation::run(&args, &places()?, output)),
         Command::Priority(args) => wait(cmd::priority::run(&args, &places()?, output)),

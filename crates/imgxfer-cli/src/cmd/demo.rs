@@ -80,7 +80,7 @@ fn plan(quick: bool) -> [LineDemo; 2] {
     [copper, fibre]
 }
 
-fn object(outcome: &Outcome) -> serde_json::Value {
+pub(super) fn object(outcome: &Outcome) -> serde_json::Value {
     json!({
         "event": "moved",
         "line": outcome.line,
@@ -96,7 +96,7 @@ fn object(outcome: &Outcome) -> serde_json::Value {
     })
 }
 
-fn table(rows: &[Outcome], output: &Output) -> anyhow::Result<()> {
+pub(super) fn table(rows: &[Outcome], output: &Output) -> anyhow::Result<()> {
     let columns = [
         Column::left("LINE"),
         Column::left("WAY"),

@@ -107,3 +107,17 @@ fn what_cannot_be_measured_is_named() {
     user.run(&["bench", "--codec", "--level", "5", "a"]).code(2);
     user.run(&["bench", "--level", "2", "a"]).code(2);
 }
+
+#[test]
+fn a_line_carries_a_study_there_and_back() {
+    let user = User::new();
+    let (code, rows) = user.json(&["bench", "--link", "fibre100", "--limit", "3"]);
+    assert_eq!(code, 0);
+    let ways: Vec<_> = rows.iter().map(|row| (row["direction"].as_str().unwrap(), row["verified"].as_bool())).collect();
+    assert_eq!(ways, [("push", Some(true)), ("pull", Some(true))]);
+    assert!(
+        rows.iter().all(|row| row["line"] == "fibre100" && row["line_multiple"].as_f64().unwrap() > 1.0),
+        "{rows:?}"
+    );
+    user.run(&["bench", "--link", "dsl"]).code(2).stderr(contains("bad-copper"));
+}
