@@ -227,7 +227,10 @@ impl Endpoint {
             let more = waiting.len() > 0;
             tokio::select! {
                 done = attempts.join_next() => match done {
-                    Some(Ok(Ok(session))) => return Ok(session),
+                    Some(Ok(Ok(session))) => {
+                        self.note_dialled(&session);
+                        return Ok(session);
+                    }
                     Some(Ok(Err(error))) => {
                         if weight(&error) >= weight(&worst) {
                             worst = error;

@@ -10,7 +10,7 @@ use crate::transport::verifier::Finding;
 use crate::transport::{CloseCode, ControlStream, DataReceiver, DataSender, TransportError};
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// What a session is for. Settled in the handshake (ALPN, RFC 7301).
@@ -85,6 +85,22 @@ const SEND_WINDOW_MAX: u64 = 16 << 20;
 #[derive(Clone)]
 pub struct Session(Arc<Inner>);
 
+/// A session that may end meanwhile.
+#[derive(Debug)]
+pub(super) struct WeakSession(Weak<Inner>);
+
+impl WeakSession {
+    /// Whether it still stands.
+    pub(super) fn is_alive(&self) -> bool {
+        self.0.upgrade().is_some_and(|inner| inner.connection.close_reason().is_none())
+    }
+
+    /// [`Session::peer_address`], while it stands.
+    pub(super) fn peer_address(&self) -> Option<SocketAddr> {
+        self.0.upgrade().map(|inner| inner.connection.remote_address())
+    }
+}
+
 struct Inner {
     connection: quinn::Connection,
     finding: Finding,
@@ -105,6 +121,11 @@ impl Session {
         steering: Steering,
     ) -> Self {
         Self(Arc::new(Inner { connection, finding, protocol, carrier, _slot: slot, steering }))
+    }
+
+    /// The same session, without holding it open.
+    pub(super) fn downgrade(&self) -> WeakSession {
+        WeakSession(Arc::downgrade(&self.0))
     }
 
     /// Who is at the other end: proven in the handshake.

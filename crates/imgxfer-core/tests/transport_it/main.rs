@@ -8,6 +8,7 @@ mod pairing;
 mod refusals;
 #[path = "../common/relay.rs"]
 mod relay;
+mod roaming;
 mod site;
 mod streams;
 mod tunnel;

@@ -33,7 +33,7 @@ impl TunnelDial {
             return Err(TransportError::LocallyClosed);
         }
         let unreachable = || TransportError::Unreachable { address: to.to_string(), tcp: true };
-        let stream = tcp::connect(to, self.tunnels.source).await?;
+        let stream = tcp::connect(to, self.tunnels.source, self.tunnels.dscp).await?;
         let verifier = self.verifier()?;
         let verdict = verifier.verdict();
         let config = tls::client(&self.local.identity, verifier, TUNNEL_ALPN.to_vec())?;
