@@ -5,6 +5,7 @@ mod door;
 mod handshake;
 mod line;
 mod pairing;
+mod quinn_findings;
 mod refusals;
 #[path = "../common/relay.rs"]
 mod relay;
