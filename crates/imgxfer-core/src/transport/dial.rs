@@ -169,7 +169,8 @@ impl Attempt {
         let finding = verdict.get().ok_or(PeerRefusal::Malformed)??;
         let protocol = self.local.protocol_of(&connection)?;
         let steering = Steering::new(gauge, &self.local.precedence);
-        Ok(Session::new(connection, finding, protocol, Carrier::Udp, None, steering))
+        Ok(Session::new(connection, finding, protocol, Carrier::Udp, None, steering)
+            .receiving_up_to(self.local.receive_window_max()))
     }
 }
 

@@ -169,6 +169,11 @@ impl Local {
         Arc::new(self.settings.transport(self.mtu_upper, congestion))
     }
 
+    /// What a peer may have on the way to us at most.
+    pub(super) fn receive_window_max(&self) -> u32 {
+        self.settings.receive_window
+    }
+
     /// QUIC settings for one connection that is accepted.
     pub(super) fn server_config(
         &self,

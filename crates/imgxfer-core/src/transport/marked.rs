@@ -4,6 +4,8 @@
 //! `prepare_msg`), and Linux takes the whole byte from there: a mark that was set on the socket never leaves the
 //! machine. So this socket sends by itself, with mark and bits in one byte. All else is quinn-udp's.
 
+#![expect(clippy::host_endian_bytes, reason = "the kernel reads control messages in the order of the machine")]
+
 use super::Dscp;
 use quinn::udp::{EcnCodepoint, RecvMeta, Transmit, UdpSocketState};
 use quinn::{AsyncUdpSocket, UdpPoller};

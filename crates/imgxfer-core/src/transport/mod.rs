@@ -28,6 +28,7 @@ mod marked;
 pub mod pairing;
 mod precedence;
 mod profile;
+mod receiving;
 mod reset;
 mod roaming;
 mod session;

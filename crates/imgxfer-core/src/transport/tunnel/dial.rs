@@ -72,6 +72,7 @@ impl TunnelDial {
         let finding = verdict.get().ok_or(PeerRefusal::Malformed)??;
         let protocol = self.local.protocol_of(&connection)?;
         let steering = Steering::new(gauge, &self.local.precedence);
-        Ok(Session::new(connection, finding, protocol, Carrier::Tls, None, steering))
+        Ok(Session::new(connection, finding, protocol, Carrier::Tls, None, steering)
+            .receiving_up_to(self.local.receive_window_max()))
     }
 }
