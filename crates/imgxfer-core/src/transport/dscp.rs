@@ -31,7 +31,7 @@ impl Dscp {
     }
 
     /// Marks what a TCP connection sends. The kernel keeps its own bits of congestion notification.
-    pub(super) fn mark(self, socket: SockRef<'_>, local: SocketAddr) -> io::Result<()> {
+    pub(super) fn mark(self, socket: &SockRef<'_>, local: SocketAddr) -> io::Result<()> {
         let byte = u32::from(self.byte(0));
         if local.is_ipv4() {
             return socket.set_tos_v4(byte);

@@ -37,7 +37,7 @@ pub(in crate::transport) fn listen(address: SocketAddr) -> Result<TcpListener, W
 pub(super) fn tune(stream: &TcpStream, dscp: Option<Dscp>) -> io::Result<()> {
     stream.set_nodelay(true)?;
     if let Some(dscp) = dscp {
-        dscp.mark(SockRef::from(stream), stream.local_addr()?)?;
+        dscp.mark(&SockRef::from(stream), stream.local_addr()?)?;
     }
     #[cfg(target_os = "linux")]
     SockRef::from(stream).set_tcp_notsent_lowat(NOT_SENT_BYTES)?;
