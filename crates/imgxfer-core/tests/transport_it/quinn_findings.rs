@@ -217,7 +217,7 @@ async fn many_gaps_on_one_stream_end_the_connection() {
     let mut transport = plain(32 << 20);
     transport.stream_receive_window(VarInt::from_u32(16 << 20)).send_window(32 << 20);
     // From when the handshake is over, every second datagram is lost.
-    let watch = Box::new(|count: usize, bytes: usize| count < 20 || bytes < 1000 || count % 2 == 0);
+    let watch = Box::new(|count: usize, bytes: usize| count < 20 || bytes < 1000 || count.is_multiple_of(2));
     let line = LineParams::new(1_000_000_000, Duration::from_millis(40)).with_queue(Duration::from_secs(1));
     let ends = over(line, transport, watch).await;
     send(&ends.client, 0, 12 << 20).await;
