@@ -3,8 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use imgxfer_core::transport::Profile;
-use serde::Deserialize;
+use imgxfer_core::transport::{Congestion, Dscp, EndpointConfig, Profile};
+use serde::{Deserialize, Deserializer, de::Error as _};
 
 use crate::exit::{Exit, problem};
 use crate::places::Places;
@@ -19,6 +19,15 @@ pub(crate) struct Config {
     /// What kind of line this machine stands on.
     #[serde(default)]
     pub(crate) line: LineKind,
+    /// Largest UDP payload to try, bytes.
+    #[serde(default, deserialize_with = "mtu")]
+    pub(crate) mtu: Option<u16>,
+    /// What decides how much of the line is used.
+    #[serde(default)]
+    pub(crate) congestion: CongestionKind,
+    /// What packets are marked with.
+    #[serde(default, deserialize_with = "dscp")]
+    pub(crate) dscp: Option<Dscp>,
     /// Where the daemon of this machine answers.
     #[serde(default)]
     pub(crate) admin: Option<String>,
@@ -38,6 +47,30 @@ pub(crate) enum LineKind {
     Copper,
     /// 1 Gbit/s and more.
     Fibre,
+}
+
+/// A congestion control, by the names that the daemon uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum CongestionKind {
+    /// imgxfer's.
+    #[default]
+    Own,
+    /// RFC 9438.
+    Cubic,
+}
+
+fn mtu<'de, D: Deserializer<'de>>(input: D) -> Result<Option<u16>, D::Error> {
+    let (least, most) = (EndpointConfig::MTU_DEFAULT, EndpointConfig::MTU_JUMBO);
+    let bytes = u16::deserialize(input)?;
+    let wrong = || D::Error::custom(format!("mtu = {bytes} is not within {least} and {most}"));
+    (least..=most).contains(&bytes).then_some(Some(bytes)).ok_or_else(wrong)
+}
+
+fn dscp<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Dscp>, D::Error> {
+    let value = u8::deserialize(input)?;
+    let wrong = || D::Error::custom(format!("dscp = {value} is not within 0 and {}", Dscp::MAX));
+    Dscp::new(value).map(Some).ok_or_else(wrong)
 }
 
 impl LineKind {
@@ -63,6 +96,21 @@ impl Config {
         }
     }
 
+    /// Puts what is said about the line into a socket's settings.
+    pub(crate) fn tune(&self, settings: EndpointConfig) -> EndpointConfig {
+        let mut settings = settings.with_profile(self.line.profile());
+        if self.congestion == CongestionKind::Cubic {
+            settings = settings.with_congestion(Congestion::Cubic);
+        }
+        if let Some(bytes) = self.mtu {
+            settings = settings.with_mtu_upper(bytes);
+        }
+        if let Some(dscp) = self.dscp {
+            settings = settings.with_dscp(dscp);
+        }
+        settings
+    }
+
     /// What this site calls itself.
     pub(crate) fn site_name(&self) -> String {
         self.name.clone().filter(|name| !name.trim().is_empty()).unwrap_or_else(host_name)
@@ -78,6 +126,11 @@ pub(crate) fn initial(name: &str) -> String {
          name = {name}\n\n\
          # The line this machine stands on: \"auto\", \"copper\" (below about 80 Mbit/s) or \"fibre\".\n\
          #line = \"auto\"\n\n\
+         # Largest UDP payload to try: 8952 where the whole way carries jumbo frames, both ends set.\n\
+         #mtu = 1452\n\n\
+         # Congestion control: \"own\" or \"cubic\". And a DSCP (0 to 63), for networks that sort packets by it.\n\
+         #congestion = \"own\"\n\
+         #dscp = 10\n\n\
          # The daemon of this machine, for `imgxfer status` and `imgxfer pair --invite`.\n\
          #admin = \"http://127.0.0.1:11121\"\n\
          #token_file = \"/var/lib/imgxfer/admin.token\"\n"
@@ -109,6 +162,7 @@ mod tests {
             })
             .collect();
         let all: Config = toml::from_str(&all).unwrap();
+        assert_eq!((all.mtu, all.dscp), (Some(1452), Dscp::new(10)));
         assert_eq!(all.admin.as_deref(), Some("http://127.0.0.1:11121"));
     }
 
@@ -116,5 +170,27 @@ mod tests {
     fn unknown_keys_are_refused() {
         assert!(toml::from_str::<Config>("lime = \"auto\"").is_err());
         assert!(toml::from_str::<Config>("line = \"wet string\"").is_err());
+    }
+
+    #[test]
+    fn the_line_is_tuned_within_bounds() {
+        for (text, word) in
+            [("mtu = 1000", "1452"), ("mtu = 9000", "8952"), ("dscp = 64", "63"), ("congestion = \"bbr\"", "own")]
+        {
+            let error = toml::from_str::<Config>(text).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+        let config: Config = toml::from_str("mtu = 8952\ncongestion = \"cubic\"\ndscp = 46").unwrap();
+        assert_eq!((config.mtu, config.congestion), (Some(8952), CongestionKind::Cubic));
+        let bare = || {
+            EndpointConfig::new(
+                ([127, 0, 0, 1], 0).into(),
+                imgxfer_core::transport::Identity::generate().unwrap(),
+                imgxfer_core::transport::Trust::new(),
+                b"x",
+            )
+        };
+        let tuned = format!("{:?}", config.tune(bare()));
+        assert!(tuned.contains("Cubic") && tuned.contains("Dscp(46)") && tuned.contains("8952"), "{tuned}");
     }
 }

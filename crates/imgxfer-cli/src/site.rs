@@ -64,7 +64,7 @@ impl Site {
     pub(crate) fn endpoint(&self) -> anyhow::Result<Endpoint> {
         let bind = |address: SocketAddr| {
             let config = EndpointConfig::new(address, self.identity.clone(), Trust::new(), imgxfer_core::ALPN);
-            Endpoint::bind(config.with_profile(self.config.line.profile()).dial_only())
+            Endpoint::bind(self.config.tune(config).dial_only())
         };
         // Some machines have no IPv6 at all.
         let endpoint = match bind((Ipv6Addr::UNSPECIFIED, 0).into()) {

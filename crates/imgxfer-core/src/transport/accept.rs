@@ -365,7 +365,8 @@ impl Acceptor {
             self.door.tunnelled.fetch_add(1, Ordering::Relaxed);
         }
         let steering = Steering::new(gauge, &self.local.precedence);
-        Ok((Session::new(connection, finding, protocol, carrier, Some(slot), steering), to))
+        let session = Session::new(connection, finding, protocol, carrier, Some(slot), steering);
+        Ok((session.receiving_up_to(self.local.receive_window_max()), to))
     }
 }
 

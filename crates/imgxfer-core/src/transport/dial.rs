@@ -169,7 +169,8 @@ impl Attempt {
         let finding = verdict.get().ok_or(PeerRefusal::Malformed)??;
         let protocol = self.local.protocol_of(&connection)?;
         let steering = Steering::new(gauge, &self.local.precedence);
-        Ok(Session::new(connection, finding, protocol, Carrier::Udp, None, steering))
+        Ok(Session::new(connection, finding, protocol, Carrier::Udp, None, steering)
+            .receiving_up_to(self.local.receive_window_max()))
     }
 }
 
@@ -227,7 +228,10 @@ impl Endpoint {
             let more = waiting.len() > 0;
             tokio::select! {
                 done = attempts.join_next() => match done {
-                    Some(Ok(Ok(session))) => return Ok(session),
+                    Some(Ok(Ok(session))) => {
+                        self.note_dialled(&session);
+                        return Ok(session);
+                    }
                     Some(Ok(Err(error))) => {
                         if weight(&error) >= weight(&worst) {
                             worst = error;

@@ -5,12 +5,13 @@ use crate::transport::congestion::Gauge;
 use crate::transport::pairing::PAIRING_ALPN;
 use crate::transport::precedence::Precedence;
 use crate::transport::profile::{Congestion, MTU_UPPER_DEFAULT, Profile, Settings};
-use crate::transport::socket::{self, CappedSocket, Warning};
+use crate::transport::roaming::{self, Roaming};
+use crate::transport::socket::{self, BufferSizes, CappedSocket, Warning};
 use crate::transport::tunnel::{Listener, Places, Tunnels, listen_tcp};
 use crate::transport::verifier::{Admission, PeerVerifier};
-use crate::transport::{CloseCode, Identity, Protocol, Session, TransportError, Trust, reset, tls};
+use crate::transport::{Carrier, CloseCode, Dscp, Identity, Protocol, Session, TransportError, Trust, reset, tls};
 use quinn::crypto::rustls::HandshakeData;
-use quinn::{AsyncUdpSocket, Runtime as _, TokioRuntime};
+use quinn::{AsyncUdpSocket, TokioRuntime};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -39,6 +40,7 @@ pub struct EndpointConfig {
     profile: Profile,
     mtu_upper: u16,
     congestion: Congestion,
+    dscp: Option<Dscp>,
     limits: AcceptLimits,
     audit: Option<Audit>,
     tcp_fallback: bool,
@@ -46,6 +48,11 @@ pub struct EndpointConfig {
 }
 
 impl EndpointConfig {
+    /// Largest UDP payload tried unless told otherwise: fits an Ethernet frame with room for IPv6 and a tunnel.
+    pub const MTU_DEFAULT: u16 = MTU_UPPER_DEFAULT;
+    /// Largest UDP payload of a jumbo frame: 9,000 bytes less the headers of IPv6 and UDP.
+    pub const MTU_JUMBO: u16 = 8952;
+
     /// An endpoint on `bind` (port 0: any) that shows `identity`, talks to whom `trust` names, and speaks
     /// the protocol `alpn`, such as `imgxfer/1`.
     #[must_use]
@@ -58,6 +65,7 @@ impl EndpointConfig {
             profile: Profile::default(),
             mtu_upper: MTU_UPPER_DEFAULT,
             congestion: Congestion::default(),
+            dscp: None,
             limits: AcceptLimits::default(),
             audit: None,
             tcp_fallback: true,
@@ -102,6 +110,13 @@ impl EndpointConfig {
         self
     }
 
+    /// Marks every packet for networks that sort by it. Default none; has no effect on [`Endpoint::with_socket`].
+    #[must_use]
+    pub fn with_dscp(mut self, dscp: Dscp) -> Self {
+        self.dscp = Some(dscp);
+        self
+    }
+
     /// What strangers and peers may take up.
     #[must_use]
     pub fn with_limits(mut self, limits: AcceptLimits) -> Self {
@@ -125,7 +140,9 @@ impl fmt::Debug for EndpointConfig {
             .field("trust", &self.trust)
             .field("alpn", &String::from_utf8_lossy(&self.alpn))
             .field("profile", &self.profile)
+            .field("mtu_upper", &self.mtu_upper)
             .field("congestion", &self.congestion)
+            .field("dscp", &self.dscp)
             .field("limits", &self.limits)
             .field("tcp_fallback", &self.tcp_fallback)
             .finish_non_exhaustive()
@@ -150,6 +167,11 @@ impl Local {
     fn transport(&self, gauge: &Arc<Gauge>) -> Arc<quinn::TransportConfig> {
         let congestion = self.settings.congestion(&self.congestion, gauge);
         Arc::new(self.settings.transport(self.mtu_upper, congestion))
+    }
+
+    /// What a peer may have on the way to us at most.
+    pub(super) fn receive_window_max(&self) -> u32 {
+        self.settings.receive_window
     }
 
     /// QUIC settings for one connection that is accepted.
@@ -208,10 +230,44 @@ pub struct Endpoint {
     pub(super) local: Arc<Local>,
     door: Arc<Door>,
     sessions: Mutex<mpsc::Receiver<Session>>,
-    /// The task that accepts over UDP, and that over TCP where there is one.
+    /// The tasks that accept over UDP, and over TCP where that is done; the one that follows this machine's address.
     accepting: Vec<JoinHandle<()>>,
     pub(super) tunnels: Option<Arc<Tunnels>>,
     warnings: Vec<Warning>,
+    moving: Option<Arc<Moving>>,
+}
+
+/// What an endpoint that only dials needs in order to change its socket.
+struct Moving {
+    endpoint: quinn::Endpoint,
+    bind: SocketAddr,
+    buffers: BufferSizes,
+    segments_max: usize,
+    dscp: Option<Dscp>,
+    roaming: Roaming,
+}
+
+impl Moving {
+    /// Takes a new socket for all connections, like the old one but for its port.
+    fn rebind(&self) -> Result<(), TransportError> {
+        let failed = |e: std::io::Error| TransportError::Bind { address: self.bind, kind: e.kind() };
+        let (udp, _) = socket::bind(self.bind, self.buffers)?;
+        let socket = socket::wrap(udp, self.dscp).map_err(failed)?;
+        self.endpoint.rebind_abstract(Arc::new(CappedSocket::new(socket, self.segments_max))).map_err(failed)
+    }
+
+    /// Moves whenever the way to a peer has changed.
+    async fn follow(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(roaming::LOOK_EVERY).await;
+            if self.roaming.has_moved(roaming::route) {
+                match self.rebind() {
+                    Ok(()) => tracing::info!("this machine's address has changed: sessions move to a new socket"),
+                    Err(error) => tracing::warn!(%error, "this machine's address has changed, and no new socket opens"),
+                }
+            }
+        }
+    }
 }
 
 impl Endpoint {
@@ -227,10 +283,22 @@ impl Endpoint {
             tracing::warn!("{warning}");
         }
         let bound = |e: std::io::Error| TransportError::Bind { address: config.bind, kind: e.kind() };
-        let socket = TokioRuntime.wrap_udp_socket(udp).map_err(bound)?;
+        let socket = socket::wrap(udp, config.dscp).map_err(bound)?;
         let settings = config.profile.settings();
-        let tunnels = config.tcp_fallback.then(|| Arc::new(Tunnels::new(&settings, config.bind.ip())));
+        let tunnels = config.tcp_fallback.then(|| Arc::new(Tunnels::new(&settings, config.bind.ip(), config.dscp)));
+        let (bind, dscp, dial_only) = (SocketAddr::new(config.bind.ip(), 0), config.dscp, config.dial_only);
+        let segments_max = settings.segments_max(config.mtu_upper);
         let (mut endpoint, acceptor) = Self::open(config, socket)?;
+        if dial_only {
+            let (quic, buffers) = (endpoint.endpoint.clone(), settings.buffers);
+            let moving = Moving { endpoint: quic, bind, buffers, segments_max, dscp, roaming: Roaming::default() };
+            let moving = Arc::new(moving);
+            // An address that was asked for stays: whoever asked knows where it is.
+            if bind.ip().is_unspecified() {
+                endpoint.accepting.push(tokio::spawn(Arc::clone(&moving).follow()));
+            }
+            endpoint.moving = Some(moving);
+        }
         if let Some((tcp, tunnels)) = tcp.zip(tunnels.clone()) {
             let listener = Listener { tcp, acceptor, tunnels, places: Arc::<Places>::default() };
             endpoint.accepting.push(tokio::spawn(listener.run()));
@@ -280,8 +348,8 @@ impl Endpoint {
             sessions: to_accept,
         });
         let accepting = vec![tokio::spawn(Arc::clone(&acceptor).run())];
-        let (tunnels, warnings) = (None, Vec::new());
-        Ok((Self { endpoint, local, door, sessions: Mutex::new(sessions), accepting, tunnels, warnings }, acceptor))
+        let (sessions, tunnels, warnings, moving) = (Mutex::new(sessions), None, Vec::new(), None);
+        Ok((Self { endpoint, local, door, sessions, accepting, tunnels, warnings, moving }, acceptor))
     }
 
     /// Waits for the next session of a trusted peer; `None` when the endpoint is closed. Cancel-safe.
@@ -313,6 +381,25 @@ impl Endpoint {
     /// [`TransportError::Local`] when the system does not say.
     pub fn local_address(&self) -> Result<SocketAddr, TransportError> {
         self.endpoint.local_addr().map_err(|e| TransportError::Local { reason: e.to_string() })
+    }
+
+    /// Moves all sessions over UDP to a new socket, for a program that is told of a change of network. An endpoint
+    /// that only dials, bound to no address of its own, notices within seconds by itself.
+    ///
+    /// # Errors
+    /// [`TransportError::Local`] for an endpoint that others dial, since they know its port;
+    /// [`TransportError::Bind`] when no socket opens: the old one stays.
+    pub fn rebind(&self) -> Result<(), TransportError> {
+        let listens =
+            || TransportError::Local { reason: "only an endpoint that dials can change its socket".to_owned() };
+        self.moving.as_ref().ok_or_else(listens)?.rebind()
+    }
+
+    /// Watches the way to the peer of a session that was dialled.
+    pub(super) fn note_dialled(&self, session: &Session) {
+        if let Some(moving) = self.moving.as_ref().filter(|_| session.carrier() == Carrier::Udp) {
+            moving.roaming.note(session);
+        }
     }
 
     /// What works less well than it should here, with remedies.
@@ -366,6 +453,9 @@ impl Sockets {
         loop {
             tried += 1;
             let (udp, mut warnings) = socket::bind(config.bind, config.profile.settings().buffers)?;
+            if config.dscp.is_some() && cfg!(not(target_os = "linux")) {
+                warnings.push(Warning::NoDscp);
+            }
             if !config.tcp_fallback || config.dial_only {
                 return Ok(Self { udp, tcp: None, warnings });
             }

@@ -2,6 +2,7 @@
 
 use crate::limits::{IDLE_TIMEOUT, KEEP_ALIVE};
 use crate::transport::congestion::{Gauge, RateControlFactory};
+use crate::transport::receiving::WINDOW_FIRST;
 use crate::transport::socket::BufferSizes;
 use quinn::congestion::{ControllerFactory, CubicConfig};
 use quinn::{MtuDiscoveryConfig, TransportConfig, VarInt};
@@ -13,14 +14,14 @@ use std::time::Duration;
 ///
 /// | | `Copper` | `Auto` | `Fibre` |
 /// |---|---|---|---|
-/// | a peer may have on the way to us | 4 MiB | 32 MiB | 64 MiB |
+/// | a peer may have on the way to us at most, as its rate asks for it; 4 MiB at first | 4 MiB | 32 MiB | 64 MiB |
 /// | of which on one stream | 1 MiB | 4 MiB | 4 MiB |
 /// | we hold for a peer, unacknowledged, at first | 2 MiB | 32 MiB | 64 MiB |
 /// | data streams at once | 32 | 64 | 64 |
 /// | socket buffers, receive and send | 1 MiB, 256 KiB | 4 MiB, 4 MiB | 4 MiB, 4 MiB |
 ///
 /// The first and third row are the worst-case memory of one session in this layer. While a transfer sends,
-/// [`Session::adapt_windows`](crate::transport::Session::adapt_windows) holds the third at 1 to 16 MiB.
+/// [`Session::adapt_windows`](crate::transport::Session::adapt_windows) holds the third at 1/4 to 16 MiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Profile {
@@ -75,7 +76,7 @@ const MIB: u32 = 1 << 20;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Settings {
     stream_window: u32,
-    receive_window: u32,
+    pub(super) receive_window: u32,
     send_window: u32,
     data_streams: u32,
     initial_packets: u16,
@@ -151,7 +152,7 @@ impl Settings {
         let mut config = TransportConfig::default();
         config
             .stream_receive_window(VarInt::from_u32(self.stream_window))
-            .receive_window(VarInt::from_u32(self.receive_window))
+            .receive_window(VarInt::from_u32(self.receive_window.min(WINDOW_FIRST)))
             .send_window(self.send_window.into())
             .max_concurrent_uni_streams(VarInt::from_u32(self.data_streams))
             .max_concurrent_bidi_streams(VarInt::from_u32(CONTROL_STREAMS_MAX))

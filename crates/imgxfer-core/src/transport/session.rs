@@ -5,12 +5,13 @@ use crate::ids::PeerId;
 use crate::priority::Priority;
 use crate::transport::accept::Slot;
 use crate::transport::precedence::{Rank, Steering};
+use crate::transport::receiving;
 use crate::transport::tunnel::steady;
 use crate::transport::verifier::Finding;
 use crate::transport::{CloseCode, ControlStream, DataReceiver, DataSender, TransportError};
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// What a session is for. Settled in the handshake (ALPN, RFC 7301).
@@ -85,6 +86,35 @@ const SEND_WINDOW_MAX: u64 = 16 << 20;
 #[derive(Clone)]
 pub struct Session(Arc<Inner>);
 
+/// A session that may end meanwhile.
+#[derive(Debug)]
+pub(super) struct WeakSession(Weak<Inner>);
+
+impl WeakSession {
+    /// Whether it still stands.
+    pub(super) fn is_alive(&self) -> bool {
+        self.0.upgrade().is_some_and(|inner| inner.connection.close_reason().is_none())
+    }
+
+    /// Bytes received and the round trip, while it stands.
+    pub(super) fn received(&self) -> Option<(u64, Duration)> {
+        let inner = self.0.upgrade().filter(|inner| inner.connection.close_reason().is_none())?;
+        Some((inner.connection.stats().udp_rx.bytes, inner.connection.rtt()))
+    }
+
+    /// What the peer may have on the way to us that we have not read.
+    pub(super) fn set_receive_window(&self, bytes: u32) {
+        if let Some(inner) = self.0.upgrade() {
+            inner.connection.set_receive_window(quinn::VarInt::from_u32(bytes));
+        }
+    }
+
+    /// [`Session::peer_address`], while it stands.
+    pub(super) fn peer_address(&self) -> Option<SocketAddr> {
+        self.0.upgrade().map(|inner| inner.connection.remote_address())
+    }
+}
+
 struct Inner {
     connection: quinn::Connection,
     finding: Finding,
@@ -105,6 +135,17 @@ impl Session {
         steering: Steering,
     ) -> Self {
         Self(Arc::new(Inner { connection, finding, protocol, carrier, _slot: slot, steering }))
+    }
+
+    /// Lets the peer have up to `most` bytes on the way to us, as its rate asks for it.
+    pub(super) fn receiving_up_to(self, most: u32) -> Self {
+        drop(tokio::spawn(receiving::follow(self.downgrade(), most)));
+        self
+    }
+
+    /// The same session, without holding it open.
+    pub(super) fn downgrade(&self) -> WeakSession {
+        WeakSession(Arc::downgrade(&self.0))
     }
 
     /// Who is at the other end: proven in the handshake.

@@ -1,8 +1,8 @@
 //! The UDP socket: buffers large enough for a burst, and bursts small enough for the kernel.
 
-use crate::transport::TransportError;
+use crate::transport::{Dscp, TransportError};
 use quinn::udp::{RecvMeta, Transmit};
-use quinn::{AsyncUdpSocket, UdpPoller};
+use quinn::{AsyncUdpSocket, Runtime as _, TokioRuntime, UdpPoller};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::fmt;
 use std::io::{self, IoSliceMut};
@@ -48,6 +48,8 @@ pub enum Warning {
         /// What the system said.
         kind: io::ErrorKind,
     },
+    /// Packets over UDP carry no mark (DSCP), because that is known for Linux alone.
+    NoDscp,
 }
 
 impl fmt::Display for Warning {
@@ -66,6 +68,9 @@ impl fmt::Display for Warning {
             Self::NoTcpPort { address, kind } => write!(
                 f,
                 "cannot listen on TCP {address} ({kind}): sites whose network passes no UDP cannot connect; free the port, choose another, or turn the fallback to TCP off"
+            ),
+            Self::NoDscp => f.write_str(
+                "UDP packets are not marked on this system: have the firewall set the DSCP, or drop the setting",
             ),
         }
     }
@@ -106,6 +111,17 @@ fn size_buffers(socket: &Socket, buffers: BufferSizes) -> io::Result<Vec<Warning
     ];
     let short = given.into_iter().filter(|(_, wanted, given)| given < wanted);
     Ok(short.map(|(buffer, wanted, given)| Warning::BufferClamped { buffer, wanted, given }).collect())
+}
+
+/// Hands a socket to the runtime, whose packets then carry `dscp` if there is one.
+pub(super) fn wrap(socket: std::net::UdpSocket, dscp: Option<Dscp>) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+    #[cfg(target_os = "linux")]
+    if let Some(dscp) = dscp {
+        return Ok(Arc::new(super::marked::MarkedSocket::new(socket, dscp)?));
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = dscp;
+    TokioRuntime.wrap_udp_socket(socket)
 }
 
 /// A socket that takes no more datagrams at once than `segments_max`.

@@ -6,9 +6,11 @@ mod handshake;
 mod line;
 mod pairing;
 mod precedence;
+mod quinn_findings;
 mod refusals;
 #[path = "../common/relay.rs"]
 mod relay;
+mod roaming;
 mod site;
 mod streams;
 mod tunnel;

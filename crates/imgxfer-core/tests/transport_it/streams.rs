@@ -198,3 +198,24 @@ async fn closing_tells_why() {
     drop(a);
     assert!(matches!(b.closed().await, TransportError::PeerClosed { code: CloseCode::Done, .. }));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_stands_still_stops_its_sender_soon() {
+    let pair = Pair::known("adsl");
+    let (hospital, cloud) = pair.session().await;
+    let mut sending = tokio::task::JoinSet::new();
+    for i in 0..8 {
+        let mut data = cloud.open_data().await.unwrap();
+        sending.spawn(async move {
+            data.send(pattern(i, 4 << 20)).await.unwrap();
+            // Dropped before its end, the stream would be cancelled.
+            std::future::pending::<()>().await;
+        });
+    }
+    let stream = hospital.accept_data().await.unwrap();
+    // 30 MB by the line's rate, of which nothing is read. In virtual time.
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let came = pair.net.down().counters().delivered_bytes;
+    assert!((4 << 20..5 << 20).contains(&came), "{came}");
+    drop(stream);
+}

@@ -36,6 +36,9 @@ pub(super) struct Listen {
     pub(super) quic: Text,
     pub(super) profile: Text,
     pub(super) tcp_fallback: Flag,
+    pub(super) mtu: Number,
+    pub(super) congestion: Text,
+    pub(super) dscp: Number,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -33,6 +33,9 @@ pub(super) struct Layers {
     pub(super) listen_quic: Merged<String>,
     pub(super) listen_profile: Merged<String>,
     pub(super) listen_tcp_fallback: Merged<bool>,
+    pub(super) listen_mtu: Merged<u64>,
+    pub(super) listen_congestion: Merged<String>,
+    pub(super) listen_dscp: Merged<u64>,
     pub(super) admin_listen: Merged<String>,
     pub(super) admin_allow_remote: Merged<bool>,
     pub(super) admin_hosts: Merged<Vec<String>>,
@@ -70,6 +73,9 @@ impl Layers {
         over(&mut self.listen_quic, place, raw.listen.quic);
         over(&mut self.listen_profile, place, raw.listen.profile);
         over(&mut self.listen_tcp_fallback, place, raw.listen.tcp_fallback);
+        over(&mut self.listen_mtu, place, raw.listen.mtu);
+        over(&mut self.listen_congestion, place, raw.listen.congestion);
+        over(&mut self.listen_dscp, place, raw.listen.dscp);
         over(&mut self.admin_listen, place, raw.admin.listen);
         over(&mut self.admin_allow_remote, place, raw.admin.allow_remote);
         over(&mut self.admin_hosts, place, raw.admin.hosts);

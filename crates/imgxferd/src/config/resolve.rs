@@ -7,7 +7,7 @@ use std::time::Duration;
 use imgxfer_core::codec::LevelChoice;
 use imgxfer_core::ids::PeerId;
 use imgxfer_core::priority::Priority;
-use imgxfer_core::transport::Profile;
+use imgxfer_core::transport::{Congestion, Dscp, EndpointConfig, Profile};
 use imgxfer_core::units::mbit_of_bytes;
 use toml::Spanned;
 
@@ -91,6 +91,8 @@ fn in_range(key: &str, origin: &Origin, value: u64, (least, most): (u64, u64)) -
 
 const PROFILES: [(&str, Profile); 3] =
     [("auto", Profile::Auto), ("copper", Profile::Copper), ("fibre", Profile::Fibre)];
+/// Whether it is Cubic.
+const CONGESTIONS: [(&str, bool); 2] = [("own", false), ("cubic", true)];
 const FORMATS: [(&str, LogFormat); 3] =
     [("auto", LogFormat::Auto), ("json", LogFormat::Json), ("text", LogFormat::Text)];
 const PRIORITIES: [(&str, Priority); 3] =
@@ -114,6 +116,7 @@ pub(super) fn resolve(mut layers: Layers) -> Result<Config> {
     config.quic = address("listen.quic", layers.listen_quic.as_ref(), config.quic)?;
     config.profile = one_of("listen.profile", layers.listen_profile.as_ref(), config.profile, &PROFILES)?;
     config.tcp_fallback = layers.listen_tcp_fallback.as_ref().is_none_or(|s| s.value);
+    line(&mut config, &layers)?;
     admin(&mut config, &layers)?;
     store(&mut config, &layers)?;
     config.identity = identity(&config, &layers)?;
@@ -424,6 +427,21 @@ fn inbox(raw: &Sourced<raw::Inbox>, config: &Config) -> Result<Inbox> {
     })
 }
 
+/// What packets are like and how fast they go.
+fn line(config: &mut Config, layers: &Layers) -> Result<()> {
+    let bounds = (EndpointConfig::MTU_DEFAULT.into(), EndpointConfig::MTU_JUMBO.into());
+    let mtu = number("listen.mtu", layers.listen_mtu.as_ref(), config.mtu.into(), bounds)?;
+    config.mtu = u16::try_from(mtu).unwrap_or(EndpointConfig::MTU_JUMBO);
+    if one_of("listen.congestion", layers.listen_congestion.as_ref(), false, &CONGESTIONS)? {
+        config.congestion = Congestion::Cubic;
+    }
+    if let Some(s) = &layers.listen_dscp {
+        let value = in_range("listen.dscp", &s.origin, s.value, (0, Dscp::MAX.into()))?;
+        config.dscp = u8::try_from(value).ok().and_then(Dscp::new);
+    }
+    Ok(())
+}
+
 fn origin_of<T>(value: Option<&Sourced<T>>) -> Origin {
     value.map_or(Origin::Default, |s| s.origin.clone())
 }
@@ -443,6 +461,12 @@ fn settings(config: &Config, layers: &Layers) -> Vec<Setting> {
         Setting::new("listen.quic", config.quic.to_string(), origin_of(layers.listen_quic.as_ref())),
         Setting::new("listen.profile", name_of(&PROFILES, &config.profile), origin_of(layers.listen_profile.as_ref())),
         Setting::new("listen.tcp_fallback", config.tcp_fallback, origin_of(layers.listen_tcp_fallback.as_ref())),
+        Setting::new("listen.mtu", i64::from(config.mtu), origin_of(layers.listen_mtu.as_ref())),
+        Setting::new(
+            "listen.congestion",
+            name_of(&CONGESTIONS, &matches!(config.congestion, Congestion::Cubic)),
+            origin_of(layers.listen_congestion.as_ref()),
+        ),
         Setting::new("admin.listen", config.admin.to_string(), origin_of(layers.admin_listen.as_ref())),
         Setting::new(
             "admin.allow_remote",
@@ -480,6 +504,9 @@ fn settings(config: &Config, layers: &Layers) -> Vec<Setting> {
         Setting::new("log.format", name_of(&FORMATS, &config.log_format), origin_of(layers.log_format.as_ref())),
         Setting::new("log.level", config.log_level.clone(), origin_of(layers.log_level.as_ref())),
     ];
+    if let Some(dscp) = config.dscp {
+        out.push(Setting::new("listen.dscp", i64::from(dscp.get()), origin_of(layers.listen_dscp.as_ref())));
+    }
     if let Some(bytes) = config.consultation.stat_bytes_a_second {
         let origin = origin_of(layers.consultation_stat_mbps.as_ref());
         out.push(Setting::new("consultation.stat_mbps", mbit_of_bytes(bytes), origin));

@@ -41,6 +41,9 @@ fn what_is_wrong_is_named_with_its_place() {
     refused("[listen]\nquic = 11120\n", 3, &["listen.quic", "string"]);
     refused("[listen]\nquic = \"11120\"\n", 3, &["listen.quic", "not an IP address and port"]);
     refused("[listen]\nprofile = \"fast\"\n", 3, &["listen.profile", "\"copper\""]);
+    refused("[listen]\nmtu = 9000\n", 3, &["listen.mtu", "1452 and 8952"]);
+    refused("[listen]\ncongestion = \"bbr\"\n", 3, &["listen.congestion", "\"own\"", "\"cubic\""]);
+    refused("[listen]\ndscp = 64\n", 3, &["listen.dscp", "0 and 63"]);
     refused("[limits]\ntransfers = 0\n", 3, &["limits.transfers", "1 and 1024"]);
     refused("[limits]\ntransfers = \"many\"\n", 3, &["limits.transfers", "u64"]);
     refused("[log]\nlevel = \"loud=very\"\n", 3, &["log.level", "warn"]);
@@ -174,6 +177,24 @@ fn tcp_is_fallen_back_to_unless_told_otherwise() {
     assert!(!config.tcp_fallback);
     let line = config.settings().iter().map(ToString::to_string).find(|line| line.contains("tcp_fallback"));
     assert!(line.unwrap().contains("false"));
+}
+
+#[test]
+fn packets_are_tuned_as_told() {
+    use imgxfer_core::transport::Congestion;
+    let folder = tempfile::tempdir().unwrap();
+    let shown = |config: &Config, key: &str| {
+        let found = config.settings().iter().find(|setting| setting.key == key);
+        found.map(|setting| setting.value.clone())
+    };
+    let config = load(folder.path(), "").unwrap();
+    assert!(config.mtu == 1452 && config.dscp.is_none() && matches!(config.congestion, Congestion::Rate));
+    assert_eq!((shown(&config, "listen.mtu"), shown(&config, "listen.dscp")), (Some("1452".to_owned()), None));
+    let config = load(folder.path(), "[listen]\nmtu = 8952\ncongestion = \"cubic\"\ndscp = 0\n").unwrap();
+    assert!(config.mtu == 8952 && matches!(config.congestion, Congestion::Cubic));
+    assert_eq!(config.dscp.map(|dscp| dscp.get()), Some(0));
+    let keys = ["mtu", "congestion", "dscp"].map(|key| shown(&config, &format!("listen.{key}")).unwrap());
+    assert_eq!(keys, ["8952", "\"cubic\"", "0"]);
 }
 
 #[test]

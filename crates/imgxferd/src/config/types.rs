@@ -7,7 +7,7 @@ use std::time::Duration;
 use imgxfer_core::codec::LevelChoice;
 use imgxfer_core::ids::PeerId;
 use imgxfer_core::priority::Priority;
-use imgxfer_core::transport::Profile;
+use imgxfer_core::transport::{Congestion, Dscp, EndpointConfig, Profile};
 
 use super::origin::{ConfigError, Origin};
 use super::schedule::Schedule;
@@ -36,6 +36,12 @@ pub struct Config {
     pub profile: Profile,
     /// Whether TCP at the same port serves networks that pass no UDP, both ways. Default yes.
     pub tcp_fallback: bool,
+    /// Largest UDP payload to try, bytes. Default 1,452.
+    pub mtu: u16,
+    /// What decides how much of a line a connection uses.
+    pub congestion: Congestion,
+    /// What packets are marked with for networks that sort by it; `None`: nothing.
+    pub dscp: Option<Dscp>,
     /// TCP address of the admin listener. Port 0 takes any.
     pub admin: SocketAddr,
     /// Names, besides `localhost` and IP addresses, under which the admin listener may be asked.
@@ -91,6 +97,9 @@ impl Config {
             quic: (Ipv6Addr::UNSPECIFIED, DEFAULT_QUIC_PORT).into(),
             profile: Profile::default(),
             tcp_fallback: true,
+            mtu: EndpointConfig::MTU_DEFAULT,
+            congestion: Congestion::default(),
+            dscp: None,
             admin: (Ipv4Addr::LOCALHOST, DEFAULT_ADMIN_PORT).into(),
             admin_hosts: Vec::new(),
             store: state_dir.join("store"),

@@ -33,7 +33,7 @@ impl TunnelDial {
             return Err(TransportError::LocallyClosed);
         }
         let unreachable = || TransportError::Unreachable { address: to.to_string(), tcp: true };
-        let stream = tcp::connect(to, self.tunnels.source).await?;
+        let stream = tcp::connect(to, self.tunnels.source, self.tunnels.dscp).await?;
         let verifier = self.verifier()?;
         let verdict = verifier.verdict();
         let config = tls::client(&self.local.identity, verifier, TUNNEL_ALPN.to_vec())?;
@@ -72,6 +72,7 @@ impl TunnelDial {
         let finding = verdict.get().ok_or(PeerRefusal::Malformed)??;
         let protocol = self.local.protocol_of(&connection)?;
         let steering = Steering::new(gauge, &self.local.precedence);
-        Ok(Session::new(connection, finding, protocol, Carrier::Tls, None, steering))
+        Ok(Session::new(connection, finding, protocol, Carrier::Tls, None, steering)
+            .receiving_up_to(self.local.receive_window_max()))
     }
 }

@@ -133,7 +133,7 @@ async fn authenticate(
     acceptor: &Acceptor,
     tunnels: &Tunnels,
 ) -> Result<(Session, mpsc::Sender<Session>), TransportError> {
-    tcp::tune(&stream).map_err(|_| TransportError::Cut)?;
+    tcp::tune(&stream, tunnels.dscp).map_err(|_| TransportError::Cut)?;
     let local = &acceptor.local;
     let admission = acceptor.admission();
     let verifier = Arc::new(PeerVerifier::new(local.trust.clone(), admission, Expectation::default())?);

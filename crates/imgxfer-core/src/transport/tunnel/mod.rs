@@ -28,10 +28,10 @@ pub(super) use dial::TunnelDial;
 pub(super) use listen::{Listener, Places};
 pub(super) use tcp::listen as listen_tcp;
 
-use crate::transport::TransportError;
 use crate::transport::congestion::Gauge;
 use crate::transport::error::from_alert;
 use crate::transport::profile::Settings;
+use crate::transport::{Dscp, TransportError};
 use open::Closing;
 use quinn::{TransportConfig, VarInt};
 use std::io;
@@ -57,16 +57,19 @@ pub(super) struct Tunnels {
     pub(super) detours: Detours,
     /// The address that connections are made from, unless the system is to choose.
     source: Option<IpAddr>,
+    /// What their packets are marked with.
+    dscp: Option<Dscp>,
 }
 
 impl Tunnels {
-    pub(super) fn new(settings: &Settings, source: IpAddr) -> Self {
+    pub(super) fn new(settings: &Settings, source: IpAddr, dscp: Option<Dscp>) -> Self {
         Self {
             settings: *settings,
             closing: watch::Sender::default(),
             live: watch::Sender::default(),
             detours: Detours::default(),
             source: Some(source).filter(|ip| !ip.is_unspecified()),
+            dscp,
         }
     }
 

@@ -1,7 +1,7 @@
 //! TCP sockets: listening on the number of a UDP port, and what a tunnel wants of a connection.
 
-use crate::transport::TransportError;
 use crate::transport::socket::Warning;
+use crate::transport::{Dscp, TransportError};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -33,24 +33,48 @@ pub(in crate::transport) fn listen(address: SocketAddr) -> Result<TcpListener, W
     open().map_err(|e| Warning::NoTcpPort { address, kind: e.kind() })
 }
 
-/// Makes datagrams leave at once, and the kernel hold few that cannot.
-pub(super) fn tune(stream: &TcpStream) -> io::Result<()> {
+/// Makes datagrams leave at once and with their mark, and the kernel hold few that cannot.
+pub(super) fn tune(stream: &TcpStream, dscp: Option<Dscp>) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    if let Some(dscp) = dscp {
+        dscp.mark(&SockRef::from(stream), stream.local_addr()?)?;
+    }
     #[cfg(target_os = "linux")]
     SockRef::from(stream).set_tcp_notsent_lowat(NOT_SENT_BYTES)?;
     Ok(())
 }
 
 /// Connects, from `source` if it can reach such an address.
-pub(super) async fn connect(to: SocketAddr, source: Option<IpAddr>) -> Result<TcpStream, TransportError> {
+pub(super) async fn connect(
+    to: SocketAddr,
+    source: Option<IpAddr>,
+    dscp: Option<Dscp>,
+) -> Result<TcpStream, TransportError> {
     let connecting = async {
         let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         if let Some(source) = source.filter(|source| source.is_ipv4() == to.is_ipv4()) {
             socket.bind((source, 0).into())?;
         }
         let stream = socket.connect(to).await?;
-        tune(&stream)?;
+        tune(&stream, dscp)?;
         Ok(stream)
     };
     connecting.await.map_err(|_: io::Error| TransportError::Unreachable { address: to.to_string(), tcp: true })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_mark_is_set_at_both_ends() {
+        let dscp = Dscp::new(10);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let dialled = connect(listener.local_addr().unwrap(), None, dscp).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        tune(&accepted, dscp).unwrap();
+        for stream in [dialled, accepted] {
+            assert_eq!(SockRef::from(&stream).tos_v4().unwrap() & 0xfc, 40);
+        }
+    }
 }
