@@ -26,9 +26,9 @@ pub trait Link: Clone + Send + Sync + 'static {
     fn tend(&self) {}
 }
 
-/// Bytes that [`Link::take`] asks for at once on our own streams: a stream of 1 MiB in sixteen parts, so that the
-/// count is fine enough for slow lines.
-const READ_BYTES: usize = 64 << 10;
+/// Bytes that [`Link::take`] asks for at once on our own streams: a third of a percent of what the slowest line carries
+/// in half a minute, so that the count is fine enough there.
+const READ_BYTES: usize = 8 << 10;
 /// As the engine does it.
 const TEND_EVERY: Duration = Duration::from_millis(200);
 

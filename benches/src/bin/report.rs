@@ -98,18 +98,18 @@ fn synthetic(name: &str, spec: &StudySpec) -> anyhow::Result<Vec<StudyRow>> {
 }
 
 fn all_studies(wanted: &Wanted) -> anyhow::Result<Vec<StudyRow>> {
-    let share = if wanted.quick { 5 } else { 1 };
+    let share = if wanted.quick { 4 } else { 1 };
     let mut rows = Vec::new();
     if let Some(folder) = &wanted.study {
         rows.extend(study_rows("the given study", folder)?);
     }
-    rows.extend(synthetic("CT, synthetic", &ct(100 / share))?);
-    rows.extend(synthetic("MR, synthetic", &mr(200 / share))?);
+    rows.extend(synthetic("CT, synthetic", &ct(40 / share))?);
+    rows.extend(synthetic("MR, synthetic", &mr(60 / share))?);
     Ok(rows)
 }
 
 fn races(wanted: &Wanted) -> anyhow::Result<Vec<LoopbackRow>> {
-    let (bytes, times) = if wanted.quick { (GIB / 4, 2) } else { (GIB, 5) };
+    let (bytes, times) = if wanted.quick { (GIB / 4, 2) } else { (GIB / 2, 5) };
     rounds(times, bytes, &Files::write(bytes / 2)?, &tell)
 }
 

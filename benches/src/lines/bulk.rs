@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use imgxfer_core::sim::line::{Flow, LineProfile, VirtualNet};
 use imgxfer_core::transport::{Congestion, Dial, Endpoint, Session};
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use crate::loopback::quic;
@@ -98,7 +99,7 @@ async fn forget(work: impl Future<Output = anyhow::Result<()>>) {
     let _ended = work.await;
 }
 
-/// The same with raw quinn at its defaults. The endpoints must live as long as the transfer.
+/// The same with raw quinn at its defaults, on one stream, as a program sends that knows no better. The endpoints must live as long as the transfer.
 pub(super) async fn quinn_bulk(net: &VirtualNet, pack: Bytes) -> anyhow::Result<(Bulk, [quinn::Endpoint; 2])> {
     let keys = quic::Keys::generate()?;
     let cloud = quic::endpoint_on(net.cloud(), Some(quic::server(&keys, quic::Tuning::Defaults)?))?;
@@ -107,5 +108,26 @@ pub(super) async fn quinn_bulk(net: &VirtualNet, pack: Bytes) -> anyhow::Result<
     let dialling = hospital.connect_with(client, VirtualNet::CLOUD, quic::NAME)?;
     let accepting = async { anyhow::Ok(cloud.accept().await.context("closed")?.await?) };
     let (from, to) = tokio::try_join!(async { anyhow::Ok(dialling.await?) }, accepting)?;
+    let from = OneStream { sending: Arc::new(Mutex::new(from.open_uni().await?)), connection: from };
+    let to = OneStream { sending: Arc::new(Mutex::new(to.open_uni().await?)), connection: to };
     Ok((Bulk::start(from, to, pack), [hospital, cloud]))
+}
+
+/// Sends everything on one stream.
+#[derive(Clone)]
+struct OneStream {
+    connection: quinn::Connection,
+    sending: Arc<Mutex<quinn::SendStream>>,
+}
+
+impl Link for OneStream {
+    const LANES: (usize, usize) = (1, 1);
+
+    async fn put(&self, pack: Bytes) -> anyhow::Result<()> {
+        Ok(self.sending.lock().await.write_chunk(pack).await?)
+    }
+
+    async fn take(&self, taken: &AtomicU64) -> anyhow::Result<()> {
+        self.connection.take(taken).await
+    }
 }

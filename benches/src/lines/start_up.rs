@@ -18,7 +18,7 @@ pub(super) fn figures(scale: Scale) -> anyhow::Result<Vec<Figure>> {
 /// 1 Gbit/s over 80 ms, start included.
 fn far(scale: Scale) -> anyhow::Result<Vec<Figure>> {
     let line: LineProfile = "fibre1g-far".parse()?;
-    let window = Window::new(Duration::ZERO, scale.secs(10));
+    let window = Window::new(Duration::ZERO, Duration::from_secs(10));
     let run = |who: Who| each_seed(scale, |seed| alone(&line, &who, window, seed));
     let ours = run(Who::Ours(Congestion::Rate))?;
     let quinn = run(Who::QuinnDefaults)?;
@@ -29,7 +29,7 @@ fn far(scale: Scale) -> anyhow::Result<Vec<Figure>> {
     let on = "fibre1g-far, start included";
     Ok(vec![
         Figure::new(on, "payload in 10 s, share of the line", of(&ours, |o| o.of_line), Bar::AtLeast(0.86)),
-        Figure::new(on, "times quinn's defaults", times, Bar::AtLeast(5.0)),
+        Figure::new(on, "times quinn's defaults, one stream", times, Bar::AtLeast(5.0)),
         Figure::new(on, "dropped by the queue in 3 s, %", of(&early, |o| o.queue_drops * 100.0), Bar::AtMost(2.0)),
         Figure::new(on, "line bytes for a payload byte", of(&ours, |o| o.wire), Bar::None),
     ])

@@ -11,6 +11,7 @@ mod race;
 mod tls_over_tcp;
 
 use anyhow::Context as _;
+use imgxfer_core::transport::Congestion;
 use serde::Serialize;
 
 use crate::cost::{Sample, median};
@@ -35,6 +36,8 @@ pub enum Way {
     Quinn(u16),
     /// Our sessions and streams, without engine.
     Ours(u16),
+    /// The same with Cubic in place of our congestion control: what is left of a difference lies elsewhere.
+    OursWithCubic(u16),
     /// TLS 1.3 over one TCP connection.
     TlsOverTcp,
     /// A push from disk to disk: read, hash, send, verify, store.
@@ -43,13 +46,15 @@ pub enum Way {
 
 impl Way {
     /// All of them, slow ones last.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Memcpy,
         Self::Blake3,
         Self::Quinn(MTU),
         Self::Ours(MTU),
+        Self::OursWithCubic(MTU),
         Self::Quinn(MTU_JUMBO),
         Self::Ours(MTU_JUMBO),
+        Self::OursWithCubic(MTU_JUMBO),
         Self::TlsOverTcp,
         Self::Push(MTU),
         Self::Push(MTU_JUMBO),
@@ -63,6 +68,7 @@ impl Way {
             Self::Blake3 => "BLAKE3, one core".to_owned(),
             Self::Quinn(mtu) => format!("tuned quinn, MTU {mtu}"),
             Self::Ours(mtu) => format!("our transport, MTU {mtu}"),
+            Self::OursWithCubic(mtu) => format!("our transport with Cubic, MTU {mtu}"),
             Self::TlsOverTcp => "TCP and TLS 1.3".to_owned(),
             Self::Push(mtu) => format!("push, disk to disk, MTU {mtu}"),
         }
@@ -77,7 +83,8 @@ impl Way {
             Self::Memcpy => Ok(bounds::memcpy(bytes)),
             Self::Blake3 => Ok(bounds::blake3(bytes)),
             Self::Quinn(mtu) => race::run(&quic::Quinn::new(mtu)?, bytes),
-            Self::Ours(mtu) => race::run(&ours::Ours::new(mtu)?, bytes),
+            Self::Ours(mtu) => race::run(&ours::Ours::new(mtu, Congestion::Rate)?, bytes),
+            Self::OursWithCubic(mtu) => race::run(&ours::Ours::new(mtu, Congestion::Cubic)?, bytes),
             Self::TlsOverTcp => race::run(&tls_over_tcp::TlsOverTcp::new()?, bytes),
             Self::Push(mtu) => disk::push(mtu, files),
         }
@@ -138,6 +145,8 @@ pub fn ratios(rows: &[LoopbackRow]) -> Vec<Figure> {
     vec![
         speed(ours, Way::Quinn(MTU), Bar::AtLeast(0.95)),
         speed(jumbo, Way::Quinn(MTU_JUMBO), Bar::AtLeast(0.95)),
+        speed(Way::OursWithCubic(MTU), Way::Quinn(MTU), Bar::None),
+        speed(Way::OursWithCubic(MTU_JUMBO), Way::Quinn(MTU_JUMBO), Bar::None),
         speed(jumbo, ours, Bar::AtLeast(3.0)),
         speed(jumbo, Way::TlsOverTcp, Bar::AtLeast(0.9)),
         cost(ours, Way::Quinn(MTU)),

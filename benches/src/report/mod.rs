@@ -55,8 +55,12 @@ impl Report {
             put(&name, &picture::study(&rows))?;
             names.push(name);
         }
-        put("lines.svg", &picture::lines(&self.profiles))?;
-        put("loopback.svg", &picture::loopback(&self.loopback))?;
+        if !self.profiles.is_empty() {
+            put("lines.svg", &picture::lines(&self.profiles, &self.controller))?;
+        }
+        if !self.loopback.is_empty() {
+            put("loopback.svg", &picture::loopback(&self.loopback))?;
+        }
         put("report.json", &serde_json::to_string_pretty(self)?)?;
         let criterion = folder.join("criterion/report/index.html").is_file();
         put("index.html", &page::page(self, &names, criterion))

@@ -15,6 +15,16 @@ img{width:100%;border:1px solid #ddd;margin:1em 0}table{border-collapse:collapse
 td,th{border:1px solid #ccc;padding:.25em .5em;text-align:left}td.n{text-align:right;font-variant-numeric:tabular-nums}\
 .pass{color:#0072B2;font-weight:bold}.miss{color:#fff;background:#B04A00;font-weight:bold}.note{color:#555;font-size:16px}";
 
+const LINES: &str = "<h2>How much of a line comes to use</h2>\n<p>A telephone line loses packets to noise. Cubic, which \
+most of the internet uses, takes each loss for a jam and slows down: on clean lines that costs nothing, on noisy ones most \
+of the line. imgxfer looks at how much arrives, and at how long packets wait. It also keeps the queue in the modem short, \
+so that a video call beside it stays usable; where that costs it some of a clean line, the picture shows it.</p>\n\
+<img src=\"lines.svg\" alt=\"share of each line that comes to use\">\n";
+
+const LOOPBACK: &str = "<h2>What this machine moves</h2>\n<p>On fast fibre the processor is what counts. Both ends ran on \
+this one machine; where each has its own, each has about half the work.</p>\n\
+<img src=\"loopback.svg\" alt=\"speed over loopback\">\n";
+
 /// The whole page.
 pub(super) fn page(report: &Report, studies: &[String], criterion: bool) -> String {
     let mut body = "<h1>Copper and fibre: what imgxfer makes of a line</h1>\n".to_owned();
@@ -25,13 +35,12 @@ pub(super) fn page(report: &Report, studies: &[String], criterion: bool) -> Stri
     for name in studies {
         body += &format!("<img src=\"{name}\" alt=\"time that a study takes over each line\">\n");
     }
-    body += "<h2>How much of a line comes to use</h2>\n<p>A telephone line loses packets to noise. TCP takes each loss \
-             for a jam and slows down; imgxfer looks at how much arrives, and at how long packets wait, and does not. \
-             It also keeps the queue in the modem short, so that a video call beside it stays usable.</p>\n\
-             <img src=\"lines.svg\" alt=\"share of each line that comes to use\">\n";
-    body += "<h2>What this machine moves</h2>\n<p>On fast fibre the processor is what counts. Both ends ran on this one \
-             machine, so a server with a machine of its own has about half the work.</p>\n\
-             <img src=\"loopback.svg\" alt=\"speed over loopback\">\n";
+    if !report.profiles.is_empty() {
+        body += LINES;
+    }
+    if !report.loopback.is_empty() {
+        body += LOOPBACK;
+    }
     body += "<h2>Tables</h2>\n";
     body += &study_table(&report.studies);
     body += &loopback_table(&report.loopback);

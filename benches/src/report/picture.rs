@@ -5,7 +5,7 @@ use imgxfer_core::units::to_f64;
 use super::svg::{Anchor, BLUE, Font, GREY, ORANGE, Svg};
 use crate::figure::Figure;
 use crate::lines::StudyRow;
-use crate::loopback::LoopbackRow;
+use crate::loopback::{LoopbackRow, Way};
 
 const WIDTH: f64 = 1_200.0;
 const PALE: &str = "#dddddd";
@@ -146,7 +146,7 @@ struct Bars<'a> {
 impl Bars<'_> {
     /// Each row has a label and its bars.
     fn draw(&self, rows: &[(String, Vec<OneBar>)]) -> String {
-        let (left, right, top) = (330.0, 1_040.0, 130.0);
+        let (left, right, top) = (360.0, 1_020.0, 90.0);
         let heights: Vec<f64> = rows.iter().map(|(_, bars)| 26.0 * to_f64(bars.len() as u64) + 20.0).collect();
         let bottom = top + heights.iter().sum::<f64>();
         let mut svg = Svg::new(WIDTH, bottom + 80.0);
@@ -172,35 +172,40 @@ impl Bars<'_> {
     }
 }
 
-/// The share of each named line that raw bytes get, ours beside Cubic.
-pub(super) fn lines(profiles: &[Figure]) -> String {
-    let value = |name: &str, who: &str| {
-        let on = format!("{name}, {who}");
-        profiles.iter().find(|f| f.on == on && f.what == "payload, share of the line").map(|f| 100.0 * f.median)
+/// The share of lines that raw bytes get, ours beside Cubic: the named ones, then some with more and more loss.
+pub(super) fn lines(profiles: &[Figure], controller: &[Figure]) -> String {
+    let median = |figures: &[Figure], on: &str, what: &str| {
+        figures.iter().find(|f| f.on == on && f.what == what).map(|f| 100.0 * f.median)
     };
+    const SHARE: &str = "payload, share of the line";
+    let named = imgxfer_core::sim::line::LineProfile::NAMES.iter().map(|name| {
+        let value = |who: &str| median(profiles, &format!("{name}, {who}"), SHARE);
+        (line_label(name).0.to_owned(), value("ours"), value("Cubic"))
+    });
+    let lossy = controller.iter().filter(|f| f.what == SHARE && f.on.ends_with("% loss")).map(|ours| {
+        let cubic = median(controller, &ours.on, "quinn's Cubic, share of the line");
+        (ours.on.clone(), Some(100.0 * ours.median), cubic)
+    });
     let mut rows = Vec::new();
-    for name in imgxfer_core::sim::line::LineProfile::NAMES {
-        let (Some(ours), Some(cubic)) = (value(name, "ours"), value(name, "Cubic")) else { continue };
-        let bars = vec![
-            (ours, format!("imgxfer {ours:.0} %"), BLUE),
-            (cubic, format!("Cubic, as TCP does {cubic:.0} %"), ORANGE),
-        ];
-        rows.push((line_label(name).0.to_owned(), bars));
+    for (label, ours, cubic) in named.chain(lossy) {
+        let (Some(ours), Some(cubic)) = (ours, cubic) else { continue };
+        let bars = vec![(ours, format!("imgxfer {ours:.0} %"), BLUE), (cubic, format!("Cubic {cubic:.0} %"), ORANGE)];
+        rows.push((label, bars));
     }
     let ticks: Vec<_> = (0..=5_u32).map(|n| (f64::from(n) * 20.0, format!("{} %", n * 20))).collect();
-    let title = "How much of a line comes to use";
+    let title = "How much of a line comes to use: imgxfer, and Cubic, which most of the internet uses";
     let axis = "payload, share of the line's rate; headers alone cost 4 to 5 %; compression is not in it";
     Bars { title, axis, most: 100.0, ticks: &ticks }.draw(&rows)
 }
 
 /// Gigabits a second over loopback. Copying in memory would dwarf the rest, and is left to the table.
 pub(super) fn loopback(rows: &[LoopbackRow]) -> String {
-    let shown = rows.iter().filter(|row| row.way != crate::loopback::Way::Memcpy);
+    let shown = rows.iter().filter(|row| !matches!(row.way, Way::Memcpy | Way::OursWithCubic(_)));
     let bars: Vec<_> = shown
         .map(|row| {
             let speed = row.median(crate::cost::Sample::gbit_a_second);
             let cpu = row.median(crate::cost::Sample::cpu_seconds_a_gb);
-            let ours = row.name.starts_with("our") || row.name.starts_with("push");
+            let ours = matches!(row.way, Way::Ours(_) | Way::Push(_));
             let text = format!("{speed:.1} ({cpu:.2} s)");
             (row.name.clone(), vec![(speed, text, if ours { BLUE } else { GREY })])
         })
