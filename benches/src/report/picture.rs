@@ -92,7 +92,7 @@ pub(super) fn study(rows: &[&StudyRow]) -> String {
     }
     let says = "time from starting to the signed receipt; each step of the scale is 6 or 10 times the one before";
     svg.text((axis.left, bottom + 56.0), Anchor::Start, Font::SMALL, says);
-    svg.text((1_170.0, top - 22.0), Anchor::End, Font::TEXT, "sooner by");
+    svg.text((1_170.0, top - 22.0), Anchor::End, Font::TEXT, "sooner");
     for (row, n) in rows.iter().zip(0_u32..) {
         study_row(&mut svg, &axis, row, top + step * (f64::from(n) + 0.5));
     }
@@ -128,7 +128,11 @@ fn study_row(svg: &mut Svg, axis: &TimeAxis, row: &StudyRow, y: f64) {
     svg.text((left - 17.0, y + 6.0), Anchor::End, left_font, &left_text);
     svg.text((right + 17.0, y + 6.0), Anchor::Start, right_font, &right_text);
     let times = row.times_plain();
-    let text = if times >= 10.0 { format!("{times:.0} times") } else { format!("{times:.1} times") };
+    let text = match times {
+        sooner if sooner >= 10.0 => format!("{sooner:.0} times"),
+        sooner if sooner >= 1.0 => format!("{sooner:.1} times"),
+        later => format!("{:.1} times later", 1.0 / later),
+    };
     svg.text((1_170.0, y + 6.0), Anchor::End, Font::LABEL, &text);
 }
 
