@@ -2,6 +2,16 @@
 //!
 //! Everything is generated from seeds, so that two machines measure the same bytes; real files join in
 //! where the machine has some (`IMGXFER_TEST_DATA`).
+//!
+//! [`lines`] are experiments in virtual time, [`loopback`] races in real time; [`report`] makes a page of both.
+
+pub mod cost;
+pub mod figure;
+pub mod lines;
+pub mod loopback;
+pub mod pump;
+pub mod report;
+pub mod site;
 
 use std::fmt;
 
@@ -38,6 +48,26 @@ pub fn mr(instances: u32) -> StudySpec {
 #[must_use]
 pub fn small(instances: u32) -> StudySpec {
     StudySpec::new(3).with_modality("MR").with_size(16, 16).with_instances(1, instances)
+}
+
+/// Whole files of the test data folder, where this machine has some: every so manieth, up to `bytes_max` together.
+#[must_use]
+pub fn real_files(count: usize, bytes_max: usize) -> Vec<Vec<u8>> {
+    let Some(root) = real_data_dir() else { return Vec::new() };
+    let source = FileSource::new(&[root], OtherFiles::Skip);
+    let paths: Vec<_> = source.files().collect();
+    let step = (paths.len() / count.max(1)).max(1);
+    let mut left = bytes_max;
+    let mut files = Vec::new();
+    for path in paths.iter().step_by(step) {
+        // What cannot be read, or is none of DICOM's, is not measured.
+        let Ok(file) = std::fs::read(path) else { continue };
+        if file.len() <= left && scan(&file.as_slice()).is_ok() {
+            left -= file.len();
+            files.push(file);
+        }
+    }
+    files
 }
 
 /// Pixel chunks of some files, as a codec gets them.
