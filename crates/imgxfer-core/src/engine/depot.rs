@@ -244,7 +244,7 @@ impl Intake for DepotIntake {
             Ok(reader) => reader.with_cache(self.cache.clone()),
             Err(_) => return Ok(Err(FailCode::Integrity)),
         };
-        match reader.verify() {
+        match reader.verify_whole() {
             Ok(()) => {}
             Err(InstanceError::Store(error)) => return Err(error),
             Err(_) => return Ok(Err(FailCode::Integrity)),
