@@ -217,14 +217,32 @@ impl Registry {
         accepted: &[CodecId],
         out: &mut Vec<u8>,
     ) -> CodecId {
-        let start = out.len();
+        let Some((id, payload)) = self.smallest(raw, shape, level, accepted) else {
+            out.extend_from_slice(raw);
+            return CodecId::STORE;
+        };
+        out.extend_from_slice(&payload);
+        id
+    }
+
+    /// The same, with `None` for the bytes as they are.
+    pub(crate) fn smallest(
+        &self,
+        raw: &[u8],
+        shape: Option<&PixelShape>,
+        level: Level,
+        accepted: &[CodecId],
+    ) -> Option<(CodecId, Vec<u8>)> {
+        if level == Level::STORE {
+            return None;
+        }
         let mut best: Option<(CodecId, Vec<u8>)> = None;
         for id in self.ids().into_iter().rev().filter(|id| *id != CodecId::STORE && accepted.contains(id)) {
             let Ok(codec) = self.get(id) else { continue };
-            if level == Level::STORE || !codec.encode(raw, shape, level, out) {
+            let mut payload = Vec::new();
+            if !codec.encode(raw, shape, level, &mut payload) {
                 continue;
             }
-            let payload = out.split_off(start);
             if best.as_ref().is_none_or(|(_, smallest)| payload.len() < smallest.len()) {
                 best = Some((id, payload));
             }
@@ -232,12 +250,7 @@ impl Registry {
                 break;
             }
         }
-        let Some((id, payload)) = best else {
-            out.extend_from_slice(raw);
-            return CodecId::STORE;
-        };
-        out.extend_from_slice(&payload);
-        id
+        best
     }
 
     /// The numbers of all codecs, ascending.

@@ -11,12 +11,36 @@ pub struct Zstd;
 /// zstd's own levels, by level; the first is for a caller who compresses what he need not.
 const LEVELS: [i32; Level::COUNT] = [1, 1, 3, 9, 19];
 
+/// Content over this length is looked at before it is compressed ...
+const LOOK_OVER: usize = 64 << 10;
+/// ... in so many pieces of this length, spread over it.
+const PIECES: usize = 4;
+const PIECE_BYTES: usize = 4 << 10;
+
+/// Whether compressing is worth a try. What is compressed or encrypted already costs as much time as what is
+/// not, the more the higher the level, and gains nothing: a few pieces tell at a tenth of that cost or less.
+/// At the highest level all of it is looked at, since it takes hundreds of times as long as the fastest.
+fn may_shrink(raw: &[u8], level: Level) -> bool {
+    if raw.len() <= LOOK_OVER {
+        return true;
+    }
+    let shrinks = |bytes: &[u8]| zstd::bulk::compress(bytes, LEVELS[1]).is_ok_and(|packed| packed.len() < bytes.len());
+    if level == Level::COPPER {
+        return shrinks(raw);
+    }
+    let step = (raw.len() - PIECE_BYTES) / (PIECES - 1);
+    shrinks(&(0..PIECES).flat_map(|piece| &raw[piece * step..][..PIECE_BYTES]).copied().collect::<Vec<u8>>())
+}
+
 impl Codec for Zstd {
     fn id(&self) -> CodecId {
         CodecId::ZSTD
     }
 
     fn encode(&self, raw: &[u8], _: Option<&PixelShape>, level: Level, out: &mut Vec<u8>) -> bool {
+        if !may_shrink(raw, level) {
+            return false;
+        }
         let Ok(packed) = zstd::bulk::compress(raw, LEVELS[usize::from(level.get())]) else {
             return false;
         };

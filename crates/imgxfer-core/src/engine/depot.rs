@@ -244,7 +244,7 @@ impl Intake for DepotIntake {
             Ok(reader) => reader.with_cache(self.cache.clone()),
             Err(_) => return Ok(Err(FailCode::Integrity)),
         };
-        match reader.verify() {
+        match reader.verify_whole() {
             Ok(()) => {}
             Err(InstanceError::Store(error)) => return Err(error),
             Err(_) => return Ok(Err(FailCode::Integrity)),
@@ -380,8 +380,12 @@ struct StoredContent {
 }
 
 impl Content for StoredContent {
-    fn read_chunk(&self, index: usize, out: &mut Vec<u8>) -> io::Result<()> {
-        out.extend_from_slice(&self.reader.chunk(index).map_err(io::Error::other)?);
+    fn read_chunk(&self, index: usize, out: &mut [u8]) -> io::Result<()> {
+        let chunk = self.reader.chunk(index).map_err(io::Error::other)?;
+        if chunk.len() != out.len() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        out.copy_from_slice(&chunk);
         Ok(())
     }
 

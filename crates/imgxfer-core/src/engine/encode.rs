@@ -3,9 +3,11 @@
 use std::io;
 
 use super::job::HEADER_LEVEL;
-use super::plan::{Plan, Position, room};
+use super::plan::{Plan, Position};
+use super::scratch;
 use crate::codec::{CodecId, Level, PixelShape, Registry};
 use crate::ids::ChunkId;
+use crate::limits::{CHUNKS_PER_RECORD_MAX, RECORD_RAW_BYTES_MAX};
 use crate::manifest::{ChunkClass, InstanceAt};
 use crate::proto::InstanceFailure;
 use crate::units::{to_f64, to_u64, to_usize};
@@ -59,30 +61,55 @@ pub(super) fn encode(plan: &Plan, coding: &Coding) -> Encoded {
 
 fn make(plan: &Plan, coding: &Coding) -> Encoded {
     let mut out = Encoded { coded: true, ..Encoded::default() };
-    let mut raw = Vec::with_capacity(room(plan));
-    let mut kept: Vec<Position> = Vec::new();
-    for at in &plan.chunks {
-        let start = raw.len();
-        let overflow = start > 0
-            && start + to_usize(u64::from(plan.entry(*at).len))
-                > to_usize(u64::from(crate::limits::RECORD_RAW_BYTES_MAX));
-        if overflow || kept.len() >= crate::limits::CHUNKS_PER_RECORD_MAX {
-            out.records.push(record_of(plan, coding, &kept, &raw));
-            raw.clear();
-            kept.clear();
-        }
-        let start = raw.len();
-        if let Err(why) = read_checked(plan, *at, &mut raw) {
-            raw.truncate(start);
-            out.withdrawn.push((plan.instance_at(*at), why));
-        } else {
-            kept.push(*at);
-        }
-    }
-    if !kept.is_empty() {
-        out.records.push(record_of(plan, coding, &kept, &raw));
+    let mut rest = plan.chunks.as_slice();
+    while !rest.is_empty() {
+        let count = fitting(plan, rest);
+        let (chunks, behind) = rest.split_at(count);
+        out.records.extend(make_one(plan, coding, chunks, &mut out.withdrawn));
+        rest = behind;
     }
     out
+}
+
+/// How many of the chunks go into one record: all, but for what stood in a store that is read anew.
+fn fitting(plan: &Plan, chunks: &[Position]) -> usize {
+    let mut bytes = 0;
+    let fits = |at: &&Position| {
+        bytes += u64::from(plan.entry(**at).len);
+        bytes <= u64::from(RECORD_RAW_BYTES_MAX)
+    };
+    chunks.iter().take(CHUNKS_PER_RECORD_MAX).take_while(fits).count().max(1)
+}
+
+/// Reads the chunks behind room for a record's head, so that what does not shrink is a record as it stands.
+fn make_one(
+    plan: &Plan,
+    coding: &Coding,
+    chunks: &[Position],
+    withdrawn: &mut Vec<(InstanceAt, InstanceFailure)>,
+) -> Option<Record> {
+    let room = Record::room(chunks.len());
+    let raw_len: u64 = chunks.iter().map(|at| u64::from(plan.entry(*at).len)).sum();
+    let mut buffer = scratch::take_len(room + to_usize(raw_len));
+    let mut kept: Vec<Position> = Vec::with_capacity(chunks.len());
+    let mut end = room;
+    for at in chunks {
+        let next = end + to_usize(u64::from(plan.entry(*at).len));
+        match read_checked(plan, *at, &mut buffer[end..next]) {
+            Ok(()) => {
+                kept.push(*at);
+                end = next;
+            }
+            Err(why) => withdrawn.push((plan.instance_at(*at), why)),
+        }
+    }
+    if kept.is_empty() {
+        scratch::keep(buffer);
+        return None;
+    }
+    // What was withdrawn needs no place in the head.
+    let start = room - Record::room(kept.len());
+    Some(record_of(plan, coding, &kept, buffer, start..end))
 }
 
 /// A record as it stands in the store, when all it holds is needed and the receiver can decode it.
@@ -98,26 +125,42 @@ fn stored_record(plan: &Plan, coding: &Coding) -> Option<Record> {
     (fits && whole).then_some(record)
 }
 
-fn read_checked(plan: &Plan, at: Position, raw: &mut Vec<u8>) -> Result<(), InstanceFailure> {
-    let start = raw.len();
+fn read_checked(plan: &Plan, at: Position, raw: &mut [u8]) -> Result<(), InstanceFailure> {
     let content = &plan.page.instances[at.place].content;
     content.read_chunk(at.chunk, raw).map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof => InstanceFailure::Changed,
         _ => InstanceFailure::Unreadable(error.to_string()),
     })?;
-    if ChunkId::of(&raw[start..]) == plan.entry(at).id { Ok(()) } else { Err(InstanceFailure::Changed) }
+    if ChunkId::of(raw) == plan.entry(at).id { Ok(()) } else { Err(InstanceFailure::Changed) }
 }
 
-fn record_of(plan: &Plan, coding: &Coding, chunks: &[Position], raw: &[u8]) -> Record {
+/// Makes a record of the part `head_on` of a buffer: room for the head, and the original bytes.
+fn record_of(
+    plan: &Plan,
+    coding: &Coding,
+    chunks: &[Position],
+    mut buffer: Vec<u8>,
+    head_on: std::ops::Range<usize>,
+) -> Record {
     let class = plan.entry(chunks[0]).class;
     let list: Vec<RecordChunk> =
         chunks.iter().map(|at| plan.entry(*at)).map(|e| RecordChunk { id: e.id, len: e.len }).collect();
     let shape = shared_shape(plan, chunks);
     let level = if class == ChunkClass::Header { HEADER_LEVEL } else { coding.level };
     let level = if plan.plain { Level::STORE } else { level };
-    let mut payload = Vec::new();
-    let codec = coding.registry.encode(raw, shape.as_ref(), level, &coding.accepted, &mut payload);
-    Record::encode(codec, class, &list, &payload)
+    let raw = &buffer[head_on.start + Record::room(chunks.len())..head_on.end];
+    if let Some((codec, payload)) = coding.registry.smallest(raw, shape.as_ref(), level, &coding.accepted) {
+        scratch::keep(buffer);
+        return Record::encode(codec, class, &list, &payload);
+    }
+    // The record lives until the line has carried it, and must hold no more memory than it needs.
+    if head_on.start > 0 || buffer.capacity() > 2 * head_on.end {
+        let record = Record::encode(CodecId::STORE, class, &list, raw);
+        scratch::keep(buffer);
+        return record;
+    }
+    buffer.truncate(head_on.end);
+    Record::seal(CodecId::STORE, class, &list, buffer)
 }
 
 /// The shape of the pixels, when all of the record's chunks have the same.
@@ -159,8 +202,8 @@ mod tests {
     }
 
     impl Content for Kept {
-        fn read_chunk(&self, _: usize, out: &mut Vec<u8>) -> io::Result<()> {
-            out.extend_from_slice(&self.raw);
+        fn read_chunk(&self, _: usize, out: &mut [u8]) -> io::Result<()> {
+            out.copy_from_slice(&self.raw);
             Ok(())
         }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::scratch;
 use super::source::{Content, Source, SourceInstance, SourceItem, Totals};
 use crate::chunk::{self, Cut};
 use crate::dicom::{self, NotDicom, ReadAt, Scan};
@@ -12,7 +13,7 @@ use crate::ids::{ChunkId, InstanceHash, SeriesUid, SopInstanceUid, StudyUid};
 use crate::limits::NAME_BYTES_MAX;
 use crate::manifest::{ChunkEntry, InstanceEntry};
 use crate::store::FileBytes;
-use crate::units::{to_u64, to_usize};
+use crate::units::to_usize;
 
 /// What [`FileSource`] does with files that are not DICOM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -207,7 +208,7 @@ fn read_instance(path: &Path, file: &FileBytes, scan: Option<&Scan>, label: &str
     }
     let entry = entry_of(path, file.len(), scan, chunks, hash);
     let offsets = cuts.iter().map(|cut| cut.offset).collect();
-    let content = FileContent { path: path.to_owned(), offsets, lens: cuts.iter().map(|cut| cut.len).collect() };
+    let content = FileContent { path: path.to_owned(), offsets };
     Ok(SourceInstance {
         entry,
         label: label.to_owned(),
@@ -220,13 +221,15 @@ fn read_instance(path: &Path, file: &FileBytes, scan: Option<&Scan>, label: &str
 fn hash_cuts(file: &dyn ReadAt, cuts: &[Cut]) -> io::Result<(Vec<ChunkEntry>, InstanceHash)> {
     let mut whole = blake3::Hasher::new();
     let mut chunks = Vec::with_capacity(cuts.len());
-    let mut buf = Vec::new();
+    let longest = cuts.iter().map(|cut| cut.len).max().unwrap_or(0);
+    let mut buf = scratch::take_len(to_usize(u64::from(longest)));
     for cut in cuts {
-        buf.resize(to_usize(u64::from(cut.len)), 0);
-        file.read_exact_at(cut.offset, &mut buf)?;
-        whole.update(&buf);
-        chunks.push(ChunkEntry { id: ChunkId::of(&buf), len: cut.len, class: cut.class });
+        let buf = &mut buf[..to_usize(u64::from(cut.len))];
+        file.read_exact_at(cut.offset, buf)?;
+        whole.update(buf);
+        chunks.push(ChunkEntry { id: ChunkId::of(buf), len: cut.len, class: cut.class });
     }
+    scratch::keep(buf);
     Ok((chunks, InstanceHash::from_bytes(*whole.finalize().as_bytes())))
 }
 
@@ -270,18 +273,14 @@ pub fn opaque_uids(hash: &InstanceHash) -> (StudyUid, SeriesUid, SopInstanceUid)
 struct FileContent {
     path: PathBuf,
     offsets: Vec<u64>,
-    lens: Vec<u32>,
 }
 
 impl Content for FileContent {
-    fn read_chunk(&self, index: usize, out: &mut Vec<u8>) -> io::Result<()> {
-        let (Some(offset), Some(len)) = (self.offsets.get(index), self.lens.get(index)) else {
+    fn read_chunk(&self, index: usize, out: &mut [u8]) -> io::Result<()> {
+        let Some(offset) = self.offsets.get(index) else {
             return Err(io::ErrorKind::InvalidInput.into());
         };
         let file = FileBytes::open(&self.path).map_err(io::Error::other)?;
-        let start = out.len();
-        out.resize(start + to_usize(u64::from(*len)), 0);
-        debug_assert!(to_u64(out.len()) >= u64::from(*len), "room for the chunk");
-        file.read_exact_at(*offset, &mut out[start..])
+        file.read_exact_at(*offset, out)
     }
 }

@@ -21,6 +21,7 @@ pub(crate) mod receive;
 #[cfg(test)]
 mod records;
 pub(crate) mod router;
+mod scratch;
 pub(crate) mod send;
 mod source;
 

@@ -12,7 +12,7 @@ use crate::limits::{
 use crate::manifest::{ChunkClass, ChunkEntry, InstanceAt, Page};
 use crate::proto::Bitmap;
 use crate::store::{ChunkAt, RecordAt};
-use crate::units::{to_u32, to_usize};
+use crate::units::to_u32;
 
 /// A page that has been offered, with what is needed to send it.
 #[derive(Debug)]
@@ -183,11 +183,6 @@ pub(super) fn bytes_in(page: &Page, set: &Bitmap) -> u64 {
 /// Sum of the original bytes on a page that are not in `set`.
 pub(super) fn bytes_outside(page: &Page, set: &Bitmap) -> u64 {
     page.bytes() - bytes_in(page, set).min(page.bytes())
-}
-
-/// Room that a record of these chunks takes at most while it is made.
-pub(super) fn room(plan: &Plan) -> usize {
-    to_usize(plan.raw_len())
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! Drives a [`Receiver`]: records are verified on all cores, kept, read back, and committed in groups.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
@@ -13,8 +14,9 @@ use super::intake::{Intake, Staged};
 use super::line_watch::LineWatch;
 use super::pace::{Joined, Pace};
 use super::router::{Route, Router};
+use super::scratch;
 use crate::clock::UnixSeconds;
-use crate::codec::Registry;
+use crate::codec::{CodecId, Registry};
 use crate::error::TransferError;
 use crate::ids::{ChunkId, ManifestRoot, PageHash, StudyUid};
 use crate::limits::PROGRESS_DEADLINE;
@@ -34,8 +36,12 @@ const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
 const COMMIT_BYTES: u64 = 64 << 20;
 /// Records being verified at once, above the number of cores: each holds up to 2 MiB.
 const RECORDS_AHEAD: usize = 4;
-/// Instances being read back at once.
-const CHECKS_AT_ONCE: usize = 2;
+/// Threads that read instances back, at the least.
+const CHECKERS_MIN: usize = 2;
+/// Instances that one of them reads back before it reports, so that small ones do not cost a turn each ...
+const CHECKS_AT_ONCE: usize = 32;
+/// ... up to this many bytes.
+const CHECK_BYTES: u64 = 4 << 20;
 /// A record is read in pieces of this: each is a sign of life, where a whole record takes minutes.
 const READ_BYTES_MAX: usize = 16 << 10;
 /// How often the sender is told of progress.
@@ -78,7 +84,7 @@ enum Work {
     StreamFailed(ProtocolError),
     Found { index: u32, page: Option<Bytes> },
     LookedUp { index: u32, lookup: Lookup },
-    Checked { at: InstanceAt, result: Result<Staged, FailCode> },
+    Checked(Vec<(InstanceAt, Result<Staged, FailCode>)>),
 }
 
 struct Shared {
@@ -90,13 +96,26 @@ struct Shared {
     /// Bytes of records that were read.
     read: AtomicU64,
     records: Semaphore,
-    checks: Semaphore,
+    /// Buffers of records that were kept, to be used again: no more than there are permits.
+    buffers: Mutex<Vec<BytesMut>>,
     work: mpsc::Sender<Work>,
 }
 
 impl Shared {
     fn receiver(&self) -> MutexGuard<'_, Receiver> {
         self.receiver.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn buffer(&self) -> BytesMut {
+        let mut buffer = self.buffers.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        buffer.clear();
+        buffer
+    }
+
+    fn give_back(&self, record: Record) {
+        if let Some(buffer) = record.into_buffer() {
+            self.buffers.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+        }
     }
 
     async fn tell(&self, work: Work) {
@@ -116,9 +135,10 @@ async fn read_stream(shared: Arc<Shared>, mut stream: DataReceiver) {
             return shared.tell(Work::StreamFailed(ProtocolError::Invalid("a record"))).await;
         };
         let Ok(_room) = shared.records.acquire().await else { return };
-        let mut bytes = vec![0; RECORD_FIXED_BYTES + fixed_part.rest_len()];
-        bytes[..RECORD_FIXED_BYTES].copy_from_slice(&fixed);
-        if !read_paced(&shared, &mut stream, &mut bytes[RECORD_FIXED_BYTES..]).await {
+        let mut bytes = shared.buffer();
+        bytes.reserve(RECORD_FIXED_BYTES + fixed_part.rest_len());
+        bytes.extend_from_slice(&fixed);
+        if !read_paced(&shared, &mut stream, &mut bytes, fixed_part.rest_len()).await {
             return;
         }
         let list = &bytes[RECORD_FIXED_BYTES..RECORD_FIXED_BYTES + fixed_part.list_len()];
@@ -134,25 +154,29 @@ async fn read_stream(shared: Arc<Shared>, mut stream: DataReceiver) {
             continue;
         }
         let worker = Arc::clone(&shared);
-        let work = tokio::task::spawn_blocking(move || verify_record(&worker, header, bytes.into())).await;
+        let work = tokio::task::spawn_blocking(move || verify_record(&worker, header, bytes.freeze())).await;
         if let Ok(work) = work {
             shared.tell(work).await;
         }
     }
 }
 
-/// Fills `buffer` as fast as the pace allows: what is not read, flow control keeps the sender from sending.
-/// Returns whether all came.
-async fn read_paced(shared: &Shared, stream: &mut DataReceiver, buffer: &mut [u8]) -> bool {
-    let mut rest = buffer;
-    while !rest.is_empty() {
-        let (slice, behind) = rest.split_at_mut(shared.pace.slice(rest.len().min(READ_BYTES_MAX)));
-        shared.pace.take(slice.len()).await;
-        if !matches!(stream.read_exact(slice).await, Ok(true)) {
-            return false;
+/// Reads `len` bytes behind what `out` holds, as fast as the pace allows: what is not read, flow control keeps
+/// the sender from sending. Returns whether all came.
+async fn read_paced(shared: &Shared, stream: &mut DataReceiver, out: &mut BytesMut, len: usize) -> bool {
+    let mut rest = len;
+    while rest > 0 {
+        let slice = shared.pace.slice(rest.min(READ_BYTES_MAX));
+        shared.pace.take(slice).await;
+        rest -= slice;
+        let mut missing = slice;
+        while missing > 0 {
+            match stream.read_to(out, missing).await {
+                Ok(0) | Err(_) => return false,
+                Ok(read) => missing -= read,
+            }
         }
-        shared.read.fetch_add(to_u64(slice.len()), Ordering::Relaxed);
-        rest = behind;
+        shared.read.fetch_add(to_u64(slice), Ordering::Relaxed);
     }
     true
 }
@@ -160,24 +184,40 @@ async fn read_paced(shared: &Shared, stream: &mut DataReceiver, buffer: &mut [u8
 /// Decodes a record, hashes each chunk, and keeps the record if all are what they should be. Blocks.
 fn verify_record(shared: &Shared, header: RecordHeader, bytes: Bytes) -> Work {
     let Ok(record) = Record::decode(bytes) else { return Work::Damaged { header } };
-    let mut raw = Vec::with_capacity(to_usize(u64::from(header.raw_len())));
-    let decoded =
-        shared.registry.get(header.codec).and_then(|codec| codec.decode(record.payload(), header.raw_len(), &mut raw));
-    if decoded.is_err() || to_u64(raw.len()) != u64::from(header.raw_len()) {
+    if !is_true(shared, &record) {
         return Work::Damaged { header };
     }
-    let mut rest = raw.as_slice();
-    for chunk in &header.chunks {
-        let (bytes, behind) = rest.split_at(to_usize(u64::from(chunk.len)));
-        if ChunkId::of(bytes) != chunk.id {
-            return Work::Damaged { header };
-        }
-        rest = behind;
-    }
-    match shared.intake.keep(&record) {
+    let kept = shared.intake.keep(&record);
+    shared.give_back(record);
+    match kept {
         Ok(at) => Work::Kept { header, at },
         Err(error) => Work::StoreFailed(error),
     }
+}
+
+/// Whether a record holds the chunks that it says it holds.
+fn is_true(shared: &Shared, record: &Record) -> bool {
+    let header = record.header();
+    if header.codec == CodecId::STORE {
+        return are_chunks(record.payload(), header);
+    }
+    let mut raw = scratch::take();
+    raw.reserve(to_usize(u64::from(header.raw_len())));
+    let codec = shared.registry.get(header.codec);
+    let decoded = codec.and_then(|codec| codec.decode(record.payload(), header.raw_len(), &mut raw));
+    let is_true = decoded.is_ok() && are_chunks(&raw, header);
+    scratch::keep(raw);
+    is_true
+}
+
+fn are_chunks(raw: &[u8], header: &RecordHeader) -> bool {
+    let mut rest = raw;
+    to_u64(raw.len()) == u64::from(header.raw_len())
+        && header.chunks.iter().all(|chunk| {
+            let (bytes, behind) = rest.split_at(to_usize(u64::from(chunk.len)));
+            rest = behind;
+            ChunkId::of(bytes) == chunk.id
+        })
 }
 
 struct Driver<'a> {
@@ -185,7 +225,12 @@ struct Driver<'a> {
     tasks: JoinSet<()>,
     staged: Vec<Staged>,
     pages: Vec<(PageHash, Bytes)>,
+    /// Instances to be read back.
+    to_check: VecDeque<VerifyJob>,
+    /// Those that are being read back, and by how many threads.
     checking: usize,
+    checkers: usize,
+    checkers_max: usize,
     commit_due: Option<Instant>,
     committing: Option<JoinHandle<Result<Vec<InstanceAt>, StoreError>>>,
     settled: Option<(ManifestRoot, bool)>,
@@ -209,20 +254,38 @@ impl Driver<'_> {
         });
     }
 
-    fn check(&mut self, job: VerifyJob) {
-        self.checking += 1;
-        let shared = Arc::clone(&self.shared);
-        self.tasks.spawn(async move {
-            let Ok(_turn) = shared.checks.acquire().await else { return };
-            let intake = Arc::clone(&shared.intake);
-            let at = job.at;
-            let result = tokio::task::spawn_blocking(move || intake.check(&job)).await;
-            match result {
-                Ok(Ok(result)) => shared.tell(Work::Checked { at, result }).await,
-                Ok(Err(error)) => shared.tell(Work::StoreFailed(error)).await,
-                Err(_) => {}
+    /// Gives instances to threads that are free to read them back.
+    fn start_checks(&mut self) {
+        while self.checkers < self.checkers_max && !self.to_check.is_empty() {
+            let fair = self.to_check.len().div_ceil(self.checkers_max);
+            let mut bytes = 0;
+            let small = |job: &&VerifyJob| {
+                bytes += job.entry.len;
+                bytes <= CHECK_BYTES
+            };
+            let count = self.to_check.iter().take(fair.min(CHECKS_AT_ONCE)).take_while(small).count().max(1);
+            let jobs: Vec<VerifyJob> = self.to_check.drain(..count).collect();
+            self.checkers += 1;
+            self.checking += count;
+            self.look(move |intake| {
+                let check = |job: &VerifyJob| Ok((job.at, intake.check(job)?));
+                jobs.iter().map(check).collect::<Result<_, StoreError>>().map(Work::Checked)
+            });
+        }
+    }
+
+    fn checked(&mut self, checked: Vec<(InstanceAt, Result<Staged, FailCode>)>) {
+        self.checkers -= 1;
+        self.checking -= checked.len();
+        for (at, result) in checked {
+            let outcome = result.map(|staged| self.staged.push(staged));
+            if outcome.is_ok() {
+                self.commit_due.get_or_insert_with(|| Instant::now() + COMMIT_INTERVAL);
+            } else {
+                self.progress.instances_failed += 1;
             }
-        });
+            self.shared.receiver().handle_verified(at, outcome);
+        }
     }
 
     fn drain(&mut self) {
@@ -237,12 +300,13 @@ impl Driver<'_> {
                 ReceiverOutput::Lookup { index, page } => {
                     self.look(move |intake| Ok(Work::LookedUp { index, lookup: intake.look_up(&page)? }));
                 }
-                ReceiverOutput::Verify(job) => self.check(job),
+                ReceiverOutput::Verify(job) => self.to_check.push_back(job),
                 ReceiverOutput::PageCommitted { hash, encoded } => self.pages.push((hash, encoded)),
                 ReceiverOutput::Settled { root, complete } => self.settled = Some((root, complete)),
                 ReceiverOutput::Over => self.over = true,
             }
         }
+        self.start_checks();
         let receiver = self.shared.receiver();
         let ((instances, bytes), (present, received)) = (receiver.committed(), receiver.arrived());
         drop(receiver);
@@ -261,9 +325,13 @@ impl Driver<'_> {
         self.drain();
     }
 
+    fn is_checking(&self) -> bool {
+        self.checking > 0 || !self.to_check.is_empty()
+    }
+
     /// Whether it is this side that takes its time.
-    const fn is_working(&self) -> bool {
-        self.checking > 0 || self.committing.is_some()
+    fn is_working(&self) -> bool {
+        self.is_checking() || self.committing.is_some()
     }
 
     fn handle_work(&mut self, work: Work) -> Result<(), TransferError> {
@@ -296,16 +364,7 @@ impl Driver<'_> {
             Work::StreamFailed(error) => return Err(error.into()),
             Work::Found { index, page } => self.shared.receiver().handle_page_found(index, page)?,
             Work::LookedUp { index, lookup } => self.shared.receiver().handle_lookup(index, &lookup),
-            Work::Checked { at, result } => {
-                self.checking -= 1;
-                let outcome = result.map(|staged| self.staged.push(staged));
-                if outcome.is_ok() {
-                    self.commit_due.get_or_insert_with(|| Instant::now() + COMMIT_INTERVAL);
-                } else {
-                    self.progress.instances_failed += 1;
-                }
-                self.shared.receiver().handle_verified(at, outcome);
-            }
+            Work::Checked(checked) => self.checked(checked),
         }
         self.drain();
         Ok(())
@@ -316,7 +375,7 @@ impl Driver<'_> {
         if self.committing.is_some() {
             return;
         }
-        let idle = self.checking == 0 && !self.shared.receiver().awaits_chunks();
+        let idle = !self.is_checking() && !self.shared.receiver().awaits_chunks();
         let full = self.shared.intake.uncommitted_bytes() >= COMMIT_BYTES;
         let late = self.commit_due.is_some_and(|due| Instant::now() >= due);
         let something = !self.staged.is_empty() || (late && self.shared.intake.uncommitted_bytes() > 0);
@@ -390,7 +449,7 @@ async fn run(
         pace: settings.pace,
         read: AtomicU64::new(0),
         records: Semaphore::new(workers + RECORDS_AHEAD),
-        checks: Semaphore::new(CHECKS_AT_ONCE.max(workers)),
+        buffers: Mutex::default(),
         work: work_in,
     });
     let mut watch = LineWatch::new(session.clone());
@@ -399,7 +458,10 @@ async fn run(
         tasks: JoinSet::new(),
         staged: Vec::new(),
         pages: Vec::new(),
+        to_check: VecDeque::new(),
         checking: 0,
+        checkers: 0,
+        checkers_max: CHECKERS_MIN.max(workers),
         commit_due: None,
         committing: None,
         settled: None,

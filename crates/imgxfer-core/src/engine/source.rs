@@ -22,12 +22,12 @@ pub struct Totals {
 ///
 /// Calls may come from several threads, and block.
 pub trait Content: Send + Sync + fmt::Debug {
-    /// Appends the original bytes of the chunk at `index` of the entry to `out`. They may have changed
-    /// since the entry was made; the caller hashes them.
+    /// Reads the original bytes of the chunk at `index` of the entry into `out`, which is as long as the entry
+    /// says. They may have changed since the entry was made; the caller hashes them.
     ///
     /// # Errors
     /// Any error of reading; `InvalidData` when they are known to have changed.
-    fn read_chunk(&self, index: usize, out: &mut Vec<u8>) -> io::Result<()>;
+    fn read_chunk(&self, index: usize, out: &mut [u8]) -> io::Result<()>;
 
     /// Where the chunk stands in an encoded form that could be sent as it is.
     fn stored(&self, index: usize) -> Option<ChunkAt> {
@@ -72,7 +72,7 @@ pub(super) struct NoContent;
 
 #[cfg(test)]
 impl Content for NoContent {
-    fn read_chunk(&self, _: usize, _: &mut Vec<u8>) -> io::Result<()> {
+    fn read_chunk(&self, _: usize, _: &mut [u8]) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }

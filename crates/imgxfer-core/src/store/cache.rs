@@ -1,13 +1,13 @@
 //! The last decoded records, shared by readers of instances that stand in the same ones.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
 use super::RecordAt;
 use crate::units::{to_u64, to_usize};
-use crate::wire::record::RecordChunk;
+use crate::wire::record::{RECORD_FIXED_BYTES, RecordChunk};
 
 /// A record, decoded.
 #[derive(Debug, Clone)]
@@ -37,6 +37,8 @@ impl Decoded {
 #[derive(Debug, Clone)]
 pub struct RecordCache {
     inner: Arc<Mutex<Inner>>,
+    /// Held while a record is decoded, so that two readers of one do not both decode it.
+    turns: Arc<[Mutex<()>; TURNS]>,
 }
 
 #[derive(Debug)]
@@ -48,6 +50,8 @@ struct Inner {
     decoded: u64,
 }
 
+/// Records that may be decoded at once. More than there are readers at most times, so that they seldom meet.
+const TURNS: usize = 32;
 /// Most records in a cache, however small they are.
 const RECORDS_MAX: usize = 64;
 
@@ -61,13 +65,19 @@ impl RecordCache {
     #[must_use]
     pub fn new(bytes_max: u64) -> Self {
         let inner = Inner { records: VecDeque::new(), bytes: 0, bytes_max, decoded: 0 };
-        Self { inner: Arc::new(Mutex::new(inner)) }
+        Self { inner: Arc::new(Mutex::new(inner)), turns: Arc::default() }
     }
 
     /// How many records were put in: each had to be decoded.
     #[must_use]
     pub fn decoded(&self) -> u64 {
         self.with(|inner| inner.decoded)
+    }
+
+    /// To be held by whoever decodes the record that is not here, who looks again then.
+    pub(super) fn turn(&self, at: &RecordAt) -> MutexGuard<'_, ()> {
+        let place = to_usize(at.offset / to_u64(RECORD_FIXED_BYTES)) % TURNS;
+        self.turns[place].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn get(&self, at: &RecordAt) -> Option<Decoded> {

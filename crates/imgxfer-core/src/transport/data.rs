@@ -2,10 +2,13 @@
 
 use crate::transport::{CloseCode, TransportError};
 use bytes::{Bytes, BytesMut};
+use std::collections::VecDeque;
 use std::fmt;
 
-/// A receiver sets aside at most this before the bytes have come.
-const RESERVE_BYTES_MAX: usize = 64 << 10;
+/// Packets taken from a stream at one look: some 40 kB of what waits there anyway.
+const PACKETS_AT_ONCE: usize = 32;
+/// What a packet carries at the least, while there is much to carry.
+const PACKET_BYTES: usize = 1100;
 
 /// The sending end of a data stream.
 ///
@@ -100,39 +103,82 @@ pub(super) async fn all_received(stream: &quinn::SendStream) -> Result<(), Trans
 /// The receiving end of a data stream. Dropping it tells the sender that no more is wanted.
 pub struct DataReceiver {
     stream: quinn::RecvStream,
-    /// What arrived of a read that is not complete.
-    partial: BytesMut,
+    /// What was taken from the stream and not yet handed out, as it came in packets.
+    arrived: VecDeque<Bytes>,
+    arrived_len: usize,
 }
 
 impl DataReceiver {
     pub(super) fn new(stream: quinn::RecvStream) -> Self {
-        Self { stream, partial: BytesMut::new() }
+        Self { stream, arrived: VecDeque::new(), arrived_len: 0 }
     }
 
     /// Receives exactly `n` bytes, or `None` when the stream has ended before the first of them.
     ///
     /// No copy is made when they arrived in one packet. The memory used is bounded by what has arrived
-    /// (twice that, and 64 KiB), but `n` should be checked against a limit first. Cancel-safe: what
+    /// (twice that), but `n` should be checked against a limit first. Cancel-safe: what
     /// arrived is kept; the next read may ask for another number.
     ///
     /// # Errors
     /// [`TransportError::Truncated`] when the stream ends within them, [`TransportError::Reset`] when
     /// the sender gave up, or why the session ended.
     pub async fn read_bytes(&mut self, n: usize) -> Result<Option<Bytes>, TransportError> {
-        while self.partial.len() < n {
-            let missing = n - self.partial.len();
-            let Some(chunk) = self.stream.read_chunk(missing, true).await? else {
-                return if self.partial.is_empty() { Ok(None) } else { Err(TransportError::Truncated) };
-            };
-            if self.partial.is_empty() && chunk.bytes.len() == n {
-                return Ok(Some(chunk.bytes));
+        while self.arrived_len < n {
+            if !self.take_more(n - self.arrived_len).await? {
+                return if self.arrived_len == 0 { Ok(None) } else { Err(TransportError::Truncated) };
             }
-            if self.partial.is_empty() {
-                self.partial.reserve(n.min(RESERVE_BYTES_MAX));
-            }
-            self.partial.extend_from_slice(&chunk.bytes);
         }
-        Ok(Some(self.partial.split_to(n).freeze()))
+        if self.arrived.front().is_some_and(|first| first.len() >= n) {
+            return Ok(self.pop(n));
+        }
+        let mut whole = BytesMut::with_capacity(n);
+        self.move_to(&mut whole, n);
+        Ok(Some(whole.freeze()))
+    }
+
+    /// Puts what has arrived, at most `n` bytes, behind what `out` holds; waits while there is nothing. Returns
+    /// how much that was; 0 at the end of the stream, or when `n` is. One copy, of what is in packets still.
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    /// As [`DataReceiver::read_bytes`].
+    pub(crate) async fn read_to(&mut self, out: &mut BytesMut, n: usize) -> Result<usize, TransportError> {
+        if n > 0 && self.arrived_len == 0 && !self.take_more(n).await? {
+            return Ok(0);
+        }
+        Ok(self.move_to(out, n))
+    }
+
+    /// Takes from the stream what is there of the next `n` bytes, and little more. `false` at its end.
+    async fn take_more(&mut self, n: usize) -> Result<bool, TransportError> {
+        // Each look at the stream takes the connection's lock: once for many packets, that is.
+        let mut packets: [Bytes; PACKETS_AT_ONCE] = std::array::from_fn(|_| Bytes::new());
+        let wanted = n.div_ceil(PACKET_BYTES).clamp(1, PACKETS_AT_ONCE);
+        let Some(count) = self.stream.read_chunks(&mut packets[..wanted]).await? else { return Ok(false) };
+        for packet in packets.into_iter().take(count) {
+            self.arrived_len += packet.len();
+            self.arrived.push_back(packet);
+        }
+        Ok(true)
+    }
+
+    /// The first bytes that arrived, up to `n` of those that came together.
+    fn pop(&mut self, n: usize) -> Option<Bytes> {
+        let first = self.arrived.front_mut()?;
+        let taken = if first.len() > n { Some(first.split_to(n)) } else { self.arrived.pop_front() }?;
+        self.arrived_len -= taken.len();
+        Some(taken)
+    }
+
+    fn move_to(&mut self, out: &mut BytesMut, n: usize) -> usize {
+        let mut moved = 0;
+        while moved < n
+            && let Some(bytes) = self.pop(n - moved)
+        {
+            out.extend_from_slice(&bytes);
+            moved += bytes.len();
+        }
+        moved
     }
 
     /// Fills `buffer`. Returns `false`, having touched nothing, when the stream has ended before the

@@ -17,7 +17,7 @@
 //!
 //! The check finds damage; it proves nothing about content. Content is proven by decoding and hashing each chunk.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::bytes::{Reader, Truncated};
 use crate::codec::CodecId;
@@ -187,8 +187,8 @@ impl RecordHeader {
         to_u32(self.payload_at()) + self.payload_len
     }
 
-    fn payload_at(&self) -> usize {
-        RECORD_FIXED_BYTES + self.chunks.len() * RECORD_CHUNK_BYTES
+    const fn payload_at(&self) -> usize {
+        Record::room(self.chunks.len())
     }
 }
 
@@ -206,26 +206,44 @@ impl Record {
     /// When a chunk list or payload breaks the limits of this format: that is a mistake of the caller's.
     #[must_use]
     pub fn encode(codec: CodecId, class: ChunkClass, chunks: &[RecordChunk], payload: &[u8]) -> Self {
+        let room = Self::room(chunks.len());
+        let mut out = Vec::with_capacity(room + payload.len());
+        out.resize(room, 0);
+        out.extend_from_slice(payload);
+        Self::seal(codec, class, chunks, out)
+    }
+
+    /// Bytes that stand before the payload of a record of so many chunks.
+    #[must_use]
+    pub const fn room(chunks: usize) -> usize {
+        RECORD_FIXED_BYTES + chunks * RECORD_CHUNK_BYTES
+    }
+
+    /// Makes a record of a buffer that holds the payload behind [`Record::room`] bytes, without copying it.
+    ///
+    /// # Panics
+    /// As [`Record::encode`].
+    #[must_use]
+    pub fn seal(codec: CodecId, class: ChunkClass, chunks: &[RecordChunk], mut out: Vec<u8>) -> Self {
+        let room = Self::room(chunks.len());
+        let payload_len = out.len().saturating_sub(room);
         let raw_len: u32 = chunks.iter().map(|c| c.len).sum();
         assert!((1..=CHUNKS_PER_RECORD_MAX).contains(&chunks.len()), "a record holds 1 to 256 chunks");
         assert!((1..=RECORD_RAW_BYTES_MAX).contains(&raw_len), "a record holds up to 1 MiB of original bytes");
-        assert!(!payload.is_empty() && payload.len() <= to_usize(u64::from(raw_len)), "a payload never grows");
-        let mut out = Vec::with_capacity(RECORD_FIXED_BYTES + chunks.len() * RECORD_CHUNK_BYTES + payload.len());
-        out.extend_from_slice(&RECORD_MAGIC);
-        out.push(codec.0);
-        out.push(class.to_byte());
-        out.extend_from_slice(&u16::try_from(chunks.len()).unwrap_or(u16::MAX).to_le_bytes());
-        out.extend_from_slice(&to_u32(payload.len()).to_le_bytes());
-        out.extend_from_slice(&raw_len.to_le_bytes());
-        out.extend_from_slice(&[0; 8]);
-        for chunk in chunks {
-            out.extend_from_slice(chunk.id.as_bytes());
-            out.extend_from_slice(&chunk.len.to_le_bytes());
+        assert!((1..=to_usize(u64::from(raw_len))).contains(&payload_len), "a payload never grows");
+        out[..4].copy_from_slice(&RECORD_MAGIC);
+        (out[4], out[5]) = (codec.0, class.to_byte());
+        out[6..8].copy_from_slice(&u16::try_from(chunks.len()).unwrap_or(u16::MAX).to_le_bytes());
+        out[8..12].copy_from_slice(&to_u32(payload_len).to_le_bytes());
+        out[12..16].copy_from_slice(&raw_len.to_le_bytes());
+        let list = out[RECORD_FIXED_BYTES..room].chunks_exact_mut(RECORD_CHUNK_BYTES);
+        for (place, chunk) in list.zip(chunks) {
+            place[..32].copy_from_slice(chunk.id.as_bytes());
+            place[32..].copy_from_slice(&chunk.len.to_le_bytes());
         }
-        out.extend_from_slice(payload);
         let check = check_of(&out);
         out[16..24].copy_from_slice(&check);
-        let header = RecordHeader { codec, class, chunks: chunks.to_vec(), payload_len: to_u32(payload.len()), check };
+        let header = RecordHeader { codec, class, chunks: chunks.to_vec(), payload_len: to_u32(payload_len), check };
         Self { header, bytes: out.into() }
     }
 
@@ -256,6 +274,18 @@ impl Record {
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         &self.bytes[self.header.payload_at()..]
+    }
+
+    /// The encoded chunks, without a copy.
+    #[must_use]
+    pub fn payload_bytes(&self) -> Bytes {
+        self.bytes.slice(self.header.payload_at()..)
+    }
+
+    /// The bytes of a record that is not needed any more, to be used again; `None` when others hold them, too.
+    #[must_use]
+    pub fn into_buffer(self) -> Option<BytesMut> {
+        self.bytes.try_into_mut().ok()
     }
 
     /// The whole record as it travels and rests.

@@ -70,6 +70,9 @@ const CAPACITY_KEEP: f64 = 0.999;
 const BACKGROUND_QUEUE: f64 = 0.010;
 const BACKGROUND_QUEUE_SHARED: f64 = 0.002;
 const BACKGROUND_OTHERS: f64 = 0.85;
+/// What the machines at both ends take for a turn, at the least: where the line is shorter, a window for the line
+/// alone would have one wait for the other with a few packets each.
+const TURN: f64 = 0.002;
 const WINDOW_PACKETS_MIN: f64 = 4.0;
 const WINDOW_PACKETS_MIN_BACKGROUND: f64 = 2.0;
 /// Large enough for 10 Gbit/s at 250 ms; keeps the arithmetic sane whatever a peer acknowledges.
@@ -229,7 +232,7 @@ impl RateControl {
 
     /// Bytes that the pipe holds without a queue, of ours.
     fn pipe(&self) -> f64 {
-        self.rate.min(self.ceiling) * self.base
+        self.rate.min(self.ceiling) * self.base.max(TURN)
     }
 
     /// A queue longer than this is one: an eighth of the round trip, as `HyStart++` has it (RFC 9406).
