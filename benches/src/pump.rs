@@ -26,9 +26,8 @@ pub trait Link: Clone + Send + Sync + 'static {
     fn tend(&self) {}
 }
 
-/// Bytes that [`Link::take`] asks for at once on our own streams: a third of a percent of what the slowest line carries
-/// in half a minute, so that the count is fine enough there.
-const READ_BYTES: usize = 8 << 10;
+/// Bytes that [`Link::take`] asks for at once at most; it gets them packet by packet.
+const READ_BYTES: usize = 64 << 10;
 /// As the engine does it.
 const TEND_EVERY: Duration = Duration::from_millis(200);
 
@@ -43,7 +42,7 @@ impl Link for Session {
 
     async fn take(&self, taken: &AtomicU64) -> anyhow::Result<()> {
         let mut stream = self.accept_data().await?;
-        while let Some(bytes) = stream.read_bytes(READ_BYTES).await? {
+        while let Some(bytes) = stream.read_some(READ_BYTES).await? {
             count(taken, bytes.len());
         }
         Ok(())

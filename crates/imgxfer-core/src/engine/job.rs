@@ -69,6 +69,7 @@ impl Jobs {
 
     /// Looks at the transport.
     pub(super) fn look(&self) {
+        self.lanes.adapt();
         let (rate, rtt) = self.lanes.line_rate();
         self.choose(|chooser| chooser.transport(rate, rtt));
     }

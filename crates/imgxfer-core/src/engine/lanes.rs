@@ -3,7 +3,7 @@
 //! Bounded because a QUIC stream with too many gaps kills its connection (quinn allows 1,024 for one
 //! stream), and because what a cut stream had carried only in part is lost.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,8 +24,18 @@ pub(crate) const PACK_STREAM_HEAD_BYTES: usize = 20;
 /// A stream is finished, and another opened, once it has carried this much.
 const PACK_STREAM_BYTES: u64 = 2 << 20;
 
-/// Streams open at once. More let one lost packet hold up less; fewer waste less when a line is cut.
+/// Streams open at once on a fast line, where one lost packet then holds up less.
 const LANES: usize = 4;
+
+/// Streams open at once on a line of `rate` bytes a second: what they carry side by side is lost with the line, and at
+/// 8 Mbit/s a record takes a quarter of a second.
+fn lanes_at(rate: f64) -> usize {
+    match rate {
+        ..2.5e6 => 1,
+        ..12.5e6 => 2,
+        _ => LANES,
+    }
+}
 
 #[derive(Debug)]
 struct Lane {
@@ -43,13 +53,24 @@ pub(super) struct Lanes {
     /// Bytes of records that the transport has taken over.
     taken: AtomicU64,
     free: Semaphore,
+    /// Permits there are in all.
+    lanes: AtomicUsize,
     open: Mutex<Vec<Lane>>,
 }
 
 impl Lanes {
     pub(super) fn new(session: Session, transfer: TransferId, priority: i32, pace: Pace) -> Arc<Self> {
-        let (free, open) = (Semaphore::new(LANES), Mutex::new(Vec::new()));
-        Arc::new(Self { session, transfer, priority, pace, taken: AtomicU64::new(0), free, open })
+        let (free, lanes) = (Semaphore::new(LANES), AtomicUsize::new(LANES));
+        Arc::new(Self {
+            session,
+            transfer,
+            priority,
+            pace,
+            taken: AtomicU64::new(0),
+            free,
+            lanes,
+            open: Mutex::default(),
+        })
     }
 
     /// Sends a record whole; returns when the transport has taken it over.
@@ -83,6 +104,20 @@ impl Lanes {
     /// Bytes of records that the transport has taken over so far.
     pub(super) fn taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Uses as many streams as suit the line. Call it a few times a second.
+    pub(super) fn adapt(&self) {
+        let wanted = lanes_at(self.line_rate().0);
+        let there = self.lanes.load(Ordering::Relaxed);
+        if wanted > there {
+            self.free.add_permits(wanted - there);
+            self.lanes.store(wanted, Ordering::Relaxed);
+        } else {
+            // What is in use goes next time.
+            let gone = self.free.forget_permits(there - wanted);
+            self.lanes.store(there - gone, Ordering::Relaxed);
+        }
     }
 
     /// Bytes a second that the line seems to carry, or that may be sent; and the round trip.

@@ -75,7 +75,6 @@ pub(crate) struct ReceiveOutcome {
 
 /// What the tasks tell the driver.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "moved once through a channel; the large variant is the rare one")]
 enum Work {
     Kept { header: RecordHeader, at: RecordAt },
     Damaged { header: RecordHeader },
@@ -239,6 +238,29 @@ struct Driver<'a> {
     progress: Progress,
     unwanted: u64,
     observer: &'a dyn Observer,
+}
+
+impl<'a> Driver<'a> {
+    fn new(shared: Arc<Shared>, workers: usize, progress: Progress, observer: &'a dyn Observer) -> Self {
+        Self {
+            shared,
+            tasks: JoinSet::new(),
+            staged: Vec::new(),
+            pages: Vec::new(),
+            to_check: VecDeque::new(),
+            checking: 0,
+            checkers: 0,
+            checkers_max: CHECKERS_MIN.max(workers),
+            commit_due: None,
+            committing: None,
+            settled: None,
+            over: false,
+            outbox: Vec::new(),
+            progress,
+            unwanted: 0,
+            observer,
+        }
+    }
 }
 
 impl Driver<'_> {
@@ -453,24 +475,8 @@ async fn run(
         work: work_in,
     });
     let mut watch = LineWatch::new(session.clone());
-    let mut driver = Driver {
-        shared: Arc::clone(&shared),
-        tasks: JoinSet::new(),
-        staged: Vec::new(),
-        pages: Vec::new(),
-        to_check: VecDeque::new(),
-        checking: 0,
-        checkers: 0,
-        checkers_max: CHECKERS_MIN.max(workers),
-        commit_due: None,
-        committing: None,
-        settled: None,
-        over: false,
-        outbox: Vec::new(),
-        progress: Progress { instances_expected, bytes_expected, ..Progress::default() },
-        unwanted: 0,
-        observer,
-    };
+    let progress = Progress { instances_expected, bytes_expected, ..Progress::default() };
+    let mut driver = Driver::new(Arc::clone(&shared), workers, progress, observer);
     driver.observer.on_event(&TransferEvent::Started { transfer });
     driver.report();
     let mut tick = tokio::time::interval(TICK);

@@ -10,6 +10,8 @@ use std::fmt;
 
 /// Bytes of the length before each message.
 const LENGTH_BYTES: usize = 4;
+/// Control goes before all data: what it says keeps data flowing.
+const CONTROL_PRIORITY: i32 = 100;
 /// A receiver takes in at most this at once.
 const READ_BYTES_MAX: usize = 64 << 10;
 
@@ -36,6 +38,8 @@ pub struct ControlReceiver {
 
 impl ControlStream {
     pub(super) fn new(send: quinn::SendStream, receive: quinn::RecvStream) -> Self {
+        // A stream that has ended already has nothing to hurry.
+        drop(send.set_priority(CONTROL_PRIORITY));
         Self {
             sender: ControlSender { stream: send, unsent: Bytes::new() },
             receiver: ControlReceiver { stream: receive, arrived: BytesMut::new() },

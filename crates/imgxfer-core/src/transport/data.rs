@@ -10,6 +10,10 @@ const PACKETS_AT_ONCE: usize = 32;
 /// What a packet carries at the least, while there is much to carry.
 const PACKET_BYTES: usize = 1100;
 
+/// Taken over for sending at once. quinn counts a piece against the send window until all of it is acknowledged: one of a
+/// megabyte would fill the window of a slow line alone, and leave the line idle at its end.
+const SLICE_BYTES: usize = 32 << 10;
+
 /// The sending end of a data stream.
 ///
 /// Dropped before [`DataSender::finish`], it resets the stream, so that a pack cut short never looks whole.
@@ -42,7 +46,11 @@ impl DataSender {
             return Err(TransportError::StreamClosed);
         }
         self.state = SenderState::Sending;
-        self.stream.write_chunk(bytes).await?;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let slice = rest.split_to(rest.len().min(SLICE_BYTES));
+            self.stream.write_chunk(slice).await?;
+        }
         self.state = SenderState::Open;
         Ok(())
     }
@@ -147,6 +155,18 @@ impl DataReceiver {
             return Ok(0);
         }
         Ok(self.move_to(out, n))
+    }
+
+    /// What has arrived next, at most `n` bytes, as it came: no copy is made. Waits while there is nothing; `None` when
+    /// the stream has ended. Cancel-safe.
+    ///
+    /// # Errors
+    /// As [`DataReceiver::read_bytes`].
+    pub async fn read_some(&mut self, n: usize) -> Result<Option<Bytes>, TransportError> {
+        if n == 0 || self.arrived_len == 0 && !self.take_more(n).await? {
+            return Ok(None);
+        }
+        Ok(self.pop(n))
     }
 
     /// Takes from the stream what is there of the next `n` bytes, and little more. `false` at its end.

@@ -113,7 +113,7 @@ impl Profile {
                 receive_window: 32 * MIB,
                 send_window: 32 * MIB,
                 data_streams: 64,
-                initial_packets: 16,
+                initial_packets: 10,
                 segments_max: usize::MAX,
                 buffers: fibre_buffers,
             },
@@ -156,7 +156,8 @@ impl Settings {
             .send_window(self.send_window.into())
             .max_concurrent_uni_streams(VarInt::from_u32(self.data_streams))
             .max_concurrent_bidi_streams(VarInt::from_u32(CONTROL_STREAMS_MAX))
-            .send_fairness(false)
+            // Without it a stream that was begun goes before all others, whatever their priority.
+            .send_fairness(true)
             .initial_mtu(MTU_FIRST)
             .mtu_discovery_config(Some(mtu))
             .initial_rtt(RTT_FIRST)

@@ -315,3 +315,31 @@ async fn an_urgent_stream_waits_for_the_one_that_was_begun() {
         "quinn lets urgent streams overtake without fairness now: a session of their own is not needed (docs/quinn.md)"
     );
 }
+
+/// How long a megabyte takes on 8 Mbit/s, handed over in pieces of so many bytes with a send window of 256 KiB.
+async fn in_pieces_of(bytes: usize) -> Duration {
+    let line = LineParams::new(8_000_000, Duration::from_millis(15));
+    let mut transport = plain(40 * 1_200);
+    transport.send_window(256 << 10);
+    let ends = over(line, transport, Box::new(|_, _| true)).await;
+    let began = tokio::time::Instant::now();
+    let sending = async {
+        let mut stream = ends.client.open_uni().await.unwrap();
+        for _ in 0..(1 << 20) / bytes {
+            stream.write_chunk(Bytes::from(vec![7; bytes])).await.unwrap();
+        }
+        stream.finish().unwrap();
+    };
+    let (_, received) = tokio::join!(sending, receive(&ends.server, 1));
+    assert_eq!(received[0].0, 1 << 20);
+    began.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_piece_fills_the_send_window_until_its_last_byte_is_acknowledged() {
+    let (small, large) = (in_pieces_of(32 << 10).await, in_pieces_of(256 << 10).await);
+    assert!(
+        large > small.mul_f64(1.1),
+        "quinn counts only what is unacknowledged now: data need not be sent in pieces (docs/quinn.md): {small:?}, {large:?}"
+    );
+}

@@ -70,9 +70,10 @@ const CAPACITY_KEEP: f64 = 0.999;
 const BACKGROUND_QUEUE: f64 = 0.010;
 const BACKGROUND_QUEUE_SHARED: f64 = 0.002;
 const BACKGROUND_OTHERS: f64 = 0.85;
-/// What the machines at both ends take for a turn, at the least: where the line is shorter, a window for the line
-/// alone would have one wait for the other with a few packets each.
+/// What the machines at both ends take for a turn: where the line is shorter, a window for the line alone would have
+/// one wait for the other with a few packets each. Where a switch has no room for that, it is less.
 const TURN: f64 = 0.002;
+const TURN_LOSS: f64 = 0.02;
 const WINDOW_PACKETS_MIN: f64 = 4.0;
 const WINDOW_PACKETS_MIN_BACKGROUND: f64 = 2.0;
 /// Large enough for 10 Gbit/s at 250 ms; keeps the arithmetic sane whatever a peer acknowledges.
@@ -153,6 +154,8 @@ pub(super) struct RateControl {
     /// Shortest round trip of late, and when it was last seen.
     base: f64,
     base_seen: Instant,
+    /// The shortest round trip that the window allows for.
+    turn: f64,
     srtt: f64,
     round: Round,
     round_ends_at: f64,
@@ -197,6 +200,7 @@ impl RateControl {
             rival: Rival::default(),
             base: f64::INFINITY,
             base_seen: now,
+            turn: TURN,
             srtt: 0.1,
             round: Round::starting(now),
             round_ends_at: 0.0,
@@ -232,7 +236,7 @@ impl RateControl {
 
     /// Bytes that the pipe holds without a queue, of ours.
     fn pipe(&self) -> f64 {
-        self.rate.min(self.ceiling) * self.base.max(TURN)
+        self.rate.min(self.ceiling) * self.base.max(self.turn)
     }
 
     /// A queue longer than this is one: an eighth of the round trip, as `HyStart++` has it (RFC 9406).
@@ -260,6 +264,9 @@ impl RateControl {
         let heavy = round.loss() > HEAVY_LOSS && round.lost >= HEAVY_LOSS_PACKETS * self.packet;
         if heavy {
             self.keep_newest_rates();
+        }
+        if self.base < self.turn && round.loss() > self.loss.noise() + TURN_LOSS && round.lost >= 3.0 * self.packet {
+            self.turn *= 0.7;
         }
         let queue = if round.rtts > 0.0 { (round.rtt_min - self.base).max(0.0) } else { self.last_queue };
         self.cycle_queue = self.cycle_queue.min(queue);
@@ -410,6 +417,7 @@ impl RateControl {
             self.loss.forget_most(Level::Cruising);
         } else {
             self.clean_cycles += 1.0;
+            self.turn = (self.turn * 1.01).min(TURN);
             if self.ceiling.is_finite() {
                 self.ceiling *= 1.0 + CEILING_GROWTH * self.clean_cycles;
                 if self.ceiling > self.rate * CEILING_GONE {

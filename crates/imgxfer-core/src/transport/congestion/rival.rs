@@ -39,6 +39,7 @@ pub(super) enum Verdict {
 /// A queue stands that is longer than this part of the base round trip, and this many seconds and packets ...
 const QUEUE_OF_BASE: f64 = 0.6;
 const QUEUE_MIN: f64 = 0.010;
+const QUEUE_MIN_SHORT: f64 = 0.0025;
 const QUEUE_PACKETS: f64 = 10.0;
 /// ... or longer than this, since a base that was measured in somebody's queue is too long ...
 const QUEUE_MAX: f64 = 0.035;
@@ -133,7 +134,8 @@ impl Rival {
     /// A cycle has passed, whose least queue is `queue`; a packet takes `packet` seconds. Whether it is time to
     /// hold a share.
     pub(super) fn suspects(&mut self, queue: f64, base: f64, packet: f64) -> bool {
-        let threshold = ((QUEUE_OF_BASE * base).max(QUEUE_MIN) + QUEUE_PACKETS * packet).min(QUEUE_MAX);
+        let least = base.clamp(QUEUE_MIN_SHORT, QUEUE_MIN);
+        let threshold = ((QUEUE_OF_BASE * base).max(least) + QUEUE_PACKETS * packet).min(QUEUE_MAX);
         let stands = queue.is_finite() && queue > threshold;
         // A queue of twice that needs no second look.
         let cycles = if queue > 2.0 * threshold { SUSPICIOUS_CYCLES } else { 1 };
