@@ -24,6 +24,9 @@ pub(crate) const PACK_STREAM_HEAD_BYTES: usize = 20;
 /// A stream is finished, and another opened, once it has carried this much.
 const PACK_STREAM_BYTES: u64 = 2 << 20;
 
+/// What a line of unknown rate is thought to hold: enough that the first records are made fast, and not for a slow line.
+const FIRST_GUESS_BYTES: u64 = 64 << 10;
+
 /// Streams open at once on a fast line, where one lost packet then holds up less.
 const LANES: usize = 4;
 
@@ -123,9 +126,9 @@ impl Lanes {
     /// Bytes a second that the line seems to carry, or that may be sent; and the round trip.
     pub(super) fn line_rate(&self) -> (f64, Duration) {
         let stats = self.session.stats();
-        // Not every congestion control says what it found.
+        // Unknown at the start, and not every congestion control says what it found.
         let rate = match stats.rate_bytes {
-            0 => to_f64(stats.cwnd_bytes) / stats.rtt.as_secs_f64().max(1e-6),
+            0 => to_f64(stats.cwnd_bytes.max(FIRST_GUESS_BYTES)) / stats.rtt.as_secs_f64().max(1e-6),
             measured => to_f64(measured),
         };
         (self.pace.rate().map_or(rate, |limit| rate.min(to_f64(limit))), stats.rtt)

@@ -113,7 +113,7 @@ impl Profile {
                 receive_window: 32 * MIB,
                 send_window: 32 * MIB,
                 data_streams: 64,
-                initial_packets: 10,
+                initial_packets: 32,
                 segments_max: usize::MAX,
                 buffers: fibre_buffers,
             },

@@ -52,7 +52,7 @@ pub struct LineStats {
     /// How much of it is waiting in queues on the way, above the shortest round trip seen lately.
     pub queue_delay: Duration,
     /// Bytes a second that this side gets delivered, at most, by the congestion controller's estimate; 0 while
-    /// it has none.
+    /// it has none: before the line was full for the first time.
     pub rate_bytes: u64,
     /// Packets sent.
     pub sent_packets: u64,

@@ -279,7 +279,9 @@ impl RateControl {
             Stage::Sharing => self.share(now, &round, queue),
         }
         self.last_queue = queue;
-        self.gauge.report(self.rate.min(self.ceiling), queue);
+        // At the start, while little is sent, the rate is the application's.
+        let rate = if self.stage == Stage::Doubling { 0.0 } else { self.rate.min(self.ceiling) };
+        self.gauge.report(rate, queue);
     }
 
     /// Much loss, more than there is when little is sent, and no queue: sends no more than got through.
