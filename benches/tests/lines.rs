@@ -1,7 +1,6 @@
 //! The deterministic figures of the congestion control, in virtual time: each must reach its bar.
 //!
 //! Shorter runs and fewer seeds than `report --only lines`, which has the figures of `docs/lines.md`.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails with what it found")]
 
 use imgxfer_benches::figure::{Figure, table};
 use imgxfer_benches::lines::{Scale, experiments};
