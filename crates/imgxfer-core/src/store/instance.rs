@@ -156,6 +156,7 @@ impl StoredReader {
     ///
     /// # Errors
     /// [`InstanceError`].
+    #[cfg(feature = "quic")]
     pub(crate) fn verify_whole(&self) -> Result<(), InstanceError> {
         let mut whole = blake3::Hasher::new();
         for index in 0..self.entry.chunks.len() {
