@@ -65,7 +65,10 @@ fn scalar(value: &Value) -> String {
         Value::String(text) => safe(text),
         Value::Array(list) if list.is_empty() => "none".to_owned(),
         Value::Array(list) => list.iter().map(scalar).collect::<Vec<_>>().join(", "),
-        Value::Number(_) | Value::Object(_) => safe(&value.to_string()),
+        Value::Object(map) => {
+            map.iter().map(|(key, value)| format!("{} {}", words(key), scalar(value))).collect::<Vec<_>>().join(" ")
+        }
+        Value::Number(_) => value.to_string(),
     }
 }
 
@@ -79,11 +82,11 @@ mod tests {
         let status = json!({
             "site_name": "north", "ready": true, "peers": [],
             "queue": { "waiting": 2 },
-            "transfers": [{ "peer": "cloud\u{1b}", "bytes": 12 }, { "peer": "south", "rate": 1.5 }],
+            "transfers": [{ "peer": "cloud\u{1b}", "bytes": 12 }, { "peer": "south", "rate": { "rtt_ms": 1.5 } }],
         });
         let shown = text(&status, None).join("\n");
         let expected = "peers      none\nready      yes\nsite name  north\n\nQUEUE\n  waiting  2\n\nTRANSFERS\n  \
-                        BYTES  PEER         RATE\n  12     cloud\\u{1b}\n         south        1.5";
+                        BYTES  PEER         RATE\n  12     cloud\\u{1b}\n         south        rtt ms 1.5";
         assert_eq!(shown, expected);
         assert_eq!(text(&json!("x"), None), ["x"]);
     }
