@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use imgxfer_core::ALPN;
 use imgxfer_core::client::{Client, PullOptions, PullTarget, PushOptions, PushReport, RetryPolicy};
 use imgxfer_core::codec::{Level, LevelChoice, Registry};
-use imgxfer_core::engine::{Depot, FileSource, OtherFiles};
+use imgxfer_core::engine::{Depot, FileSource, OtherFiles, Pace, RateLimit};
 use imgxfer_core::error::TransferError;
 use imgxfer_core::progress::{Observer, TransferEvent};
 use imgxfer_core::server::{Host, Rights};
@@ -57,7 +57,9 @@ impl Sites {
     async fn push(&self, study: &Study, observer: &dyn Observer) -> Result<PushReport, TransferError> {
         let paths = [PathBuf::from(study.folder.path())];
         let source = || Box::new(FileSource::new(&paths, OtherFiles::Skip)) as _;
-        let options = PushOptions::default().with_level(LevelChoice::Fixed(Level::STORE));
+        // A second and more, so that it is told of, and can be cut, on the way.
+        let pace = Pace::under([RateLimit::of(16_000_000)]);
+        let options = PushOptions::default().with_level(LevelChoice::Fixed(Level::STORE)).with_pace(pace);
         self.client.push(&self.dial, source, &options, observer).await
     }
 
