@@ -28,7 +28,7 @@ type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
 
 /// Streams at once, and what each carries.
 const STREAMS: usize = 8;
-const STREAM_BYTES: usize = 128 << 10;
+const STREAM_BYTES: usize = 512 << 10;
 const PIECE: usize = 16 << 10;
 const EVERY: Duration = Duration::from_millis(100);
 const CALL_TICK: Duration = Duration::from_millis(20);
