@@ -41,9 +41,10 @@ impl Joined {
     pub(super) async fn new(net: &VirtualNet, n: u8, congestion: Congestion) -> anyhow::Result<Self> {
         let identities = Identities::generate()?;
         let (hospital, cloud) = (VirtualNet::hospital_address(n), VirtualNet::cloud_address(n));
-        let config = identities.cloud(cloud).with_congestion(congestion.clone());
+        let [cloud_seed, hospital_seed] = seeds(net, n);
+        let config = identities.cloud(cloud).with_congestion(congestion.clone()).with_seed(cloud_seed);
         let receiver = Endpoint::with_socket(config, net.cloud_at(n))?;
-        let config = identities.hospital(hospital).with_congestion(congestion);
+        let config = identities.hospital(hospital).with_congestion(congestion).with_seed(hospital_seed);
         let sender = Endpoint::with_socket(config, net.hospital_at(n))?;
         let dial = Dial::from(cloud).with_peer(identities.cloud.peer_id());
         let (session, accepted) = join(&sender, &receiver, &dial).await?;
@@ -59,6 +60,11 @@ impl Joined {
     pub(super) fn bulk(&self, pack: Bytes) -> Bulk {
         Bulk::start(self.session.clone(), self.accepted.clone(), pack)
     }
+}
+
+/// What the endpoints of host `n` at cloud and hospital draw from: each other numbers.
+pub(super) fn seeds(net: &VirtualNet, n: u8) -> [u64; 2] {
+    [0, 1].map(|side| net.seed() << 16 | u64::from(n) << 8 | side)
 }
 
 async fn join(hospital: &Endpoint, cloud: &Endpoint, dial: &Dial) -> anyhow::Result<(Session, Session)> {
@@ -102,8 +108,10 @@ async fn forget(work: impl Future<Output = anyhow::Result<()>>) {
 /// The same with raw quinn at its defaults, on one stream, as a program sends that knows no better. The endpoints must live as long as the transfer.
 pub(super) async fn quinn_bulk(net: &VirtualNet, pack: Bytes) -> anyhow::Result<(Bulk, [quinn::Endpoint; 2])> {
     let keys = quic::Keys::generate()?;
-    let cloud = quic::endpoint_on(net.cloud(), Some(quic::server(&keys, quic::Tuning::Defaults)?))?;
-    let hospital = quic::endpoint_on(net.hospital(), None)?;
+    let [cloud_seed, hospital_seed] = seeds(net, 0).map(Some);
+    let server = quic::server(&keys, quic::Tuning::Defaults)?;
+    let cloud = quic::endpoint_on(net.cloud(), Some(server), cloud_seed)?;
+    let hospital = quic::endpoint_on(net.hospital(), None, hospital_seed)?;
     let client = quic::client(&keys, quic::Tuning::Defaults)?;
     let dialling = hospital.connect_with(client, VirtualNet::CLOUD, quic::NAME)?;
     let accepting = async { anyhow::Ok(cloud.accept().await.context("closed")?.await?) };

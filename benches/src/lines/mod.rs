@@ -1,6 +1,5 @@
 //! Experiments on simulated lines, in virtual time: what protocol and congestion control make of a line. The machine
-//! plays no part in them, so each seed gives the same figures everywhere (but for the randomness of TLS, which
-//! changes no size).
+//! plays no part in them, and QUIC draws from the seed as the lines do: each seed gives the same figures, to the packet.
 //!
 //! Each file is one kind of experiment and returns [`Figure`]s; [`experiments`] is all of them. Timers of tokio tick
 //! once a millisecond, so on lines of 1 Gbit/s what is sent comes in batches of a millisecond, as it does from a busy

@@ -13,6 +13,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use super::alone::rate_of;
+use super::bulk::seeds;
 use super::in_virtual_time;
 use crate::cost::median;
 use crate::site::{Identities, depot_in_memory, push, serve};
@@ -122,9 +123,12 @@ fn row(study: &Study<'_>, name: &str) -> anyhow::Result<StudyRow> {
 async fn over(line: &LineProfile, study: &Study<'_>, congestion: Congestion) -> anyhow::Result<Taken> {
     let net = VirtualNet::new(line.clone(), 1);
     let identities = Identities::generate()?;
-    let with = |config: EndpointConfig| config.with_congestion(congestion.clone());
-    serve(Endpoint::with_socket(with(identities.cloud(VirtualNet::CLOUD)), net.cloud())?, depot_in_memory());
-    let hospital = Endpoint::with_socket(with(identities.hospital(VirtualNet::HOSPITAL)), net.hospital())?;
+    let with = |config: EndpointConfig, seed| config.with_congestion(congestion.clone()).with_seed(seed);
+    let [cloud_seed, hospital_seed] = seeds(&net, 0);
+    let cloud = with(identities.cloud(VirtualNet::CLOUD), cloud_seed);
+    serve(Endpoint::with_socket(cloud, net.cloud())?, depot_in_memory());
+    let hospital = with(identities.hospital(VirtualNet::HOSPITAL), hospital_seed);
+    let hospital = Endpoint::with_socket(hospital, net.hospital())?;
     let dial = Dial::from(VirtualNet::CLOUD).with_peer(identities.cloud.peer_id());
     let begun = Instant::now();
     push(&Client::new(hospital), &dial, study.folder.to_owned()).await?;

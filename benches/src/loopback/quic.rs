@@ -121,15 +121,17 @@ pub fn client(keys: &Keys, tuning: Tuning) -> anyhow::Result<quinn::ClientConfig
     Ok(config)
 }
 
-/// An endpoint on a socket.
+/// An endpoint on a socket, which draws from `seed` if there is one: for lines in virtual time.
 ///
 /// # Errors
 /// When the socket has no address.
 pub fn endpoint_on(
     socket: Arc<dyn AsyncUdpSocket>,
     server: Option<quinn::ServerConfig>,
+    seed: Option<u64>,
 ) -> anyhow::Result<quinn::Endpoint> {
     let mut config = quinn::EndpointConfig::default();
+    config.rng_seed(seed.map(|seed| std::array::from_fn(|i| seed.to_le_bytes()[i % 8])));
     config.max_udp_payload_size(super::MTU_JUMBO)?;
     Ok(quinn::Endpoint::new_with_abstract_socket(config, server, socket, Arc::new(TokioRuntime))?)
 }
@@ -166,7 +168,7 @@ impl Contender for Quinn {
     type Listener = quinn::Endpoint;
 
     fn listen(&self) -> anyhow::Result<(quinn::Endpoint, SocketAddr)> {
-        let endpoint = endpoint_on(loopback(self.mtu)?, Some(server(&self.keys, Tuning::Tuned(self.mtu))?))?;
+        let endpoint = endpoint_on(loopback(self.mtu)?, Some(server(&self.keys, Tuning::Tuned(self.mtu))?), None)?;
         let address = endpoint.local_addr()?;
         Ok((endpoint, address))
     }
@@ -176,7 +178,7 @@ impl Contender for Quinn {
     }
 
     async fn dial(&self, to: SocketAddr) -> anyhow::Result<End<quinn::Connection>> {
-        let endpoint = endpoint_on(loopback(self.mtu)?, None)?;
+        let endpoint = endpoint_on(loopback(self.mtu)?, None, None)?;
         let connection = endpoint.connect_with(client(&self.keys, Tuning::Tuned(self.mtu))?, to, NAME)?.await?;
         Ok((connection, Box::new(endpoint)))
     }

@@ -45,6 +45,7 @@ pub struct EndpointConfig {
     audit: Option<Audit>,
     tcp_fallback: bool,
     dial_only: bool,
+    seed: Option<[u8; 32]>,
 }
 
 impl EndpointConfig {
@@ -70,6 +71,7 @@ impl EndpointConfig {
             audit: None,
             tcp_fallback: true,
             dial_only: false,
+            seed: None,
         }
     }
 
@@ -121,6 +123,17 @@ impl EndpointConfig {
     #[must_use]
     pub fn with_limits(mut self, limits: AcceptLimits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// For simulations alone: draws what QUIC draws (connection IDs, skipped packet numbers, padding of the handshake)
+    /// from this seed, so that a run repeats to the packet. Whoever knows the seed can guess a connection ID.
+    #[cfg(feature = "sim")]
+    #[must_use]
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        self.seed = Some(bytes);
         self
     }
 
@@ -332,6 +345,7 @@ impl Endpoint {
         let mut quic = reset::endpoint_config(&local.identity)?;
         quic.max_udp_payload_size(config.mtu_upper.max(UDP_PAYLOAD_MAX_DEFAULT))
             .map_err(|e| TransportError::Local { reason: e.to_string() })?;
+        quic.rng_seed(config.seed);
         // Newcomers get a verifier of their own; this one sets the limits until then.
         let verifier =
             PeerVerifier::new(config.trust, Admission::TrustedOnly, super::verifier::Expectation::default())?;

@@ -19,13 +19,16 @@ use tokio::time::Instant;
 /// comes for a host without a socket leads nowhere.
 ///
 /// Use it under `tokio::time::pause` on a current-thread runtime: time then passes as fast as the machine
-/// computes. Randomness of TLS remains, so that two runs differ in packet contents, but not in what the
-/// lines do to the nth packet.
+/// computes. With endpoints that draw from a seed ([`EndpointConfig::with_seed`]) a run repeats to the packet: what
+/// is left of TLS' randomness changes contents, not sizes.
+///
+/// [`EndpointConfig::with_seed`]: crate::transport::EndpointConfig::with_seed
 #[derive(Debug)]
 pub struct VirtualNet {
     world: Shared,
     up: LineControl,
     down: LineControl,
+    seed: u64,
 }
 
 const fn address(host: u8, side: u8) -> SocketAddr {
@@ -55,7 +58,13 @@ impl VirtualNet {
     pub fn new(profile: LineProfile, seed: u64) -> Self {
         let world = Shared::new(World::new((profile.up, seed), (profile.down, !seed), Instant::now()));
         let line = |direction| LineControl::new(world.clone(), direction);
-        Self { up: line(Direction::Up), down: line(Direction::Down), world }
+        Self { up: line(Direction::Up), down: line(Direction::Down), world, seed }
+    }
+
+    /// What chance follows: of the lines, and of endpoints that are to repeat with them.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// The line from the hospitals to the clouds.
