@@ -1,11 +1,13 @@
 //! Measures copper and fibre, and writes a page about it:
 //!
 //! ```text
-//! report [--out FOLDER] [--quick] [--study FOLDER] [--only lines|profiles|studies|loopback] [--no-criterion]
+//! report [--out FOLDER] [--quick] [--study FOLDER] [--only lines|profiles|studies|loopback] [--experiment TEXT]
+//!        [--no-criterion]
 //! ```
 //!
-//! `--study` pushes real files beside the synthetic studies. Without `--no-criterion` the criterion benches
-//! `copper_vs_fibre`, `hash` and `scan` run, too, and their pages are copied beside this one.
+//! `--experiment` computes those of the lines whose name has this text in it. `--study` pushes real files beside the
+//! synthetic studies. Without `--no-criterion` the criterion benches `copper_vs_fibre`, `hash` and `scan` run, too, and
+//! their pages are copied beside this one.
 
 #![expect(clippy::print_stderr, clippy::print_stdout, reason = "a tool for the command line")]
 
@@ -28,19 +30,21 @@ struct Wanted {
     quick: bool,
     study: Option<PathBuf>,
     only: Option<String>,
+    experiment: Option<String>,
     criterion: bool,
 }
 
 impl Wanted {
     fn parse(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Self> {
         let out = PathBuf::from("target/report");
-        let mut wanted = Self { out, quick: false, study: None, only: None, criterion: true };
+        let mut wanted = Self { out, quick: false, study: None, only: None, experiment: None, criterion: true };
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));
             match argument.as_str() {
                 "--out" => wanted.out = value()?.into(),
                 "--study" => wanted.study = Some(value()?.into()),
                 "--only" => wanted.only = Some(value()?),
+                "--experiment" => wanted.experiment = Some(value()?),
                 "--quick" => wanted.quick = true,
                 "--no-criterion" => wanted.criterion = false,
                 unknown => bail!("unknown argument {unknown}; see the head of benches/src/bin/report.rs"),
@@ -157,7 +161,7 @@ fn run(wanted: &Wanted) -> anyhow::Result<()> {
         machine,
         quick: wanted.quick,
         seeds: wanted.scale().seeds,
-        controller: part(wanted, "lines", || experiments(wanted.scale(), &tell))?,
+        controller: part(wanted, "lines", || experiments(wanted.scale(), wanted.experiment.as_deref(), &tell))?,
         profiles: part(wanted, "profiles", || profiles(wanted.scale(), &tell))?,
         studies: part(wanted, "studies", || all_studies(wanted))?,
         ratios: if loopback.is_empty() { Vec::new() } else { ratios(&loopback) },

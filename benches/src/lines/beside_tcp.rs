@@ -19,8 +19,15 @@ struct Shared {
     tcp: f64,
 }
 
+/// What becomes of a line beside TCP hangs on its few losses: fewer seeds and shorter runs say nothing.
+const SECONDS: Duration = Duration::from_secs(30);
+const SEEDS_MIN: u64 = 5;
+/// Of TCP, when it is there first.
+const HEAD_START: Duration = Duration::from_secs(10);
+
 pub(super) fn figures(scale: Scale) -> anyhow::Result<Vec<Figure>> {
-    let window = Window::new(Duration::from_secs(10), scale.secs(30));
+    let window = Window::new(Duration::from_secs(10), SECONDS);
+    let scale = Scale { seeds: scale.seeds.max(SEEDS_MIN), ..scale };
     let mut figures = Vec::new();
     for (name, line) in [("8 Mbit/s, 30 ms", line(8, 30, 150)), ("40 Mbit/s, 20 ms", line(40, 20, 100))] {
         for percent in [0.0, 0.05] {
@@ -33,26 +40,36 @@ pub(super) fn figures(scale: Scale) -> anyhow::Result<Vec<Figure>> {
 
 fn on_line(on: &str, line: &LineProfile, window: Window, scale: Scale) -> anyhow::Result<Vec<Figure>> {
     let alone = each_seed(scale, |seed| alone(line, &Who::Tcp, window, seed))?;
-    let foreground = each_seed(scale, |seed| beside(line, Priority::Routine, window, seed))?;
-    let background = each_seed(scale, |seed| beside(line, Priority::Background, window, seed))?;
-    let share = foreground.iter().map(|both| 100.0 * both.ours / (both.ours + both.tcp)).collect();
+    let run = |priority, later| each_seed(scale, |seed| beside(line, priority, later, window, seed));
+    let share = |all: Vec<Shared>| all.iter().map(|both| 100.0 * both.ours / (both.ours + both.tcp)).collect();
+    let together = share(run(Priority::Routine, Duration::ZERO)?);
+    let later = share(run(Priority::Routine, HEAD_START)?);
+    let background = run(Priority::Background, Duration::ZERO)?;
     let cost = background.iter().zip(&alone).map(|(both, alone)| 100.0 * (1.0 - both.tcp / alone.bps)).collect();
     let rate = to_f64(rate_of(&line.up).unwrap_or(1));
-    let together = background.iter().map(|both| (both.ours + both.tcp) / rate).collect();
+    let filled = background.iter().map(|both| (both.ours + both.tcp) / rate).collect();
     Ok(vec![
-        Figure::new(on, "share of the foreground, %", share, Bar::Between(35.0, 60.0)),
+        Figure::new(on, "share of the foreground, %", together, Bar::Between(35.0, 60.0)),
+        Figure::new(on, "the same 10 s later than TCP, %", later, Bar::None),
         Figure::new(on, "what background takes from TCP, %", cost, Bar::AtMost(10.0)),
-        Figure::new(on, "background and TCP, share of the line", together, Bar::None),
+        Figure::new(on, "background and TCP, share of the line", filled, Bar::None),
     ])
 }
 
-fn beside(line: &LineProfile, priority: Priority, window: Window, seed: u64) -> anyhow::Result<Shared> {
+fn beside(
+    line: &LineProfile,
+    priority: Priority,
+    later: Duration,
+    window: Window,
+    seed: u64,
+) -> anyhow::Result<Shared> {
     in_virtual_time(async {
         let net = VirtualNet::new(line.clone(), seed);
+        let tcp = net.start_tcp(Direction::Up, TcpParams::default());
+        sleep(later).await;
         let joined = Joined::new(&net, 0, Congestion::Rate).await?;
         let _rank = joined.session.rank(priority);
         let bulk = joined.bulk(pack_for(line));
-        let tcp = net.start_tcp(Direction::Up, TcpParams::default());
         sleep(window.from).await;
         let before = (bulk.taken(), tcp.report().delivered_bytes);
         sleep(window.to - window.from).await;

@@ -10,6 +10,7 @@ mod beside_call;
 mod beside_tcp;
 mod bulk;
 mod loss;
+mod outage;
 mod profiles;
 mod short_queue;
 mod start_up;
@@ -44,13 +45,13 @@ impl Scale {
     }
 }
 
-/// The table of the congestion controller.
+/// The table of the congestion controller; of `only` those experiments whose name has that in it.
 ///
 /// # Errors
 /// When a session ends that should not.
-pub fn experiments(scale: Scale, told: &dyn Fn(&str)) -> anyhow::Result<Vec<Figure>> {
+pub fn experiments(scale: Scale, only: Option<&str>, told: &dyn Fn(&str)) -> anyhow::Result<Vec<Figure>> {
     type Experiment = fn(Scale) -> anyhow::Result<Vec<Figure>>;
-    let all: [(&str, Experiment); 7] = [
+    let all: [(&str, Experiment); 8] = [
         ("one flow on lines with loss", loss::figures),
         ("short queues and policers", short_queue::figures),
         ("start-up", start_up::figures),
@@ -58,9 +59,10 @@ pub fn experiments(scale: Scale, told: &dyn Fn(&str)) -> anyhow::Result<Vec<Figu
         ("two of ours", two::figures),
         ("beside a video call", beside_call::figures),
         ("STAT behind routine", stat::figures),
+        ("a line with outages", outage::figures),
     ];
     let mut figures = Vec::new();
-    for (name, experiment) in all {
+    for (name, experiment) in all.into_iter().filter(|(name, _)| only.is_none_or(|only| name.contains(only))) {
         told(name);
         figures.extend(experiment(scale).context(name)?);
     }

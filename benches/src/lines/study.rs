@@ -122,17 +122,26 @@ fn row(study: &Study<'_>, name: &str) -> anyhow::Result<StudyRow> {
 
 async fn over(line: &LineProfile, study: &Study<'_>, congestion: Congestion) -> anyhow::Result<Taken> {
     let net = VirtualNet::new(line.clone(), 1);
+    let seconds = push_over(&net, study.folder, congestion).await?;
+    Ok(Taken { seconds, line_bytes: net.up().counters().offered_bytes })
+}
+
+/// Pushes a folder from the first hospital to the first cloud: the seconds from dialling to the receipt.
+///
+/// # Errors
+/// When not every byte arrives.
+pub(super) async fn push_over(net: &VirtualNet, folder: &Path, congestion: Congestion) -> anyhow::Result<f64> {
     let identities = Identities::generate()?;
     let with = |config: EndpointConfig, seed| config.with_congestion(congestion.clone()).with_seed(seed);
-    let [cloud_seed, hospital_seed] = seeds(&net, 0);
+    let [cloud_seed, hospital_seed] = seeds(net, 0);
     let cloud = with(identities.cloud(VirtualNet::CLOUD), cloud_seed);
     serve(Endpoint::with_socket(cloud, net.cloud())?, depot_in_memory());
     let hospital = with(identities.hospital(VirtualNet::HOSPITAL), hospital_seed);
     let hospital = Endpoint::with_socket(hospital, net.hospital())?;
     let dial = Dial::from(VirtualNet::CLOUD).with_peer(identities.cloud.peer_id());
     let begun = Instant::now();
-    push(&Client::new(hospital), &dial, study.folder.to_owned()).await?;
-    Ok(Taken { seconds: begun.elapsed().as_secs_f64(), line_bytes: net.up().counters().offered_bytes })
+    push(&Client::new(hospital), &dial, folder.to_owned()).await?;
+    Ok(begun.elapsed().as_secs_f64())
 }
 
 /// Looked at so often whether TCP is done.

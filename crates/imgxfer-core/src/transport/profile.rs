@@ -79,7 +79,8 @@ pub(super) struct Settings {
     pub(super) receive_window: u32,
     send_window: u32,
     data_streams: u32,
-    initial_packets: u16,
+    /// Cubic's first window; our own finds its out.
+    cubic_packets: u16,
     segments_max: usize,
     pub(super) buffers: BufferSizes,
 }
@@ -94,7 +95,7 @@ impl Profile {
                 receive_window: 4 * MIB,
                 send_window: 2 * MIB,
                 data_streams: 32,
-                initial_packets: 10,
+                cubic_packets: 10,
                 segments_max: BURST_SEGMENTS_COPPER,
                 buffers: BufferSizes { receive: 1 << 20, send: 256 << 10 },
             },
@@ -104,7 +105,7 @@ impl Profile {
                 receive_window: 64 * MIB,
                 send_window: 64 * MIB,
                 data_streams: 64,
-                initial_packets: 32,
+                cubic_packets: 32,
                 segments_max: usize::MAX,
                 buffers: fibre_buffers,
             },
@@ -113,7 +114,7 @@ impl Profile {
                 receive_window: 32 * MIB,
                 send_window: 32 * MIB,
                 data_streams: 64,
-                initial_packets: 32,
+                cubic_packets: 32,
                 segments_max: usize::MAX,
                 buffers: fibre_buffers,
             },
@@ -131,10 +132,10 @@ impl Settings {
     /// The congestion control of one connection, steered by `gauge` if it is ours.
     pub(super) fn congestion(&self, kind: &Congestion, gauge: &Arc<Gauge>) -> Arc<dyn ControllerFactory + Send + Sync> {
         match kind {
-            Congestion::Rate => Arc::new(RateControlFactory::new(Arc::clone(gauge), self.initial_packets)),
+            Congestion::Rate => Arc::new(RateControlFactory::new(Arc::clone(gauge))),
             Congestion::Cubic => {
                 let mut cubic = CubicConfig::default();
-                cubic.initial_window(u64::from(self.initial_packets) * u64::from(MTU_FIRST));
+                cubic.initial_window(u64::from(self.cubic_packets) * u64::from(MTU_FIRST));
                 Arc::new(cubic)
             }
             Congestion::Custom(factory) => Arc::clone(factory),

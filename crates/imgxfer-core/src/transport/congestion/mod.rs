@@ -9,6 +9,7 @@
 //! All rates here are bytes a second, all times seconds.
 
 mod delivery;
+mod first_flight;
 mod gauge;
 mod loss;
 mod rival;
@@ -22,6 +23,7 @@ use quinn_proto::RttEstimator;
 use quinn_proto::congestion::{Controller, ControllerFactory};
 
 use self::delivery::{Bunching, Delivery};
+use self::first_flight::{Allowed, FIRST_PACKETS, FirstFlight};
 pub(super) use self::gauge::{Demand, Gauge};
 use self::loss::{Level, LossByLevel};
 use self::rival::{Pipe, Rival, Verdict};
@@ -37,6 +39,10 @@ const CRUISING: u32 = 2;
 const HEADROOM: f64 = 0.12;
 const PROBE: f64 = 0.25;
 const PROBE_MIN: f64 = 0.03;
+/// The first probe after a start, which has looked already.
+const PROBE_FIRST: f64 = 0.05;
+/// A probe that found this part of what it tried, and no queue, is no longer a probe: there is room to grow.
+const PROBE_FOUND: f64 = 0.7;
 const PROBE_BACKGROUND: f64 = 0.05;
 /// The window while the queue drains, and packets on top.
 const DRAINED: f64 = 0.94;
@@ -83,19 +89,18 @@ const WINDOW_MAX: f64 = 512e6;
 #[derive(Debug)]
 pub(super) struct RateControlFactory {
     gauge: Arc<Gauge>,
-    initial_packets: u16,
 }
 
 impl RateControlFactory {
-    /// Starts with a window of `initial_packets`; takes orders from and reports to `gauge`.
-    pub(super) const fn new(gauge: Arc<Gauge>, initial_packets: u16) -> Self {
-        Self { gauge, initial_packets }
+    /// Takes orders from and reports to `gauge`.
+    pub(super) const fn new(gauge: Arc<Gauge>) -> Self {
+        Self { gauge }
     }
 }
 
 impl ControllerFactory for RateControlFactory {
     fn build(self: Arc<Self>, now: Instant, mtu: u16) -> Box<dyn Controller> {
-        Box::new(RateControl::new(Arc::clone(&self.gauge), self.initial_packets, now, mtu))
+        Box::new(RateControl::new(Arc::clone(&self.gauge), now, mtu))
     }
 }
 
@@ -136,6 +141,10 @@ impl Round {
     fn loss(&self) -> f64 {
         self.lost / (self.lost + self.acked).max(1.0)
     }
+
+    fn mean_rtt(&self) -> Option<f64> {
+        (self.rtts > 0.0).then(|| self.rtt_sum / self.rtts)
+    }
 }
 
 /// The controller of one path.
@@ -143,10 +152,11 @@ impl Round {
 pub(super) struct RateControl {
     gauge: Arc<Gauge>,
     background: bool,
-    initial: f64,
     packet: f64,
     window: f64,
     stage: Stage,
+    /// Until it is back.
+    first_flight: Option<FirstFlight>,
     delivery: Delivery,
     bunching: Bunching,
     loss: LossByLevel,
@@ -177,23 +187,24 @@ pub(super) struct RateControl {
     probe: f64,
     cycle_began: Instant,
     cycle_delivered: f64,
+    cycle_rate: f64,
     cycle_queue: f64,
     last_queue: f64,
+    last_mean_queue: f64,
     /// Until when the pipe is kept half empty to see the base round trip, and the least seen meanwhile.
     base_probe: Option<(Instant, f64)>,
 }
 
 impl RateControl {
-    fn new(gauge: Arc<Gauge>, initial_packets: u16, now: Instant, mtu: u16) -> Self {
+    fn new(gauge: Arc<Gauge>, now: Instant, mtu: u16) -> Self {
         let packet = f64::from(mtu);
-        let initial = f64::from(initial_packets) * packet;
         Self {
             gauge,
             background: false,
-            initial,
             packet,
-            window: initial,
+            window: FIRST_PACKETS * packet,
             stage: Stage::Doubling,
+            first_flight: Some(FirstFlight::default()),
             delivery: Delivery::new(now),
             bunching: Bunching::new(now),
             loss: LossByLevel::default(),
@@ -217,11 +228,13 @@ impl RateControl {
             queue_least: f64::INFINITY,
             phase: CRUISING,
             headroom: HEADROOM,
-            probe: PROBE,
+            probe: PROBE_FIRST,
             cycle_began: now,
             cycle_delivered: 0.0,
+            cycle_rate: 0.0,
             cycle_queue: f64::INFINITY,
             last_queue: 0.0,
+            last_mean_queue: 0.0,
             base_probe: None,
         }
     }
@@ -289,7 +302,10 @@ impl RateControl {
         let started = matches!(self.stage, Stage::Growing | Stage::Cruising);
         let loss = round.lost_since_start / (round.lost_since_start + round.acked).max(1.0);
         let policed = loss > self.loss.noise() + POLICED_LOSS && round.lost >= HEAVY_LOSS_PACKETS * self.packet;
-        let queued = round.rtt_min - self.base > self.queue_threshold();
+        // What overflowed may be known as lost only when the queue has gone again.
+        let mean = round.mean_rtt().unwrap_or(self.base) - self.base;
+        let queued = mean.max(self.last_mean_queue) > self.queue_threshold();
+        self.last_mean_queue = mean;
         let took = (now - round.began).as_secs_f64();
         if started && policed && !queued && took > 0.0 && now > self.policed_until {
             self.ceiling = self.ceiling.min(round.acked / took);
@@ -332,6 +348,7 @@ impl RateControl {
         let queued = queue > self.queue_threshold();
         let more = self.grows_by(SLOW_GROWTH, SLOW_FLAT_ROUNDS);
         if !more || heavy_loss || (self.background && queued) {
+            self.start_over = now;
             self.start_cruising(now);
         } else if queued {
             self.set_window((self.pipe() * 1.1).min(self.window * START_GROWTH));
@@ -373,7 +390,7 @@ impl RateControl {
         let packets = if self.background { 1.0 } else { SLACK_PACKETS };
         let bunched = self.bunching.bytes().min(self.pipe() * 0.1 + 2.0 * self.packet);
         let equaliser = EQUALISER * (self.capacity - self.rate).max(0.0) * self.base;
-        bunched + packets * self.packet + equaliser
+        bunched.max(packets * self.packet) + equaliser
     }
 
     fn cruise(&mut self, now: Instant, queue: f64) {
@@ -388,8 +405,13 @@ impl RateControl {
         }
         let next = (self.phase + 1) % CYCLE;
         if next == CRUISING {
+            let found_more = self.found_more(queue);
             self.judge_cycle(now);
             if self.stage == Stage::Sharing {
+                return;
+            }
+            if found_more {
+                self.grow_again();
                 return;
             }
         }
@@ -403,6 +425,22 @@ impl RateControl {
             self.set_window(self.pipe() * 0.5);
             self.loss.level_from(now, Level::Low);
         }
+    }
+
+    /// Whether the probe of this cycle found nearly all that it tried, and no queue: after a start that ended too
+    /// soon, or when others leave.
+    fn found_more(&mut self, queue: f64) -> bool {
+        let before = std::mem::replace(&mut self.cycle_rate, self.rate);
+        let free = !self.background && !self.ceiling.is_finite();
+        let empty = queue.max(self.last_queue) < 0.5 * self.queue_threshold();
+        free && empty && before > 0.0 && self.rate > before * (1.0 + PROBE_FOUND * self.probe)
+    }
+
+    fn grow_again(&mut self) {
+        self.stage = Stage::Growing;
+        self.flat_rounds = 0;
+        self.start_rate = self.rate;
+        self.set_window(self.window * START_GROWTH);
     }
 
     /// A cycle has passed: was there more loss when more was sent, and is there a queue that is not ours?
@@ -435,7 +473,7 @@ impl RateControl {
         let queue = std::mem::replace(&mut self.cycle_queue, f64::INFINITY);
         if !self.background && self.rival.suspects(queue, self.base, self.packet / self.capacity.max(1.0)) {
             self.stage = Stage::Sharing;
-            self.rival.begin(self.rate * self.srtt, queue);
+            self.rival.begin(self.rate * self.srtt, queue, self.packet);
             self.set_window(self.rate * self.srtt);
         }
     }
@@ -454,7 +492,7 @@ impl RateControl {
     }
 
     fn share(&mut self, now: Instant, round: &Round, queue: f64) {
-        let rtt = if round.rtts > 0.0 { round.rtt_sum / round.rtts } else { self.srtt };
+        let rtt = round.mean_rtt().unwrap_or(self.srtt);
         let pipe = Pipe { rtt, queue, loss: round.loss(), base: self.base, rate: self.rate, capacity: self.capacity };
         match self.rival.next_window(&pipe, self.window) {
             Verdict::Share(window) => self.set_window(window),
@@ -474,7 +512,8 @@ impl RateControl {
     /// A new start, after a line was silent for long.
     fn restart(&mut self) {
         self.stage = Stage::Doubling;
-        self.window = WINDOW_PACKETS_MIN * self.packet;
+        self.window = FIRST_PACKETS * self.packet;
+        self.first_flight = Some(FirstFlight::default());
         (self.start_rate, self.flat_rounds) = (0.0, 0);
         self.rates.clear();
         self.rate = 0.0;
@@ -502,7 +541,17 @@ impl RateControl {
     }
 
     /// The start ends within a round, as soon as a queue has formed.
-    fn double(&mut self, now: Instant, bytes: f64, rtt: f64) {
+    fn double(&mut self, now: Instant, sent: Instant, bytes: f64, rtt: f64) {
+        if let Some(first) = &mut self.first_flight {
+            match first.acked(sent, bytes, rtt - self.base, self.packet) {
+                Allowed::Nothing => return,
+                Allowed::Window(window) => self.set_window(window),
+                Allowed::Enough => self.leave_doubling(now),
+                Allowed::Growth => {}
+            }
+            self.first_flight = None;
+            return;
+        }
         self.set_window(self.window + bytes);
         self.queue_least = self.queue_least.min(rtt);
         self.queue_samples += 1;
@@ -527,8 +576,11 @@ fn float(bytes: u64) -> f64 {
 }
 
 impl Controller for RateControl {
-    fn on_sent(&mut self, now: Instant, _bytes: u64, _last_packet_number: u64) {
+    fn on_sent(&mut self, now: Instant, bytes: u64, _last_packet_number: u64) {
         self.delivery.sent(now);
+        if let Some(first) = &mut self.first_flight {
+            first.sent(now, float(bytes), self.packet);
+        }
     }
 
     fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool, rtts: &RttEstimator) {
@@ -541,7 +593,7 @@ impl Controller for RateControl {
         self.round.acked += bytes;
         self.saw_rtt(now, rtt, rtts.min().as_secs_f64());
         if self.stage == Stage::Doubling && !app_limited {
-            self.double(now, bytes, rtt);
+            self.double(now, sent, bytes, rtt);
         }
     }
 
@@ -597,7 +649,7 @@ impl Controller for RateControl {
 
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some packets")]
     fn initial_window(&self) -> u64 {
-        self.initial as u64
+        (FIRST_PACKETS * self.packet) as u64
     }
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {

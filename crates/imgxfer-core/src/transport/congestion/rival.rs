@@ -66,7 +66,8 @@ const DEVIATIONS: f64 = 2.0;
 /// A measured capacity is between these parts of the best rate seen.
 const CAPACITY_LEAST: f64 = 0.7;
 const CAPACITY_MOST: f64 = 4.0;
-/// Until the capacity is measured the window grows by this, up to twice what it began with.
+/// Until the capacity is measured the window grows by this, up to twice what it began with, and else by a packet a
+/// round as TCP's does: a small window's swings move too little to be measured.
 const GROWTH: f64 = 1.04;
 const GROWTH_MAX: f64 = 2.0;
 /// A round trip that follows the window by less than this part of what it should has no queue in it.
@@ -120,6 +121,7 @@ pub(super) struct Rival {
     suspicious: u32,
     window: f64,
     window_first: f64,
+    packet: f64,
     share: f64,
     longest_queue: f64,
     round: u32,
@@ -143,9 +145,9 @@ impl Rival {
         self.suspicious >= SUSPICIOUS_CYCLES
     }
 
-    /// Begins to hold a share, with what is in flight now.
-    pub(super) fn begin(&mut self, window: f64, queue: f64) {
-        *self = Self { window, window_first: window, share: SHARE, longest_queue: queue, ..Self::default() };
+    /// Begins to hold a share, with what is in flight now; a packet has `packet` bytes.
+    pub(super) fn begin(&mut self, window: f64, queue: f64, packet: f64) {
+        *self = Self { window, window_first: window, packet, share: SHARE, longest_queue: queue, ..Self::default() };
     }
 
     /// A round has passed with `window`.
@@ -214,7 +216,7 @@ impl Rival {
             }
             None if !overflows => {
                 let grown = (self.window * GROWTH).min(self.window_first * GROWTH_MAX);
-                self.window = self.window.max(grown);
+                self.window = grown.max(self.window + self.packet);
             }
             None => {}
         }
