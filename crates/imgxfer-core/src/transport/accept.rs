@@ -327,14 +327,11 @@ impl Acceptor {
         let verifier = Arc::new(PeerVerifier::new(self.local.trust.clone(), admission, Expectation::default())?);
         let verdict = verifier.verdict();
         let gauge = Arc::default();
-        let mut config = self.local.server_config(verifier, admission, &gauge)?;
-        let (outer, carrier) = match tunnel {
-            Some((outer, tunnels)) => {
-                config.transport_config(tunnels.transport(&gauge));
-                (Some(outer), Carrier::Tls)
-            }
-            None => (None, Carrier::Udp),
+        let (outer, carrier, transport) = match tunnel {
+            Some((outer, tunnels)) => (Some(outer), Carrier::Tls, tunnels.transport(&gauge)),
+            None => (None, Carrier::Udp, self.local.transport(&gauge, incoming.remote_address())),
         };
+        let config = self.local.server_config(verifier, admission, transport)?;
         let connection = match incoming.accept_with(Arc::new(config)) {
             Ok(connecting) => connecting.await.map_err(|e| explain(&verdict, e))?,
             Err(error) => return Err(error.into()),
