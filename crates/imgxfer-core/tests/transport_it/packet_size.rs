@@ -1,0 +1,92 @@
+//! How large packets get over the machine's own loopback, which carries 64 KiB.
+
+use crate::site::{ALPN, pinned};
+use bytes::Bytes;
+use imgxfer_core::transport::{Dial, Dscp, Endpoint, EndpointConfig, Identity, Session};
+use std::time::Duration;
+use tokio::time::timeout;
+
+type Setup = fn(EndpointConfig) -> EndpointConfig;
+
+/// Two sites on loopback and a session from the first to the second.
+struct Sites {
+    _endpoints: [Endpoint; 2],
+    dialled: Session,
+    accepted: Session,
+}
+
+impl Sites {
+    async fn new(here: &str, [a, b]: [Setup; 2]) -> Self {
+        let (one, two) = (Identity::generate().unwrap(), Identity::generate().unwrap());
+        let trust = pinned(&[one.peer_id(), two.peer_id()]);
+        let open = |identity, setup: Setup| {
+            let config = EndpointConfig::new(here.parse().unwrap(), identity, trust.clone(), ALPN);
+            Endpoint::bind(setup(config)).unwrap()
+        };
+        let (a, b) = (open(one, a), open(two, b));
+        let dial = Dial::from(b.local_address().unwrap());
+        let (dialled, accepted) = tokio::join!(a.connect(&dial), b.accept());
+        Self { dialled: dialled.unwrap(), accepted: accepted.unwrap(), _endpoints: [a, b] }
+    }
+
+    /// Sends both ways until both ends have found `bytes`.
+    async fn settle_at(&self, bytes: u16) {
+        let sizes = || [&self.dialled, &self.accepted].map(|session| session.stats().mtu_bytes);
+        let talk = async {
+            while sizes() != [bytes; 2] {
+                send(&self.dialled, &self.accepted, 200_000).await;
+                send(&self.accepted, &self.dialled, 200_000).await;
+            }
+        };
+        timeout(Duration::from_secs(30), talk).await.unwrap_or_else(|_| panic!("{:?} and not {bytes}", sizes()));
+    }
+}
+
+async fn send(from: &Session, to: &Session, bytes: usize) {
+    let sending = async {
+        let mut out = from.open_data().await.unwrap();
+        out.send(Bytes::from(vec![7; bytes])).await.unwrap();
+        out.finish().unwrap();
+    };
+    let receiving = async {
+        let mut data = to.accept_data().await.unwrap();
+        assert_eq!(data.read_bytes(bytes).await.unwrap().unwrap(), vec![7; bytes]);
+    };
+    tokio::join!(sending, receiving);
+}
+
+const AUTO: Setup = |config| config;
+const SMALL: Setup = |config| config.with_mtu_upper(EndpointConfig::MTU_DEFAULT);
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn loopback_is_found_to_carry_jumbo_packets() {
+    let sites = Sites::new("127.0.0.1:0", [AUTO, AUTO]).await;
+    sites.settle_at(EndpointConfig::MTU_JUMBO).await;
+    // Ten datagrams of this size are more than the system takes at once.
+    send(&sites.dialled, &sites.accepted, 16 << 20).await;
+    let stats = sites.dialled.stats();
+    assert_eq!(stats.mtu_bytes, EndpointConfig::MTU_JUMBO, "{stats:?}");
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn marked_packets_grow_as_well() {
+    let marked: Setup = |config| config.with_dscp(Dscp::new(10).unwrap());
+    let sites = Sites::new("127.0.0.1:0", [marked, AUTO]).await;
+    sites.settle_at(EndpointConfig::MTU_JUMBO).await;
+    send(&sites.dialled, &sites.accepted, 16 << 20).await;
+    assert_eq!(sites.dialled.stats().mtu_bytes, EndpointConfig::MTU_JUMBO);
+}
+
+#[tokio::test]
+async fn a_size_that_was_set_holds_for_both_ends() {
+    // It takes in no more than QUIC's default, so that neither end goes beyond what it was set to.
+    let sites = Sites::new("127.0.0.1:0", [SMALL, SMALL]).await;
+    sites.settle_at(EndpointConfig::MTU_DEFAULT).await;
+    let sites = Sites::new("127.0.0.1:0", [SMALL, AUTO]).await;
+    send(&sites.accepted, &sites.dialled, 4 << 20).await;
+    send(&sites.dialled, &sites.accepted, 4 << 20).await;
+    assert!(sites.accepted.stats().mtu_bytes <= 1472, "{:?}", sites.accepted.stats());
+    assert!(sites.dialled.stats().mtu_bytes <= EndpointConfig::MTU_DEFAULT, "{:?}", sites.dialled.stats());
+}
