@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::consultation;
 use crate::admin::{Admin, AdminArgs, peers, render, transfers};
+use crate::dates::expiry;
 use crate::exit::Exit;
 use crate::output::Output;
 use crate::places::Places;
@@ -26,6 +27,9 @@ pub(crate) async fn run(args: &StatusArgs, places: &Places, output: &Output) -> 
     }
     let width = terminal_width();
     let (known, running) = (peers::lines(&status, width), transfers::lines(&status, width));
+    if let Some(expires) = status["certificate_expires"].as_i64() {
+        status["certificate_expires"] = expiry(expires).into();
+    }
     if let Some(status) = status.as_object_mut() {
         status.remove("consultation");
         status.remove("peers");

@@ -7,6 +7,7 @@ use crate::ids::PeerId;
 use crate::limits::HANDSHAKE_DEADLINE;
 use crate::transport::endpoint::Local;
 use crate::transport::precedence::Steering;
+use crate::transport::route;
 use crate::transport::tunnel::Tunnels;
 use crate::transport::verifier::{Admission, Expectation, PeerVerifier, Verdict};
 use crate::transport::{Carrier, CloseCode, PeerRefusal, Protocol, Session, TransportError};
@@ -276,6 +277,7 @@ impl Acceptor {
         let (session, to) = match done {
             Ok(accepted) => accepted,
             Err(error) => {
+                let address = route::canonical(address);
                 self.door.failed.fetch_add(1, Ordering::Relaxed);
                 tracing::info!(%address, %error, "refused a connection");
                 if let Some(audit) = &self.local.audit {

@@ -25,13 +25,17 @@ pub(super) fn mtu(peer: SocketAddr) -> Option<u32> {
     }
 }
 
-/// Connecting a UDP socket looks up the way and sends nothing.
-fn towards(peer: SocketAddr) -> io::Result<UdpSocket> {
-    // An IPv6 socket shows IPv4 addresses as IPv6 ones.
-    let peer = match peer.ip().to_canonical() {
+/// The address as people write it: an IPv6 socket shows IPv4 addresses as IPv6 ones.
+pub(super) fn canonical(peer: SocketAddr) -> SocketAddr {
+    match peer.ip().to_canonical() {
         ip @ IpAddr::V4(_) => SocketAddr::new(ip, peer.port()),
         IpAddr::V6(_) => peer,
-    };
+    }
+}
+
+/// Connecting a UDP socket looks up the way and sends nothing.
+fn towards(peer: SocketAddr) -> io::Result<UdpSocket> {
+    let peer = canonical(peer);
     let any: IpAddr = if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = UdpSocket::bind((any, 0))?;
     socket.connect(peer)?;
@@ -46,6 +50,17 @@ mod tests {
     fn the_way_to_this_machine_begins_here() {
         for peer in ["127.0.0.1:9", "[::ffff:127.0.0.1]:9"] {
             assert_eq!(source(peer.parse().unwrap()), Some(Ipv4Addr::LOCALHOST.into()), "{peer}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_shown_as_people_write_them() {
+        for (seen, shown) in [
+            ("[::ffff:192.0.2.7]:5", "192.0.2.7:5"),
+            ("192.0.2.7:5", "192.0.2.7:5"),
+            ("[fe80::1%3]:5", "[fe80::1%3]:5"),
+        ] {
+            assert_eq!(canonical(seen.parse().unwrap()), shown.parse().unwrap());
         }
     }
 

@@ -1,10 +1,11 @@
 //! How large packets get over the machine's own loopback, which carries 64 KiB.
 
-use crate::site::{ALPN, pinned};
+use crate::site::{ALPN, line, pinned};
 use bytes::Bytes;
+use imgxfer_core::sim::line::VirtualNet;
 use imgxfer_core::transport::{Dial, Dscp, Endpoint, EndpointConfig, Identity, Session};
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 type Setup = fn(EndpointConfig) -> EndpointConfig;
 
@@ -89,4 +90,38 @@ async fn a_size_that_was_set_holds_for_both_ends() {
     send(&sites.dialled, &sites.accepted, 4 << 20).await;
     assert!(sites.accepted.stats().mtu_bytes <= 1472, "{:?}", sites.accepted.stats());
     assert!(sites.dialled.stats().mtu_bytes <= EndpointConfig::MTU_DEFAULT, "{:?}", sites.dialled.stats());
+}
+
+/// How long `bytes` take over a line of packets of 1,500 bytes between ends that try up to `upper`, and what they found.
+async fn over_a_line(name: &str, upper: u16, bytes: usize) -> (Duration, u16) {
+    let net = VirtualNet::new(line(name), 1);
+    let (one, two) = (Identity::generate().unwrap(), Identity::generate().unwrap());
+    let trust = pinned(&[one.peer_id(), two.peer_id()]);
+    let open = |address, identity, socket| {
+        let config = EndpointConfig::new(address, identity, trust.clone(), ALPN).with_mtu_upper(upper);
+        Endpoint::with_socket(config, socket).unwrap()
+    };
+    let hospital = open(VirtualNet::HOSPITAL, one, net.hospital());
+    let cloud = open(VirtualNet::CLOUD, two, net.cloud());
+    let dial = Dial::from(VirtualNet::CLOUD);
+    let (dialled, accepted) = tokio::join!(hospital.connect(&dial), cloud.accept());
+    let (dialled, accepted) = (dialled.unwrap(), accepted.unwrap());
+    let start = Instant::now();
+    send(&dialled, &accepted, bytes).await;
+    (start.elapsed(), dialled.stats().mtu_bytes)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_smaller_hop_on_the_way_costs_next_to_nothing() {
+    let ms = Duration::from_millis;
+    // On the slowest line the probes that are lost are felt, once for each session.
+    for (name, bytes, cost) in
+        [("adsl", 400_000, ms(500)), ("fibre100", 4 << 20, ms(20)), ("fibre1g-far", 40 << 20, ms(50))]
+    {
+        let (known, small) = over_a_line(name, EndpointConfig::MTU_DEFAULT, bytes).await;
+        let (found, size) = over_a_line(name, EndpointConfig::MTU_JUMBO, bytes).await;
+        println!("{name}: {known:?} with {small} bytes, {found:?} with {size} bytes found");
+        assert!((1_400..=1_472).contains(&size), "{name}: {size}");
+        assert!(found < known + cost, "{name}: {found:?} beside {known:?}");
+    }
 }
