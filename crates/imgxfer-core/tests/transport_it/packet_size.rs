@@ -4,6 +4,7 @@ use crate::site::{ALPN, line, pinned};
 use bytes::Bytes;
 use imgxfer_core::sim::line::VirtualNet;
 use imgxfer_core::transport::{Dial, Dscp, Endpoint, EndpointConfig, Identity, Session};
+use quinn::{Runtime as _, TokioRuntime};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
@@ -90,6 +91,64 @@ async fn a_size_that_was_set_holds_for_both_ends() {
     send(&sites.dialled, &sites.accepted, 4 << 20).await;
     assert!(sites.accepted.stats().mtu_bytes <= 1472, "{:?}", sites.accepted.stats());
     assert!(sites.dialled.stats().mtu_bytes <= EndpointConfig::MTU_DEFAULT, "{:?}", sites.dialled.stats());
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn one_endpoint_serves_peers_of_different_sizes_at_once() {
+    let identities = [(); 3].map(|()| Identity::generate().unwrap());
+    let trust = pinned(&identities.each_ref().map(Identity::peer_id));
+    let open = |identity: &Identity, setup: Setup| {
+        let config = EndpointConfig::new(([127, 0, 0, 1], 0).into(), identity.clone(), trust.clone(), ALPN);
+        Endpoint::bind(setup(config)).unwrap()
+    };
+    let [cloud, small, large] = identities.each_ref();
+    let (cloud, small, large) = (open(cloud, AUTO), open(small, SMALL), open(large, AUTO));
+    let dial = Dial::from(cloud.local_address().unwrap());
+    let (dialled, accepted) = tokio::join!(small.connect(&dial), cloud.accept());
+    let (to_small, at_small) = (accepted.unwrap(), dialled.unwrap());
+    let (dialled, accepted) = tokio::join!(large.connect(&dial), cloud.accept());
+    let (to_large, at_large) = (accepted.unwrap(), dialled.unwrap());
+    let sizes = || (to_small.stats().mtu_bytes, to_large.stats().mtu_bytes);
+    let talk = async {
+        while sizes().0 < EndpointConfig::MTU_DEFAULT || sizes().1 < EndpointConfig::MTU_JUMBO {
+            tokio::join!(send(&to_small, &at_small, 1 << 20), send(&to_large, &at_large, 1 << 20));
+        }
+        tokio::join!(send(&to_small, &at_small, 8 << 20), send(&to_large, &at_large, 8 << 20));
+    };
+    timeout(Duration::from_secs(30), talk).await.unwrap_or_else(|_| panic!("{:?}", sizes()));
+    assert!((1_452..=1_472).contains(&sizes().0) && sizes().1 == 8_952, "{:?}", sizes());
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn a_socket_that_is_full_in_the_middle_of_a_burst_sends_nothing_twice() {
+    let (one, two) = (Identity::generate().unwrap(), Identity::generate().unwrap());
+    let trust = pinned(&[one.peer_id(), two.peer_id()]);
+    let open = |identity| {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let buffers = socket2::SockRef::from(&socket);
+        buffers.set_recv_buffer_size(4 << 20).unwrap();
+        // A burst of ten packets of 8,952 bytes goes in two pieces, and has no room until the first is read.
+        buffers.set_send_buffer_size(16 << 10).unwrap();
+        let config = EndpointConfig::new(socket.local_addr().unwrap(), identity, trust.clone(), ALPN);
+        let socket = TokioRuntime.wrap_udp_socket(socket).unwrap();
+        Endpoint::with_socket(config.with_mtu_upper(EndpointConfig::MTU_JUMBO), socket).unwrap()
+    };
+    let (a, b) = (open(one), open(two));
+    let dial = Dial::from(b.local_address().unwrap());
+    let (dialled, accepted) = tokio::join!(a.connect(&dial), b.accept());
+    let (dialled, accepted) = (dialled.unwrap(), accepted.unwrap());
+    let talk = async {
+        while dialled.stats().mtu_bytes < EndpointConfig::MTU_JUMBO {
+            send(&dialled, &accepted, 200_000).await;
+        }
+        send(&dialled, &accepted, 32 << 20).await;
+    };
+    timeout(Duration::from_secs(30), talk).await.unwrap();
+    let (sent, received) = (dialled.stats(), accepted.stats());
+    assert_eq!(sent.mtu_bytes, EndpointConfig::MTU_JUMBO, "{sent:?}");
+    assert!(received.received_bytes <= sent.sent_bytes, "{sent:?} {received:?}");
 }
 
 /// How long `bytes` take over a line of packets of 1,500 bytes between ends that try up to `upper`, and what they found.
