@@ -19,9 +19,9 @@ pub(crate) struct Config {
     /// What kind of line this machine stands on.
     #[serde(default)]
     pub(crate) line: LineKind,
-    /// Largest UDP payload to try, bytes.
-    #[serde(default, deserialize_with = "mtu")]
-    pub(crate) mtu: Option<u16>,
+    /// Largest UDP payload to try.
+    #[serde(default)]
+    pub(crate) mtu: Mtu,
     /// What decides how much of the line is used.
     #[serde(default)]
     pub(crate) congestion: CongestionKind,
@@ -49,6 +49,42 @@ pub(crate) enum LineKind {
     Fibre,
 }
 
+/// The largest UDP payload to try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(try_from = "MtuAsWritten")]
+pub(crate) enum Mtu {
+    /// What the way to each peer carries.
+    #[default]
+    Auto,
+    /// So many bytes.
+    Bytes(u16),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "mtu: expected \"auto\" or a number of bytes")]
+enum MtuAsWritten {
+    Word(String),
+    Bytes(i64),
+}
+
+impl TryFrom<MtuAsWritten> for Mtu {
+    type Error = String;
+
+    fn try_from(written: MtuAsWritten) -> Result<Self, String> {
+        let (least, most) = (EndpointConfig::MTU_DEFAULT, EndpointConfig::MTU_JUMBO);
+        match written {
+            MtuAsWritten::Word(word) if word == "auto" => Ok(Self::Auto),
+            MtuAsWritten::Word(word) => {
+                Err(format!("mtu = {word:?} is neither \"auto\" nor a number from {least} to {most}"))
+            }
+            MtuAsWritten::Bytes(bytes) => {
+                let found = u16::try_from(bytes).ok().filter(|bytes| (least..=most).contains(bytes));
+                found.map(Self::Bytes).ok_or_else(|| format!("mtu = {bytes} is not within {least} and {most}"))
+            }
+        }
+    }
+}
+
 /// A congestion control, by the names that the daemon uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -58,13 +94,6 @@ pub(crate) enum CongestionKind {
     Own,
     /// RFC 9438.
     Cubic,
-}
-
-fn mtu<'de, D: Deserializer<'de>>(input: D) -> Result<Option<u16>, D::Error> {
-    let (least, most) = (EndpointConfig::MTU_DEFAULT, EndpointConfig::MTU_JUMBO);
-    let bytes = u16::deserialize(input)?;
-    let wrong = || D::Error::custom(format!("mtu = {bytes} is not within {least} and {most}"));
-    (least..=most).contains(&bytes).then_some(Some(bytes)).ok_or_else(wrong)
 }
 
 fn dscp<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Dscp>, D::Error> {
@@ -102,7 +131,7 @@ impl Config {
         if self.congestion == CongestionKind::Cubic {
             settings = settings.with_congestion(Congestion::Cubic);
         }
-        if let Some(bytes) = self.mtu {
+        if let Mtu::Bytes(bytes) = self.mtu {
             settings = settings.with_mtu_upper(bytes);
         }
         if let Some(dscp) = self.dscp {
@@ -126,8 +155,8 @@ pub(crate) fn initial(name: &str) -> String {
          name = {name}\n\n\
          # The line this machine stands on: \"auto\", \"copper\" (below about 80 Mbit/s) or \"fibre\".\n\
          #line = \"auto\"\n\n\
-         # Largest UDP payload to try: 8952 where the whole way carries jumbo frames, both ends set.\n\
-         #mtu = 1452\n\n\
+         # Largest UDP payload to try, 1452 to 8952 bytes, or \"auto\": what the way to each peer carries.\n\
+         #mtu = \"auto\"\n\n\
          # Congestion control: \"own\" or \"cubic\". And a DSCP (0 to 63), for networks that sort packets by it.\n\
          #congestion = \"own\"\n\
          #dscp = 10\n\n\
@@ -162,7 +191,7 @@ mod tests {
             })
             .collect();
         let all: Config = toml::from_str(&all).unwrap();
-        assert_eq!((all.mtu, all.dscp), (Some(1452), Dscp::new(10)));
+        assert_eq!((all.mtu, all.dscp), (Mtu::Auto, Dscp::new(10)));
         assert_eq!(all.admin.as_deref(), Some("http://127.0.0.1:11121"));
     }
 
@@ -174,14 +203,20 @@ mod tests {
 
     #[test]
     fn the_line_is_tuned_within_bounds() {
-        for (text, word) in
-            [("mtu = 1000", "1452"), ("mtu = 9000", "8952"), ("dscp = 64", "63"), ("congestion = \"bbr\"", "own")]
-        {
+        for (text, word) in [
+            ("mtu = 1000", "1452"),
+            ("mtu = 9000", "8952"),
+            ("mtu = -1", "1452"),
+            ("mtu = 1e3", "auto"),
+            ("mtu = \"jumbo\"", "auto"),
+            ("dscp = 64", "63"),
+            ("congestion = \"bbr\"", "own"),
+        ] {
             let error = toml::from_str::<Config>(text).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
         }
         let config: Config = toml::from_str("mtu = 8952\ncongestion = \"cubic\"\ndscp = 46").unwrap();
-        assert_eq!((config.mtu, config.congestion), (Some(8952), CongestionKind::Cubic));
+        assert_eq!((config.mtu, config.congestion), (Mtu::Bytes(8952), CongestionKind::Cubic));
         let bare = || {
             EndpointConfig::new(
                 ([127, 0, 0, 1], 0).into(),

@@ -36,6 +36,11 @@ impl Moved {
         (new > 0 && line > 0).then(|| to_f64(new) / to_f64(line))
     }
 
+    /// What carried the newest connection; `None` when nothing had to cross.
+    fn carrier(&self) -> Option<&'static str> {
+        self.progress.line.map(|line| line.carrier)
+    }
+
     /// Original bits a second.
     pub(crate) fn effective_bps(&self) -> f64 {
         to_f64(self.bytes_new()) * 8.0 / self.time.as_secs_f64().max(0.001)
@@ -53,7 +58,8 @@ impl Moved {
 
     /// Prints it for people.
     pub(crate) fn tell(&self, output: &Output) -> anyhow::Result<()> {
-        output.line(&format!("on the line   {}", human_bytes(self.progress.line_bytes)))?;
+        let by = if self.carrier() == Some("tls") { ", over TLS, since UDP does not pass" } else { "" };
+        output.line(&format!("on the line   {}{by}", human_bytes(self.progress.line_bytes)))?;
         if let Some(multiple) = self.line_multiple() {
             output.line(&format!("line multiple {multiple:.2} (original bytes moved for each byte on the line)"))?;
         }
@@ -71,6 +77,7 @@ impl Moved {
             "payload_bytes": self.progress.payload_bytes,
             "line_bytes": self.progress.line_bytes,
             "line_multiple": self.line_multiple(),
+            "carrier": self.carrier(),
             "codec": self.progress.coded.map(|coded| coded.codec.to_string()),
             "level": self.progress.coded.and_then(|coded| coded.level).map(Level::get),
             "ratio": self.progress.ratio(),
@@ -83,6 +90,7 @@ impl Moved {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use imgxfer_core::progress::LineFigures;
 
     #[test]
     fn what_was_there_did_not_cross_the_line() {
@@ -93,5 +101,13 @@ mod tests {
         assert!((moved.effective_bps() - 8_000.0).abs() < 1e-9);
         assert!(moved.original(3_000).contains("1.00 kB were already there"));
         assert_eq!(Moved::new(Progress::default(), Duration::ZERO).line_multiple(), None);
+    }
+
+    #[test]
+    fn what_carried_it_is_told() {
+        let line = LineFigures { carrier: "tls", ..LineFigures::default() };
+        let moved = Moved::new(Progress { line: Some(line), ..Progress::default() }, Duration::ZERO);
+        assert_eq!(moved.object()["carrier"], "tls");
+        assert!(Moved::new(Progress::default(), Duration::ZERO).object()["carrier"].is_null());
     }
 }

@@ -103,7 +103,7 @@ fn line(columns: &[Column], widths: &[usize], row: &[String]) -> String {
 }
 
 /// Places on the terminal that a text takes.
-fn wide(text: &str) -> usize {
+pub(crate) fn wide(text: &str) -> usize {
     if text.is_ascii() { text.len() } else { text.width() }
 }
 

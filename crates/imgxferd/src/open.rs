@@ -71,9 +71,12 @@ pub(crate) fn endpoint(
     let settings = EndpointConfig::new(config.quic, identity.clone(), trust, imgxfer_core::ALPN)
         .with_profile(config.profile)
         .with_tcp_fallback(config.tcp_fallback)
-        .with_mtu_upper(config.mtu)
         .with_congestion(config.congestion.clone())
         .with_audit(audit);
+    let settings = match config.mtu {
+        Some(bytes) => settings.with_mtu_upper(bytes),
+        None => settings,
+    };
     let settings = match config.dscp {
         Some(dscp) => settings.with_dscp(dscp),
         None => settings,

@@ -5,13 +5,15 @@ use std::time::Duration;
 use imgxfer_core::units::{human_bytes, to_f64};
 use serde_json::Value;
 
+use super::render::flow;
 use crate::output::safe;
 use crate::rates::{human_rate, human_time};
 
-/// Two lines for each transfer of a status.
-pub(crate) fn lines(status: &Value) -> Vec<String> {
+/// Two lines for each transfer of a status, and more where `width` asks for it.
+pub(crate) fn lines(status: &Value, width: Option<usize>) -> Vec<String> {
     let transfers = status["transfers"].as_array().map(Vec::as_slice).unwrap_or_default();
-    transfers.iter().flat_map(|transfer| [heading(transfer), figures(transfer)]).collect()
+    let of = |transfer| [flow("  ", &heading(transfer), width), flow("    ", &figures(transfer), width)];
+    transfers.iter().flat_map(of).flatten().collect()
 }
 
 fn text<'a>(transfer: &'a Value, key: &str) -> &'a str {
@@ -23,28 +25,26 @@ fn number(transfer: &Value, key: &str) -> u64 {
 }
 
 /// `to cloud, stat, job 7: 12 of 300 instances, 6.29 MB of 157 MB, 3 min 20 s left`
-fn heading(transfer: &Value) -> String {
+fn heading(transfer: &Value) -> Vec<String> {
     let way = if text(transfer, "direction") == "in" { "from" } else { "to" };
-    let mut line = format!("{way} {}, {}", safe(text(transfer, "peer")), safe(text(transfer, "priority")));
+    let mut whose = safe(text(transfer, "priority"));
     if let Some(job) = transfer["job"].as_i64() {
-        line += &format!(", job {job}");
+        whose += &format!(", job {job}");
     }
     let (instances, expected) = (number(transfer, "instances_committed"), number(transfer, "instances_expected"));
     let (bytes, bytes_expected) = (number(transfer, "bytes_arrived"), number(transfer, "bytes_expected"));
-    line += &format!(
-        ": {instances} of {} instances, {} of {}",
-        expected.max(instances),
-        human_bytes(bytes),
-        human_bytes(bytes_expected.max(bytes))
-    );
-    if let Some(left) = transfer["seconds_left"].as_u64() {
-        line += &format!(", {} left", human_time(Duration::from_secs(left)));
-    }
-    line
+    let mut parts = vec![
+        format!("{way} {}", safe(text(transfer, "peer"))),
+        format!("{whose}: {instances} of {} instances", expected.max(instances)),
+        format!("{} of {}", human_bytes(bytes), human_bytes(bytes_expected.max(bytes))),
+    ];
+    let left = transfer["seconds_left"].as_u64();
+    parts.extend(left.map(|left| format!("{} left", human_time(Duration::from_secs(left)))));
+    parts
 }
 
-/// `    7.60 Mbit/s line, 30.4 Mbit/s original, RTT 31 ms, queue 4 ms, loss 0.1 %, pixel level 4, limit 8 Mbit/s`
-fn figures(transfer: &Value) -> String {
+/// `7.60 Mbit/s line, 30.4 Mbit/s original, RTT 31 ms, queue 4 ms, loss 0.1 %, pixel level 4, limit 8 Mbit/s`
+fn figures(transfer: &Value) -> Vec<String> {
     let rate = |key| human_rate(to_f64(number(transfer, key)) * 8.0);
     let mut parts =
         vec![format!("{} line", rate("line_bytes_per_second")), format!("{} original", rate("bytes_per_second"))];
@@ -61,7 +61,7 @@ fn figures(transfer: &Value) -> String {
         parts.push("over TLS, since UDP does not pass".to_owned());
     }
     parts.extend(figure("limit_mbps").map(|mbps| format!("limit {mbps} Mbit/s")));
-    format!("    {}", parts.join(", "))
+    parts
 }
 
 #[cfg(test)]
@@ -79,18 +79,18 @@ mod tests {
             "rtt_ms": 31.4, "queue_ms": 3.6, "loss_percent": 0.12,
             "codec": "pixel", "level": 4, "carrier": "udp", "limit_mbps": 8.0,
         });
-        let shown = lines(&json!({ "transfers": [transfer] }));
+        let shown = lines(&json!({ "transfers": [transfer] }), None);
         assert_eq!(
             shown,
             [
-                "to cloud, stat, job 7: 12 of 300 instances, 6.29 MB of 157 MB, 3 min 20 s left",
+                "  to cloud, stat, job 7: 12 of 300 instances, 6.29 MB of 157 MB, 3 min 20 s left",
                 "    7.60 Mbit/s line, 30.4 Mbit/s original, RTT 31 ms, queue 4 ms, loss 0.1 %, pixel level 4, \
                  limit 8 Mbit/s"
             ]
         );
         // An older daemon says less.
-        let shown = lines(&json!({ "transfers": [{ "peer": "a\u{1b}", "direction": "in", "carrier": "tls" }] }));
-        assert!(shown[0].starts_with("from a\\u{1b}, ") && shown[1].contains("over TLS"), "{shown:?}");
-        assert!(lines(&json!({})).is_empty());
+        let shown = lines(&json!({ "transfers": [{ "peer": "a\u{1b}", "direction": "in", "carrier": "tls" }] }), None);
+        assert!(shown[0].starts_with("  from a\\u{1b}, ") && shown[1].contains("over TLS"), "{shown:?}");
+        assert!(lines(&json!({}), None).is_empty());
     }
 }

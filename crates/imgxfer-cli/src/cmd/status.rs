@@ -3,7 +3,8 @@
 use clap::Args;
 
 use super::consultation;
-use crate::admin::{Admin, AdminArgs, render, transfers};
+use crate::admin::{Admin, AdminArgs, peers, render, transfers};
+use crate::dates::expiry;
 use crate::exit::Exit;
 use crate::output::Output;
 use crate::places::Places;
@@ -24,18 +25,27 @@ pub(crate) async fn run(args: &StatusArgs, places: &Places, output: &Output) -> 
         output.line(&consultation::told(&status["consultation"]))?;
         output.line("")?;
     }
-    let running = transfers::lines(&status);
+    let width = terminal_width();
+    let (known, running) = (peers::lines(&status, width), transfers::lines(&status, width));
+    if let Some(expires) = status["certificate_expires"].as_i64() {
+        status["certificate_expires"] = expiry(expires).into();
+    }
     if let Some(status) = status.as_object_mut() {
         status.remove("consultation");
+        status.remove("peers");
         status.remove("transfers");
     }
-    for line in render::text(&status, terminal_width()) {
+    for line in render::text(&status, width) {
         output.line(&line)?;
     }
-    output.line("")?;
-    output.line(if running.is_empty() { "no transfer is running" } else { "TRANSFERS" })?;
-    for line in running {
-        output.line(&format!("  {line}"))?;
+    for (lines, title, without) in
+        [(known, "PEERS", "no peer is known"), (running, "TRANSFERS", "no transfer is running")]
+    {
+        output.line("")?;
+        output.line(if lines.is_empty() { without } else { title })?;
+        for line in lines {
+            output.line(&line)?;
+        }
     }
     Ok(Exit::Done)
 }

@@ -7,6 +7,7 @@ use crate::ids::PeerId;
 use crate::limits::HANDSHAKE_DEADLINE;
 use crate::transport::endpoint::Local;
 use crate::transport::precedence::Steering;
+use crate::transport::route;
 use crate::transport::tunnel::Tunnels;
 use crate::transport::verifier::{Admission, Expectation, PeerVerifier, Verdict};
 use crate::transport::{Carrier, CloseCode, PeerRefusal, Protocol, Session, TransportError};
@@ -276,6 +277,7 @@ impl Acceptor {
         let (session, to) = match done {
             Ok(accepted) => accepted,
             Err(error) => {
+                let address = route::canonical(address);
                 self.door.failed.fetch_add(1, Ordering::Relaxed);
                 tracing::info!(%address, %error, "refused a connection");
                 if let Some(audit) = &self.local.audit {
@@ -327,14 +329,11 @@ impl Acceptor {
         let verifier = Arc::new(PeerVerifier::new(self.local.trust.clone(), admission, Expectation::default())?);
         let verdict = verifier.verdict();
         let gauge = Arc::default();
-        let mut config = self.local.server_config(verifier, admission, &gauge)?;
-        let (outer, carrier) = match tunnel {
-            Some((outer, tunnels)) => {
-                config.transport_config(tunnels.transport(&gauge));
-                (Some(outer), Carrier::Tls)
-            }
-            None => (None, Carrier::Udp),
+        let (outer, carrier, transport) = match tunnel {
+            Some((outer, tunnels)) => (Some(outer), Carrier::Tls, tunnels.transport(&gauge)),
+            None => (None, Carrier::Udp, self.local.transport(&gauge, incoming.remote_address())),
         };
+        let config = self.local.server_config(verifier, admission, transport)?;
         let connection = match incoming.accept_with(Arc::new(config)) {
             Ok(connecting) => connecting.await.map_err(|e| explain(&verdict, e))?,
             Err(error) => return Err(error.into()),

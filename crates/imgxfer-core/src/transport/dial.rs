@@ -153,7 +153,7 @@ impl Attempt {
         let verifier = Arc::new(PeerVerifier::new(self.local.trust.clone(), self.admission, self.expected)?);
         let verdict = verifier.verdict();
         let gauge = Arc::default();
-        let config = self.local.client_config(verifier, self.protocol, &gauge)?;
+        let config = self.local.client_config(verifier, self.protocol, self.local.transport(&gauge, to))?;
         let unreachable = || TransportError::Unreachable { address: self.address.clone(), tcp: false };
         // The name goes nowhere: the verifier knows whom it wants, and TLS sends none.
         let connecting = self.endpoint.connect_with(config, to, "imgxfer").map_err(|e| match e {

@@ -1,12 +1,15 @@
 //! One UDP socket, the TCP port beside it, and all connections over them.
 
 use crate::transport::accept::{AcceptCounters, AcceptLimits, Acceptor, Audit, Door, PairingWindow, Refused};
+use crate::transport::burst::{BurstLimits, BurstSocket};
 use crate::transport::congestion::Gauge;
+use crate::transport::packet_size::{self, PacketSize};
 use crate::transport::pairing::PAIRING_ALPN;
 use crate::transport::precedence::Precedence;
-use crate::transport::profile::{Congestion, MTU_UPPER_DEFAULT, Profile, Settings};
+use crate::transport::profile::{Congestion, Profile, Settings};
 use crate::transport::roaming::{self, Roaming};
-use crate::transport::socket::{self, BufferSizes, CappedSocket, Warning};
+use crate::transport::route;
+use crate::transport::socket::{self, BufferSizes, Warning};
 use crate::transport::tunnel::{Listener, Places, Tunnels, listen_tcp};
 use crate::transport::verifier::{Admission, PeerVerifier};
 use crate::transport::{Carrier, CloseCode, Dscp, Identity, Protocol, Session, TransportError, Trust, reset, tls};
@@ -18,8 +21,6 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 
-/// Largest payload of UDP that is always taken in, as QUIC's default.
-const UDP_PAYLOAD_MAX_DEFAULT: u16 = 1472;
 /// Newcomers whose first packet waits for the accepting task, and what is kept of them. A first flight
 /// with a post-quantum key is two packets.
 const INCOMING_MAX: usize = 1024;
@@ -38,7 +39,7 @@ pub struct EndpointConfig {
     trust: Trust,
     alpn: Vec<u8>,
     profile: Profile,
-    mtu_upper: u16,
+    mtu_upper: Option<u16>,
     congestion: Congestion,
     dscp: Option<Dscp>,
     limits: AcceptLimits,
@@ -49,10 +50,11 @@ pub struct EndpointConfig {
 }
 
 impl EndpointConfig {
-    /// Largest UDP payload tried unless told otherwise: fits an Ethernet frame with room for IPv6 and a tunnel.
-    pub const MTU_DEFAULT: u16 = MTU_UPPER_DEFAULT;
+    /// Largest UDP payload tried where nothing is known of the way: fits an Ethernet frame with room for IPv6 and a
+    /// tunnel.
+    pub const MTU_DEFAULT: u16 = packet_size::MTU_DEFAULT;
     /// Largest UDP payload of a jumbo frame: 9,000 bytes less the headers of IPv6 and UDP.
-    pub const MTU_JUMBO: u16 = 8952;
+    pub const MTU_JUMBO: u16 = packet_size::MTU_JUMBO;
 
     /// An endpoint on `bind` (port 0: any) that shows `identity`, talks to whom `trust` names, and speaks
     /// the protocol `alpn`, such as `imgxfer/1`.
@@ -64,7 +66,7 @@ impl EndpointConfig {
             trust,
             alpn: alpn.to_vec(),
             profile: Profile::default(),
-            mtu_upper: MTU_UPPER_DEFAULT,
+            mtu_upper: None,
             congestion: Congestion::default(),
             dscp: None,
             limits: AcceptLimits::default(),
@@ -97,11 +99,14 @@ impl EndpointConfig {
         self
     }
 
-    /// Largest UDP payload to try, bytes. Over TCP it has no effect. Default 1,452, which suits every wide-area line. 8,952 triples
-    /// the speed on a network of jumbo frames, when both ends set it.
+    /// Largest UDP payload to try, bytes, whatever the way; over TCP it has no effect.
+    ///
+    /// By default an endpoint of [`Endpoint::bind`] tries, to each peer, what the system's route there carries, from
+    /// 1,452 to 8,952 bytes (Linux; elsewhere 1,452), and takes in 8,952: networks of jumbo frames, which triple the
+    /// speed, need no setting. One of [`Endpoint::with_socket`] tries 1,452.
     #[must_use]
     pub fn with_mtu_upper(mut self, bytes: u16) -> Self {
-        self.mtu_upper = bytes.max(MTU_UPPER_DEFAULT);
+        self.mtu_upper = Some(bytes.max(Self::MTU_DEFAULT));
         self
     }
 
@@ -168,7 +173,7 @@ pub(super) struct Local {
     pub(super) trust: Trust,
     alpn: Vec<u8>,
     settings: Settings,
-    mtu_upper: u16,
+    packet_size: PacketSize,
     congestion: Congestion,
     pub(super) precedence: Arc<Precedence>,
     pub(super) limits: AcceptLimits,
@@ -176,10 +181,14 @@ pub(super) struct Local {
 }
 
 impl Local {
-    /// Settings of the transport for one connection, whose congestion control listens to `gauge`.
-    fn transport(&self, gauge: &Arc<Gauge>) -> Arc<quinn::TransportConfig> {
+    /// Settings of the transport for one connection with `peer`, whose congestion control listens to `gauge`.
+    pub(super) fn transport(&self, gauge: &Arc<Gauge>, peer: SocketAddr) -> Arc<quinn::TransportConfig> {
         let congestion = self.settings.congestion(&self.congestion, gauge);
-        Arc::new(self.settings.transport(self.mtu_upper, congestion))
+        Arc::new(self.settings.transport(self.packet_size.upper(peer), congestion))
+    }
+
+    fn burst_limits(&self) -> BurstLimits {
+        BurstLimits { segments_max: self.settings.segments_max, taken_in: self.packet_size.taken_in() }
     }
 
     /// What a peer may have on the way to us at most.
@@ -192,7 +201,7 @@ impl Local {
         &self,
         verifier: Arc<PeerVerifier>,
         admission: Admission,
-        gauge: &Arc<Gauge>,
+        transport: Arc<quinn::TransportConfig>,
     ) -> Result<quinn::ServerConfig, TransportError> {
         let mut protocols = vec![self.alpn.clone()];
         if admission == Admission::AnyKey {
@@ -201,7 +210,7 @@ impl Local {
         let crypto = tls::quic_server(tls::server(&self.identity, verifier, protocols)?)?;
         let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
         config
-            .transport_config(self.transport(gauge))
+            .transport_config(transport)
             .max_incoming(INCOMING_MAX)
             .incoming_buffer_size(INCOMING_BYTES_MAX)
             .incoming_buffer_size_total(INCOMING_BYTES_TOTAL);
@@ -213,7 +222,7 @@ impl Local {
         &self,
         verifier: Arc<PeerVerifier>,
         protocol: Protocol,
-        gauge: &Arc<Gauge>,
+        transport: Arc<quinn::TransportConfig>,
     ) -> Result<quinn::ClientConfig, TransportError> {
         let alpn = match protocol {
             Protocol::Transfer => self.alpn.clone(),
@@ -221,7 +230,7 @@ impl Local {
         };
         let crypto = tls::quic_client(tls::client(&self.identity, verifier, alpn)?)?;
         let mut config = quinn::ClientConfig::new(Arc::new(crypto));
-        config.transport_config(self.transport(gauge));
+        config.transport_config(transport);
         Ok(config)
     }
 
@@ -255,7 +264,7 @@ struct Moving {
     endpoint: quinn::Endpoint,
     bind: SocketAddr,
     buffers: BufferSizes,
-    segments_max: usize,
+    limits: BurstLimits,
     dscp: Option<Dscp>,
     roaming: Roaming,
 }
@@ -266,14 +275,14 @@ impl Moving {
         let failed = |e: std::io::Error| TransportError::Bind { address: self.bind, kind: e.kind() };
         let (udp, _) = socket::bind(self.bind, self.buffers)?;
         let socket = socket::wrap(udp, self.dscp).map_err(failed)?;
-        self.endpoint.rebind_abstract(Arc::new(CappedSocket::new(socket, self.segments_max))).map_err(failed)
+        self.endpoint.rebind_abstract(Arc::new(BurstSocket::new(socket, self.limits))).map_err(failed)
     }
 
     /// Moves whenever the way to a peer has changed.
     async fn follow(self: Arc<Self>) {
         loop {
             tokio::time::sleep(roaming::LOOK_EVERY).await;
-            if self.roaming.has_moved(roaming::route) {
+            if self.roaming.has_moved(route::source) {
                 match self.rebind() {
                     Ok(()) => tracing::info!("this machine's address has changed: sessions move to a new socket"),
                     Err(error) => tracing::warn!(%error, "this machine's address has changed, and no new socket opens"),
@@ -300,11 +309,11 @@ impl Endpoint {
         let settings = config.profile.settings();
         let tunnels = config.tcp_fallback.then(|| Arc::new(Tunnels::new(&settings, config.bind.ip(), config.dscp)));
         let (bind, dscp, dial_only) = (SocketAddr::new(config.bind.ip(), 0), config.dscp, config.dial_only);
-        let segments_max = settings.segments_max(config.mtu_upper);
-        let (mut endpoint, acceptor) = Self::open(config, socket)?;
+        let packet_size = config.mtu_upper.map_or(PacketSize::ByRoute, PacketSize::UpTo);
+        let (mut endpoint, acceptor) = Self::open(config, socket, packet_size)?;
         if dial_only {
-            let (quic, buffers) = (endpoint.endpoint.clone(), settings.buffers);
-            let moving = Moving { endpoint: quic, bind, buffers, segments_max, dscp, roaming: Roaming::default() };
+            let (quic, buffers, limits) = (endpoint.endpoint.clone(), settings.buffers, endpoint.local.burst_limits());
+            let moving = Moving { endpoint: quic, bind, buffers, limits, dscp, roaming: Roaming::default() };
             let moving = Arc::new(moving);
             // An address that was asked for stays: whoever asked knows where it is.
             if bind.ip().is_unspecified() {
@@ -326,31 +335,37 @@ impl Endpoint {
     /// # Errors
     /// [`TransportError`] when the socket has no address or TLS cannot be set up.
     pub fn with_socket(config: EndpointConfig, socket: Arc<dyn AsyncUdpSocket>) -> Result<Self, TransportError> {
-        Ok(Self::open(config, socket)?.0)
+        let packet_size = PacketSize::UpTo(config.mtu_upper.unwrap_or(EndpointConfig::MTU_DEFAULT));
+        Ok(Self::open(config, socket, packet_size)?.0)
     }
 
-    fn open(config: EndpointConfig, socket: Arc<dyn AsyncUdpSocket>) -> Result<(Self, Arc<Acceptor>), TransportError> {
+    fn open(
+        config: EndpointConfig,
+        socket: Arc<dyn AsyncUdpSocket>,
+        packet_size: PacketSize,
+    ) -> Result<(Self, Arc<Acceptor>), TransportError> {
         let settings = config.profile.settings();
         let local = Arc::new(Local {
             identity: config.identity,
             trust: config.trust.clone(),
             alpn: config.alpn,
             settings,
-            mtu_upper: config.mtu_upper,
+            packet_size,
             congestion: config.congestion,
             precedence: Arc::default(),
             limits: config.limits,
             audit: config.audit,
         });
         let mut quic = reset::endpoint_config(&local.identity)?;
-        quic.max_udp_payload_size(config.mtu_upper.max(UDP_PAYLOAD_MAX_DEFAULT))
+        quic.max_udp_payload_size(packet_size.taken_in())
             .map_err(|e| TransportError::Local { reason: e.to_string() })?;
         quic.rng_seed(config.seed);
-        // Newcomers get a verifier of their own; this one sets the limits until then.
+        // Newcomers get a verifier and settings of their own; these set the limits until then.
         let verifier =
             PeerVerifier::new(config.trust, Admission::TrustedOnly, super::verifier::Expectation::default())?;
-        let server = local.server_config(Arc::new(verifier), Admission::TrustedOnly, &Arc::default())?;
-        let socket = Arc::new(CappedSocket::new(socket, settings.segments_max(config.mtu_upper)));
+        let transport = local.transport(&Arc::default(), config.bind);
+        let server = local.server_config(Arc::new(verifier), Admission::TrustedOnly, transport)?;
+        let socket = Arc::new(BurstSocket::new(socket, local.burst_limits()));
         let endpoint = quinn::Endpoint::new_with_abstract_socket(quic, Some(server), socket, Arc::new(TokioRuntime))
             .map_err(|e| TransportError::Bind { address: config.bind, kind: e.kind() })?;
         let door = Arc::new(Door::default());

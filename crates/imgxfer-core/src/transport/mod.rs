@@ -14,6 +14,7 @@
 //! (0-RTT) and no session ticket, and every reason for a refusal looks the same from outside.
 
 mod accept;
+mod burst;
 mod close;
 mod congestion;
 mod control;
@@ -25,12 +26,14 @@ mod error;
 mod identity;
 #[cfg(target_os = "linux")]
 mod marked;
+mod packet_size;
 pub mod pairing;
 mod precedence;
 mod profile;
 mod receiving;
 mod reset;
 mod roaming;
+mod route;
 mod session;
 mod socket;
 mod tls;

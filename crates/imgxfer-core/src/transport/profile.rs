@@ -59,16 +59,12 @@ impl fmt::Debug for Congestion {
 
 /// Size of a UDP payload that any path must carry (RFC 9000, 14) and the search starts from.
 const MTU_FIRST: u16 = 1200;
-/// What fits an Ethernet frame with room for IPv6 and a tunnel: the search ends here unless told otherwise.
-pub(super) const MTU_UPPER_DEFAULT: u16 = 1452;
 /// Before the first measurement. QUIC's 333 ms makes the first loss on any line cost a second.
 const RTT_FIRST: Duration = Duration::from_millis(100);
 /// Control streams that a peer may have open at once.
 const CONTROL_STREAMS_MAX: u32 = 16;
 /// Segments of one burst on copper: more fills the modem's queue at once.
 const BURST_SEGMENTS_COPPER: usize = 4;
-/// No datagram over 64 KiB can be sent, so this bounds segments x size of one burst.
-const BURST_BYTES_MAX: usize = 65_507;
 
 const MIB: u32 = 1 << 20;
 
@@ -81,7 +77,8 @@ pub(super) struct Settings {
     data_streams: u32,
     /// Cubic's first window; our own finds its out.
     cubic_packets: u16,
-    segments_max: usize,
+    /// Datagrams of one burst.
+    pub(super) segments_max: usize,
     pub(super) buffers: BufferSizes,
 }
 
@@ -123,12 +120,6 @@ impl Profile {
 }
 
 impl Settings {
-    /// Datagrams that one call into the system may carry. Beyond 64 KiB the kernel refuses all of them,
-    /// and quinn 0.11 takes that for a path that lost its packet size.
-    pub(super) fn segments_max(&self, mtu_upper: u16) -> usize {
-        self.segments_max.min(BURST_BYTES_MAX / usize::from(mtu_upper.max(MTU_FIRST)))
-    }
-
     /// The congestion control of one connection, steered by `gauge` if it is ours.
     pub(super) fn congestion(&self, kind: &Congestion, gauge: &Arc<Gauge>) -> Arc<dyn ControllerFactory + Send + Sync> {
         match kind {
@@ -173,14 +164,6 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_burst_always_fits_one_datagram_of_64_kib() {
-        for (mtu, segments) in [(1452, 45), (8952, 7), (1200, 54), (0, 54)] {
-            assert_eq!(Profile::Auto.settings().segments_max(mtu), segments);
-        }
-        assert_eq!(Profile::Copper.settings().segments_max(1452), 4);
-    }
 
     #[test]
     fn the_idle_timeout_is_taken() {

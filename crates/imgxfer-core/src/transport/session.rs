@@ -6,6 +6,7 @@ use crate::priority::Priority;
 use crate::transport::accept::Slot;
 use crate::transport::precedence::{Rank, Steering};
 use crate::transport::receiving;
+use crate::transport::route;
 use crate::transport::tunnel::steady;
 use crate::transport::verifier::Finding;
 use crate::transport::{CloseCode, ControlStream, DataReceiver, DataSender, TransportError};
@@ -111,7 +112,7 @@ impl WeakSession {
 
     /// [`Session::peer_address`], while it stands.
     pub(super) fn peer_address(&self) -> Option<SocketAddr> {
-        self.0.upgrade().map(|inner| inner.connection.remote_address())
+        self.0.upgrade().map(|inner| route::canonical(inner.connection.remote_address()))
     }
 }
 
@@ -170,7 +171,7 @@ impl Session {
     /// Where the peer's packets come from now; it may move.
     #[must_use]
     pub fn peer_address(&self) -> SocketAddr {
-        self.0.connection.remote_address()
+        route::canonical(self.0.connection.remote_address())
     }
 
     /// What the session is for.

@@ -1,15 +1,12 @@
-//! The UDP socket: buffers large enough for a burst, and bursts small enough for the kernel.
+//! The UDP socket, with buffers large enough for a burst.
 
 use crate::transport::{Dscp, TransportError};
-use quinn::udp::{RecvMeta, Transmit};
-use quinn::{AsyncUdpSocket, Runtime as _, TokioRuntime, UdpPoller};
+use quinn::{AsyncUdpSocket, Runtime as _, TokioRuntime};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::fmt;
-use std::io::{self, IoSliceMut};
+use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 /// Buffers of a socket in the kernel, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,54 +119,6 @@ pub(super) fn wrap(socket: std::net::UdpSocket, dscp: Option<Dscp>) -> io::Resul
     #[cfg(not(target_os = "linux"))]
     let _ = dscp;
     TokioRuntime.wrap_udp_socket(socket)
-}
-
-/// A socket that takes no more datagrams at once than `segments_max`.
-#[derive(Debug)]
-pub(super) struct CappedSocket {
-    inner: Arc<dyn AsyncUdpSocket>,
-    segments_max: usize,
-}
-
-impl CappedSocket {
-    pub(super) fn new(inner: Arc<dyn AsyncUdpSocket>, segments_max: usize) -> Self {
-        Self { inner, segments_max }
-    }
-}
-
-impl AsyncUdpSocket for CappedSocket {
-    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        Arc::clone(&self.inner).create_io_poller()
-    }
-
-    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        self.inner.try_send(transmit)
-    }
-
-    fn poll_recv(
-        &self,
-        cx: &mut Context<'_>,
-        bufs: &mut [IoSliceMut<'_>],
-        meta: &mut [RecvMeta],
-    ) -> Poll<io::Result<usize>> {
-        self.inner.poll_recv(cx, bufs, meta)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.inner.local_addr()
-    }
-
-    fn max_transmit_segments(&self) -> usize {
-        self.inner.max_transmit_segments().min(self.segments_max).max(1)
-    }
-
-    fn max_receive_segments(&self) -> usize {
-        self.inner.max_receive_segments()
-    }
-
-    fn may_fragment(&self) -> bool {
-        self.inner.may_fragment()
-    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 mod door;
 mod handshake;
 mod line;
+mod packet_size;
 mod pairing;
 mod precedence;
 mod quinn_findings;

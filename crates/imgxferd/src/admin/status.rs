@@ -155,6 +155,7 @@ pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Result<Response
                 "carrier": session.carrier().to_string(),
                 "rtt_ms": tenths(stats.rtt.as_secs_f64() * 1e3),
                 "queue_ms": tenths(stats.queue_delay.as_secs_f64() * 1e3),
+                "packet_bytes": stats.mtu_bytes,
                 "sent_packets": stats.sent_packets,
                 "lost_packets": stats.lost_packets,
                 "loss_percent": hundredths(100.0 * to_f64(stats.lost_packets) / to_f64(stats.sent_packets.max(1))),

@@ -36,7 +36,7 @@ pub(super) struct Listen {
     pub(super) quic: Text,
     pub(super) profile: Text,
     pub(super) tcp_fallback: Flag,
-    pub(super) mtu: Number,
+    pub(super) mtu: Option<Spanned<Mtu>>,
     pub(super) congestion: Text,
     pub(super) dscp: Number,
 }
@@ -124,6 +124,13 @@ pub(super) struct Peer {
     pub(super) priority: Text,
     #[serde(default)]
     pub(super) limits: Vec<Limit>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged, expecting = "expected \"auto\" or a number of bytes")]
+pub(super) enum Mtu {
+    Word(String),
+    Bytes(u64),
 }
 
 #[derive(Debug, Deserialize)]

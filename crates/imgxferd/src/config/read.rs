@@ -5,7 +5,7 @@ use std::ops::Range;
 use toml::Spanned;
 
 use super::origin::{ConfigError, Origin, Place};
-use super::raw::{Inbox, Limit, Peer, Raw};
+use super::raw::{Inbox, Limit, Mtu, Peer, Raw};
 
 /// A value, and where it was written.
 #[derive(Debug, Clone)]
@@ -33,7 +33,7 @@ pub(super) struct Layers {
     pub(super) listen_quic: Merged<String>,
     pub(super) listen_profile: Merged<String>,
     pub(super) listen_tcp_fallback: Merged<bool>,
-    pub(super) listen_mtu: Merged<u64>,
+    pub(super) listen_mtu: Merged<Mtu>,
     pub(super) listen_congestion: Merged<String>,
     pub(super) listen_dscp: Merged<u64>,
     pub(super) admin_listen: Merged<String>,

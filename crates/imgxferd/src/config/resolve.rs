@@ -89,6 +89,8 @@ fn in_range(key: &str, origin: &Origin, value: u64, (least, most): (u64, u64)) -
     Err(ConfigError::new(origin.clone(), key, format!("{value} is not within {least} and {most}")))
 }
 
+/// Where imgxfer is to find out.
+const AUTO: &str = "auto";
 const PROFILES: [(&str, Profile); 3] =
     [("auto", Profile::Auto), ("copper", Profile::Copper), ("fibre", Profile::Fibre)];
 /// Whether it is Cubic.
@@ -429,9 +431,7 @@ fn inbox(raw: &Sourced<raw::Inbox>, config: &Config) -> Result<Inbox> {
 
 /// What packets are like and how fast they go.
 fn line(config: &mut Config, layers: &Layers) -> Result<()> {
-    let bounds = (EndpointConfig::MTU_DEFAULT.into(), EndpointConfig::MTU_JUMBO.into());
-    let mtu = number("listen.mtu", layers.listen_mtu.as_ref(), config.mtu.into(), bounds)?;
-    config.mtu = u16::try_from(mtu).unwrap_or(EndpointConfig::MTU_JUMBO);
+    config.mtu = layers.listen_mtu.as_ref().map(mtu).transpose()?.flatten();
     if one_of("listen.congestion", layers.listen_congestion.as_ref(), false, &CONGESTIONS)? {
         config.congestion = Congestion::Cubic;
     }
@@ -440,6 +440,22 @@ fn line(config: &mut Config, layers: &Layers) -> Result<()> {
         config.dscp = u8::try_from(value).ok().and_then(Dscp::new);
     }
     Ok(())
+}
+
+/// `None` for what the route carries.
+fn mtu(s: &Sourced<raw::Mtu>) -> Result<Option<u16>> {
+    let (least, most) = (EndpointConfig::MTU_DEFAULT, EndpointConfig::MTU_JUMBO);
+    match &s.value {
+        raw::Mtu::Word(word) if word == AUTO => Ok(None),
+        raw::Mtu::Word(word) => {
+            let problem = format!("\"{word}\" is neither \"{AUTO}\" nor a number from {least} to {most}");
+            Err(ConfigError::new(s.origin.clone(), "listen.mtu", problem))
+        }
+        raw::Mtu::Bytes(bytes) => {
+            let bytes = in_range("listen.mtu", &s.origin, *bytes, (least.into(), most.into()))?;
+            Ok(u16::try_from(bytes).ok())
+        }
+    }
 }
 
 fn origin_of<T>(value: Option<&Sourced<T>>) -> Origin {
@@ -454,6 +470,10 @@ fn whole(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
+fn mtu_shown(mtu: Option<u16>) -> toml::Value {
+    mtu.map_or_else(|| AUTO.into(), |bytes| i64::from(bytes).into())
+}
+
 fn settings(config: &Config, layers: &Layers) -> Vec<Setting> {
     let mut out = vec![
         Setting::new("site.name", config.site_name.clone(), origin_of(layers.site_name.as_ref())),
@@ -461,7 +481,7 @@ fn settings(config: &Config, layers: &Layers) -> Vec<Setting> {
         Setting::new("listen.quic", config.quic.to_string(), origin_of(layers.listen_quic.as_ref())),
         Setting::new("listen.profile", name_of(&PROFILES, &config.profile), origin_of(layers.listen_profile.as_ref())),
         Setting::new("listen.tcp_fallback", config.tcp_fallback, origin_of(layers.listen_tcp_fallback.as_ref())),
-        Setting::new("listen.mtu", i64::from(config.mtu), origin_of(layers.listen_mtu.as_ref())),
+        Setting::new("listen.mtu", mtu_shown(config.mtu), origin_of(layers.listen_mtu.as_ref())),
         Setting::new(
             "listen.congestion",
             name_of(&CONGESTIONS, &matches!(config.congestion, Congestion::Cubic)),

@@ -42,6 +42,8 @@ fn what_is_wrong_is_named_with_its_place() {
     refused("[listen]\nquic = \"11120\"\n", 3, &["listen.quic", "not an IP address and port"]);
     refused("[listen]\nprofile = \"fast\"\n", 3, &["listen.profile", "\"copper\""]);
     refused("[listen]\nmtu = 9000\n", 3, &["listen.mtu", "1452 and 8952"]);
+    refused("[listen]\nmtu = \"jumbo\"\n", 3, &["listen.mtu", "\"jumbo\"", "\"auto\"", "1452 to 8952"]);
+    refused("[listen]\nmtu = -1\n", 3, &["listen.mtu", "\"auto\"", "bytes"]);
     refused("[listen]\ncongestion = \"bbr\"\n", 3, &["listen.congestion", "\"own\"", "\"cubic\""]);
     refused("[listen]\ndscp = 64\n", 3, &["listen.dscp", "0 and 63"]);
     refused("[limits]\ntransfers = 0\n", 3, &["limits.transfers", "1 and 1024"]);
@@ -188,13 +190,14 @@ fn packets_are_tuned_as_told() {
         found.map(|setting| setting.value.clone())
     };
     let config = load(folder.path(), "").unwrap();
-    assert!(config.mtu == 1452 && config.dscp.is_none() && matches!(config.congestion, Congestion::Rate));
-    assert_eq!((shown(&config, "listen.mtu"), shown(&config, "listen.dscp")), (Some("1452".to_owned()), None));
+    assert!(config.mtu.is_none() && config.dscp.is_none() && matches!(config.congestion, Congestion::Rate));
+    assert_eq!((shown(&config, "listen.mtu"), shown(&config, "listen.dscp")), (Some("\"auto\"".to_owned()), None));
     let config = load(folder.path(), "[listen]\nmtu = 8952\ncongestion = \"cubic\"\ndscp = 0\n").unwrap();
-    assert!(config.mtu == 8952 && matches!(config.congestion, Congestion::Cubic));
+    assert!(config.mtu == Some(8952) && matches!(config.congestion, Congestion::Cubic));
     assert_eq!(config.dscp.map(|dscp| dscp.get()), Some(0));
     let keys = ["mtu", "congestion", "dscp"].map(|key| shown(&config, &format!("listen.{key}")).unwrap());
     assert_eq!(keys, ["8952", "\"cubic\"", "0"]);
+    assert_eq!(load(folder.path(), "[listen]\nmtu = \"auto\"\n").unwrap().mtu, None);
 }
 
 #[test]

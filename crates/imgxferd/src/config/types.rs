@@ -7,7 +7,7 @@ use std::time::Duration;
 use imgxfer_core::codec::LevelChoice;
 use imgxfer_core::ids::PeerId;
 use imgxfer_core::priority::Priority;
-use imgxfer_core::transport::{Congestion, Dscp, EndpointConfig, Profile};
+use imgxfer_core::transport::{Congestion, Dscp, Profile};
 
 use super::origin::{ConfigError, Origin};
 use super::schedule::Schedule;
@@ -36,8 +36,8 @@ pub struct Config {
     pub profile: Profile,
     /// Whether TCP at the same port serves networks that pass no UDP, both ways. Default yes.
     pub tcp_fallback: bool,
-    /// Largest UDP payload to try, bytes. Default 1,452.
-    pub mtu: u16,
+    /// Largest UDP payload to try, bytes; `None`, the default: what the system's route to each peer carries.
+    pub mtu: Option<u16>,
     /// What decides how much of a line a connection uses.
     pub congestion: Congestion,
     /// What packets are marked with for networks that sort by it; `None`: nothing.
@@ -97,7 +97,7 @@ impl Config {
             quic: (Ipv6Addr::UNSPECIFIED, DEFAULT_QUIC_PORT).into(),
             profile: Profile::default(),
             tcp_fallback: true,
-            mtu: EndpointConfig::MTU_DEFAULT,
+            mtu: None,
             congestion: Congestion::default(),
             dscp: None,
             admin: (Ipv4Addr::LOCALHOST, DEFAULT_ADMIN_PORT).into(),

@@ -85,7 +85,7 @@ mod tests {
 
     /// What four packets allow that leave together and come back with these queues, ms.
     fn after(queues: [f64; 4]) -> Allowed {
-        let now = Instant::now();
+        let now = tokio::time::Instant::now().into_std();
         let mut first = FirstFlight::default();
         for _ in queues {
             first.sent(now, PACKET, PACKET);
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn lone_packets_and_those_of_the_handshake_are_no_flight() {
-        let begun = Instant::now();
+        let begun = tokio::time::Instant::now().into_std();
         let mut first = FirstFlight::default();
         first.sent(begun, PACKET, PACKET);
         first.sent(begun, PACKET, PACKET);
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_flight_that_is_lost_does_not_hold_the_start_up() {
-        let begun = Instant::now();
+        let begun = tokio::time::Instant::now().into_std();
         let mut first = FirstFlight::default();
         let grows = (0..32_u32).find(|&n| {
             let now = begun + Duration::from_millis(30) * n;

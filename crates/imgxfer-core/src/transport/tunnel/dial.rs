@@ -58,8 +58,7 @@ impl TunnelDial {
         let verifier = self.verifier()?;
         let verdict = verifier.verdict();
         let gauge = Arc::default();
-        let mut config = self.local.client_config(verifier, self.protocol, &gauge)?;
-        config.transport_config(self.tunnels.transport(&gauge));
+        let config = self.local.client_config(verifier, self.protocol, self.tunnels.transport(&gauge))?;
         let connecting = tunnel
             .endpoint
             .connect_with(config, tunnel.remote, "imgxfer")

@@ -152,7 +152,7 @@ async fn authenticate(
     let outer = verdict.get().ok_or(PeerRefusal::Malformed)??.info.peer;
 
     let verifier = PeerVerifier::new(local.trust.clone(), admission, Expectation::default())?;
-    let server = local.server_config(Arc::new(verifier), admission, &Arc::default())?;
+    let server = local.server_config(Arc::new(verifier), admission, tunnels.transport(&Arc::default()))?;
     let tunnel = Tunnel::open(tls.into(), &local.identity, Some(server), tunnels)?;
     let ended = || tunnel.cause().unwrap_or(TransportError::Cut);
     let incoming = tunnel.endpoint.accept().await.ok_or_else(ended)?;
