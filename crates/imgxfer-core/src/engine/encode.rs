@@ -127,6 +127,9 @@ fn stored_record(plan: &Plan, coding: &Coding) -> Option<Record> {
 
 fn read_checked(plan: &Plan, at: Position, raw: &mut [u8]) -> Result<(), InstanceFailure> {
     let content = &plan.page.instances[at.place].content;
+    if content.read_held(at.chunk, raw) {
+        return Ok(());
+    }
     content.read_chunk(at.chunk, raw).map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof => InstanceFailure::Changed,
         _ => InstanceFailure::Unreadable(error.to_string()),

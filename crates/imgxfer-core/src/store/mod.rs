@@ -39,6 +39,8 @@ pub use check::{CheckOptions, CheckReport, Finding, check};
 pub use collect::{CollectReport, collect};
 #[cfg(feature = "fs")]
 pub use folder::{FolderError, FolderOptions, FolderSink};
+#[cfg(all(feature = "fs", feature = "quic"))]
+pub(crate) use fs::FileState;
 #[cfg(feature = "fs")]
 pub use fs::{FileBytes, FsOptions, FsRecords, OpenError};
 pub use instance::{InstanceError, StoredReader};

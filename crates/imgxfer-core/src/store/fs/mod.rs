@@ -28,6 +28,8 @@ use crate::units::to_u64;
 use crate::wire::record::{Record, RecordHeader};
 
 use dirs::Folder;
+#[cfg(feature = "quic")]
+pub(crate) use file::FileState;
 pub use file::{FileBytes, OpenError};
 pub use header::{PACK_HEADER_BYTES, PACK_MAGIC, PACK_VERSION, PackHeader, PackHeaderError};
 use space::Space;
