@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 
 use crate::ids::{
     ChunkId, InstanceHash, ManifestRoot, PageHash, SeriesUid, SopInstanceUid, StandardUid, StudyUid, UID_BYTES_MAX,
+    UidError,
 };
 use crate::limits::{CHUNK_BYTES_MAX, CHUNKS_PER_INSTANCE_MAX, INSTANCES_PER_PAGE_MAX, NAME_BYTES_MAX, PAGE_BYTES_MAX};
 use crate::units::{to_u32, to_u64};
@@ -177,12 +178,15 @@ impl InstanceEntry {
         }
     }
 
-    fn decode_from(reader: &mut Reader<'_>) -> Result<Self, ManifestError> {
-        let study = StudyUid::new(required_uid(reader)?).map_err(|_| ManifestError::Uid)?;
-        let series = SeriesUid::new(required_uid(reader)?).map_err(|_| ManifestError::Uid)?;
+    /// Reads the entry behind `before`, with which it mostly shares all UIDs but one.
+    fn decode_from(reader: &mut Reader<'_>, before: Option<&Self>) -> Result<Self, ManifestError> {
+        let (text, known) = (required_uid(reader)?, before.map(|b| &b.study));
+        let study = shared(known, text, StudyUid::as_str, StudyUid::new)?;
+        let (text, known) = (required_uid(reader)?, before.map(|b| &b.series));
+        let series = shared(known, text, SeriesUid::as_str, SeriesUid::new)?;
         let sop_instance = SopInstanceUid::new(required_uid(reader)?).map_err(|_| ManifestError::Uid)?;
-        let sop_class = optional_uid(reader)?;
-        let transfer_syntax = optional_uid(reader)?;
+        let sop_class = optional_uid(reader, before.and_then(|b| b.sop_class.as_ref()))?;
+        let transfer_syntax = optional_uid(reader, before.and_then(|b| b.transfer_syntax.as_ref()))?;
         let name = reader.short()?.to_vec();
         let len = reader.u64()?;
         let hash = InstanceHash::from_bytes(reader.array()?);
@@ -219,22 +223,40 @@ fn required_uid<'a>(reader: &mut Reader<'a>) -> Result<&'a str, ManifestError> {
     std::str::from_utf8(bytes).map_err(|_| ManifestError::Uid)
 }
 
-fn optional_uid(reader: &mut Reader<'_>) -> Result<Option<StandardUid>, ManifestError> {
+fn optional_uid(reader: &mut Reader<'_>, known: Option<&StandardUid>) -> Result<Option<StandardUid>, ManifestError> {
     if reader.peek() == Some(0) {
         let _: u8 = reader.u8()?;
         return Ok(None);
     }
-    StandardUid::new(required_uid(reader)?).map(Some).map_err(|_| ManifestError::Uid)
+    shared(known, required_uid(reader)?, StandardUid::as_str, StandardUid::new).map(Some)
+}
+
+/// The UID that `text` says: the one that is `known` already if it is the same.
+fn shared<T: Clone>(
+    known: Option<&T>,
+    text: &str,
+    text_of: impl Fn(&T) -> &str,
+    parse: impl Fn(&str) -> Result<T, UidError>,
+) -> Result<T, ManifestError> {
+    match known.filter(|known| text_of(known) == text) {
+        Some(known) => Ok(known.clone()),
+        None => parse(text).map_err(|_| ManifestError::Uid),
+    }
 }
 
 impl Page {
     /// The canonical encoding. [`PageBuilder`] keeps it within [`PAGE_BYTES_MAX`].
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(6 + self.instances.iter().map(InstanceEntry::encoded_len).sum::<usize>());
+        Self::encode_all(&self.instances)
+    }
+
+    /// The encoding of a page of these instances.
+    pub(crate) fn encode_all(instances: &[InstanceEntry]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(6 + instances.iter().map(InstanceEntry::encoded_len).sum::<usize>());
         out.extend_from_slice(&PAGE_MAGIC);
-        out.extend_from_slice(&u16::try_from(self.instances.len()).unwrap_or(u16::MAX).to_le_bytes());
-        for instance in &self.instances {
+        out.extend_from_slice(&u16::try_from(instances.len()).unwrap_or(u16::MAX).to_le_bytes());
+        for instance in instances {
             instance.encode_into(&mut out);
         }
         out
@@ -258,7 +280,11 @@ impl Page {
         if count == 0 || usize::from(count) > INSTANCES_PER_PAGE_MAX {
             return Err(ManifestError::Limit { what: "instances of a page", value: u64::from(count) });
         }
-        let instances = (0..count).map(|_| InstanceEntry::decode_from(&mut reader)).collect::<Result<Vec<_>, _>>()?;
+        let mut instances: Vec<InstanceEntry> = Vec::new();
+        for _ in 0..count {
+            let instance = InstanceEntry::decode_from(&mut reader, instances.last())?;
+            instances.push(instance);
+        }
         if reader.is_empty() { Ok(Self { instances }) } else { Err(ManifestError::Trailing) }
     }
 

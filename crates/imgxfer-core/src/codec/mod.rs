@@ -49,7 +49,7 @@ mod level;
 mod pixel;
 mod recode;
 mod store;
-mod zstd;
+pub(crate) mod zstd;
 
 use std::fmt;
 use std::sync::Arc;
@@ -176,23 +176,25 @@ pub trait Codec: Send + Sync + fmt::Debug {
 /// The codecs of this program.
 #[derive(Debug, Clone)]
 pub struct Registry {
-    codecs: Vec<Arc<dyn Codec>>,
+    codecs: Arc<[Arc<dyn Codec>]>,
 }
 
 impl Default for Registry {
     /// All built-in codecs.
     fn default() -> Self {
-        Self { codecs: vec![Arc::new(Store), Arc::new(Zstd), Arc::new(Pixel::default()), Arc::new(Recode::default())] }
+        let codecs: [Arc<dyn Codec>; 4] =
+            [Arc::new(Store), Arc::new(Zstd), Arc::new(Pixel::default()), Arc::new(Recode::default())];
+        Self { codecs: codecs.into() }
     }
 }
 
 impl Registry {
     /// Adds a codec, in place of one with the same number.
     #[must_use]
-    pub fn with(mut self, codec: Arc<dyn Codec>) -> Self {
-        self.codecs.retain(|c| c.id() != codec.id());
-        self.codecs.push(codec);
-        self
+    pub fn with(self, codec: Arc<dyn Codec>) -> Self {
+        let id = codec.id();
+        let others = self.codecs.iter().filter(|known| known.id() != id).cloned();
+        Self { codecs: others.chain([codec]).collect() }
     }
 
     /// The codec with that number.

@@ -3,6 +3,8 @@
 //! Single-byte sets and UTF-8 are decoded. Of multi-byte sets of East Asia only the ASCII part is;
 //! the rest becomes U+FFFD. Values in the file are never changed by any of this.
 
+use std::borrow::Cow;
+
 /// The character set of a data set's text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Charset {
@@ -45,9 +47,9 @@ impl Charset {
     }
 
     /// Decodes text. Where an escape sequence (ISO 2022) begins another set, the text ends with U+FFFD.
-    pub(super) fn decode(self, bytes: &[u8]) -> String {
+    pub(super) fn decode(self, bytes: &[u8]) -> Cow<'_, str> {
         if bytes.is_ascii() && !bytes.contains(&ESCAPE) {
-            return String::from_utf8_lossy(bytes).into_owned();
+            return String::from_utf8_lossy(bytes);
         }
         let (text, escaped) = match bytes.iter().position(|&b| b == ESCAPE) {
             Some(at) => (bytes.get(..at).unwrap_or(bytes), true),
@@ -67,14 +69,17 @@ impl Charset {
         if escaped {
             out.push(UNKNOWN);
         }
-        out
+        out.into()
     }
 }
 
 /// The first of several values, without control characters and padding, cut to `bytes_max` bytes.
 pub(super) fn first_value(text: &str, bytes_max: usize) -> String {
     let first = text.split('\\').next().unwrap_or("");
-    let clean: String = first.chars().filter(|c| !c.is_control()).collect();
+    let clean: Cow<'_, str> = match first.contains(char::is_control) {
+        true => first.chars().filter(|c| !c.is_control()).collect::<String>().into(),
+        false => first.into(),
+    };
     let mut out = clean.trim();
     if out.len() > bytes_max {
         out = out.get(..out.floor_char_boundary(bytes_max)).unwrap_or("").trim_end();

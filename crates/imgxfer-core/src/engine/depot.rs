@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::files::opaque_uids;
 use super::intake::{Intake, Staged};
+use super::scratch;
 use super::source::{Content, Source, SourceInstance, SourceItem, Totals};
 use crate::chunk;
 use crate::clock::UnixSeconds;
@@ -20,6 +21,7 @@ use crate::store::{
     ChunkAt, CommitBatch, Index, InstanceError, PackWriter, RecordAt, RecordCache, RecordStore, Scope, SpoolLimits,
     StoreError, StoredInstance, StoredReader, spool_chunks,
 };
+use crate::units::to_usize;
 use crate::wire::message::FailCode;
 use crate::wire::record::Record;
 
@@ -31,6 +33,9 @@ const KNOWN_CHUNKS_MAX: usize = 200_000;
 
 /// Instances read from the index at once.
 const INSTANCES_AT_ONCE: usize = 256;
+
+/// An instance up to this length is read back into memory as a whole.
+const SMALL_INSTANCE_BYTES: u64 = 128 << 10;
 
 /// Records and index of one site.
 #[derive(Debug, Clone)]
@@ -71,7 +76,7 @@ impl Depot {
             depot: self.clone(),
             owner,
             scope,
-            known: Mutex::new(Known { chunks: known, studies: HashSet::new() }),
+            known: Mutex::new(Known { chunks: known, studies: HashMap::new() }),
             pack: Mutex::new(OpenPack { held, ..OpenPack::default() }),
             cache: RecordCache::new(RecordCache::BYTES_SHARED),
         })
@@ -109,8 +114,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug, Default)]
 struct Known {
     chunks: HashMap<ChunkId, ChunkAt>,
-    /// Studies whose chunks are in `chunks`.
-    studies: HashSet<StudyUid>,
+    /// Studies whose chunks are in `chunks`, and whether the sender had sent anything of them before.
+    studies: HashMap<StudyUid, bool>,
 }
 
 /// Keeps a pack from being collected while it lives.
@@ -163,6 +168,7 @@ pub struct DepotIntake {
 impl DepotIntake {
     /// Learns where the chunks of a study's committed instances are, as far as the sender may know of them.
     fn learn_study(&self, known: &mut Known, study: StudyUid) -> Result<(), StoreError> {
+        let sent_before = !self.depot.index.instances(&self.own(), &study, None, 1)?.is_empty();
         let mut after: Option<StoredInstance> = None;
         while known.chunks.len() < KNOWN_CHUNKS_MAX {
             let instances = self.depot.index.instances(&self.scope, &study, after.as_ref(), INSTANCES_AT_ONCE)?;
@@ -176,8 +182,33 @@ impl DepotIntake {
                 break;
             }
         }
-        known.studies.insert(study);
+        known.studies.insert(study, sent_before);
         Ok(())
+    }
+
+    /// Whether what was not proven is damaged here, which ends the transfer, or was sent so.
+    fn why_not(&self, job: &VerifyJob) -> Result<FailCode, StoreError> {
+        job.chunks.iter().try_for_each(|place| self.depot.records.read(place.record).map(drop))?;
+        Ok(FailCode::Integrity)
+    }
+
+    /// Learns the studies of a page that are new to this transfer; returns those of which the sender had sent
+    /// something before.
+    fn learn(&self, known: &mut Known, page: &Page) -> Result<HashSet<StudyUid>, StoreError> {
+        let studies = studies_of(page);
+        let new: Vec<_> = studies.iter().filter(|study| !known.studies.contains_key(study)).cloned().collect();
+        if !new.is_empty() {
+            self.depot.index.begin(self.owner, &new, UnixSeconds::now())?;
+        }
+        for study in new {
+            self.learn_study(known, study)?;
+        }
+        Ok(studies.into_iter().filter(|study| known.studies.get(study).copied().unwrap_or(true)).collect())
+    }
+
+    /// Only what the sender itself sent counts as there: another's copy may go away with its owner.
+    fn own(&self) -> Scope {
+        Scope::Owners(vec![self.owner])
     }
 }
 
@@ -187,22 +218,19 @@ impl Intake for DepotIntake {
     }
 
     fn look_up(&self, page: &Page) -> Result<Lookup, StoreError> {
+        let sent_before = self.learn(&mut lock(&self.known), page)?;
         let mut committed = Vec::with_capacity(page.instances.len());
         for run in page.instances.chunk_by(|a, b| a.study == b.study) {
+            // Of a study that is new nothing need be looked for: what this transfer committed itself is found by
+            // its chunks.
+            if !sent_before.contains(&run[0].study) {
+                committed.resize(committed.len() + run.len(), false);
+                continue;
+            }
             let hashes: Vec<_> = run.iter().map(|instance| instance.hash).collect();
-            // Only what this sender itself sent counts as there: another's copy may go away with its owner.
-            let own = Scope::Owners(vec![self.owner]);
-            committed.extend(self.depot.index.has(&own, &run[0].study, &hashes)?);
+            committed.extend(self.depot.index.has(&self.own(), &run[0].study, &hashes)?);
         }
-        let mut known = lock(&self.known);
-        let mut new = studies_of(page);
-        new.retain(|study| !known.studies.contains(study));
-        if !new.is_empty() {
-            self.depot.index.begin(self.owner, &new, UnixSeconds::now())?;
-        }
-        for study in new {
-            self.learn_study(&mut known, study)?;
-        }
+        let known = lock(&self.known);
         let chunks = page.instances.iter().flat_map(|i| &i.chunks).map(|c| known.chunks.get(&c.id).copied());
         Ok(Lookup { committed, chunks: chunks.collect() })
     }
@@ -234,24 +262,19 @@ impl Intake for DepotIntake {
     }
 
     fn check(&self, job: &VerifyJob) -> Result<Result<Staged, FailCode>, StoreError> {
-        let reader = StoredReader::new(
-            Arc::clone(&self.depot.records),
-            self.depot.registry.clone(),
-            job.entry.clone(),
-            job.chunks.clone(),
-        );
-        let reader = match reader {
-            Ok(reader) => reader.with_cache(self.cache.clone()),
-            Err(_) => return Ok(Err(FailCode::Integrity)),
+        let Depot { records, registry, .. } = &self.depot;
+        let (entry, places, cache) = (job.entry.clone(), job.chunks.clone(), self.cache.clone());
+        let Ok(reader) = StoredReader::to_prove(Arc::clone(records), registry.clone(), entry, places, cache) else {
+            return Ok(Err(FailCode::Integrity));
         };
-        match reader.verify_whole() {
-            Ok(()) => {}
+        let attributes = match read_back(&reader) {
+            Ok(attributes) => attributes,
             Err(InstanceError::Store(error)) => return Err(error),
-            Err(_) => return Ok(Err(FailCode::Integrity)),
-        }
-        let Some(attributes) = identify(&reader, &job.entry) else { return Ok(Err(FailCode::Identity)) };
-        let instance =
-            StoredInstance { owner: self.owner, entry: job.entry.clone(), chunks: job.chunks.clone(), attributes };
+            Err(_) => return self.why_not(job).map(Err),
+        };
+        let Some(attributes) = attributes else { return Ok(Err(FailCode::Identity)) };
+        let (entry, chunks) = reader.into_parts();
+        let instance = StoredInstance { owner: self.owner, entry, chunks, attributes };
         Ok(Ok(Staged { at: job.at, instance }))
     }
 
@@ -293,6 +316,21 @@ fn studies_of(page: &Page) -> Vec<StudyUid> {
     studies.sort_unstable();
     studies.dedup();
     studies
+}
+
+/// Proves that an instance stands in the store as it was sent. Returns its attributes, or `None` when it is not
+/// the one that its entry names.
+fn read_back(reader: &StoredReader) -> Result<Option<Attributes>, InstanceError> {
+    let entry = reader.entry();
+    if entry.len > SMALL_INSTANCE_BYTES {
+        reader.verify_whole()?;
+        return Ok(identify(reader, entry));
+    }
+    let mut buffer = scratch::take_len(to_usize(entry.len));
+    let bytes = &mut buffer[..to_usize(entry.len)];
+    let attributes = reader.read_verified(bytes).map(|()| identify(&&*bytes, entry));
+    scratch::keep(buffer);
+    attributes
 }
 
 /// Scans an instance and compares what it says of itself with what the manifest says of it.

@@ -4,13 +4,13 @@ use std::io;
 
 use super::job::HEADER_LEVEL;
 use super::plan::{Plan, Position};
-use super::scratch;
 use crate::codec::{CodecId, Level, PixelShape, Registry};
 use crate::ids::ChunkId;
 use crate::limits::{CHUNKS_PER_RECORD_MAX, RECORD_RAW_BYTES_MAX};
 use crate::manifest::{ChunkClass, InstanceAt};
 use crate::proto::InstanceFailure;
 use crate::units::{to_f64, to_u64, to_usize};
+use crate::wire::buffers::{Buffer, Buffers};
 use crate::wire::record::{Record, RecordChunk};
 
 /// What became of a plan.
@@ -34,12 +34,18 @@ pub(super) struct Coding {
     pub(super) level: Level,
     /// A stored record is made anew if its ratio is less.
     pub(super) recode_below: f64,
+    /// What records are made in.
+    pub(super) buffers: Buffers,
 }
+
+/// Buffers kept for the next records: most of what a fast line holds.
+const BUFFERS_KEPT_MAX: usize = 16;
 
 impl Coding {
     /// As a transfer begins: nothing has been accepted.
     pub(super) fn new(registry: Registry) -> Self {
-        Self { registry, accepted: vec![CodecId::STORE], level: Level::STORE, recode_below: f64::INFINITY }
+        let buffers = Buffers::new(BUFFERS_KEPT_MAX);
+        Self { registry, accepted: vec![CodecId::STORE], level: Level::STORE, recode_below: f64::INFINITY, buffers }
     }
 }
 
@@ -90,7 +96,7 @@ fn make_one(
 ) -> Option<Record> {
     let room = Record::room(chunks.len());
     let raw_len: u64 = chunks.iter().map(|at| u64::from(plan.entry(*at).len)).sum();
-    let mut buffer = scratch::take_len(room + to_usize(raw_len));
+    let mut buffer = coding.buffers.take(room + to_usize(raw_len));
     let mut kept: Vec<Position> = Vec::with_capacity(chunks.len());
     let mut end = room;
     for at in chunks {
@@ -104,7 +110,6 @@ fn make_one(
         }
     }
     if kept.is_empty() {
-        scratch::keep(buffer);
         return None;
     }
     // What was withdrawn needs no place in the head.
@@ -127,6 +132,9 @@ fn stored_record(plan: &Plan, coding: &Coding) -> Option<Record> {
 
 fn read_checked(plan: &Plan, at: Position, raw: &mut [u8]) -> Result<(), InstanceFailure> {
     let content = &plan.page.instances[at.place].content;
+    if content.read_held(at.chunk, raw) {
+        return Ok(());
+    }
     content.read_chunk(at.chunk, raw).map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof => InstanceFailure::Changed,
         _ => InstanceFailure::Unreadable(error.to_string()),
@@ -139,7 +147,7 @@ fn record_of(
     plan: &Plan,
     coding: &Coding,
     chunks: &[Position],
-    mut buffer: Vec<u8>,
+    mut buffer: Buffer,
     head_on: std::ops::Range<usize>,
 ) -> Record {
     let class = plan.entry(chunks[0]).class;
@@ -150,17 +158,14 @@ fn record_of(
     let level = if plan.plain { Level::STORE } else { level };
     let raw = &buffer[head_on.start + Record::room(chunks.len())..head_on.end];
     if let Some((codec, payload)) = coding.registry.smallest(raw, shape.as_ref(), level, &coding.accepted) {
-        scratch::keep(buffer);
         return Record::encode(codec, class, &list, &payload);
     }
     // The record lives until the line has carried it, and must hold no more memory than it needs.
     if head_on.start > 0 || buffer.capacity() > 2 * head_on.end {
-        let record = Record::encode(CodecId::STORE, class, &list, raw);
-        scratch::keep(buffer);
-        return record;
+        return Record::encode(CodecId::STORE, class, &list, raw);
     }
     buffer.truncate(head_on.end);
-    Record::seal(CodecId::STORE, class, &list, buffer)
+    Record::seal_in(CodecId::STORE, class, &list, buffer)
 }
 
 /// The shape of the pixels, when all of the record's chunks have the same.

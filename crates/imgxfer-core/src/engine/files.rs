@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::held::{Buffer, Buffers, Held};
 use super::scratch;
 use super::source::{Content, Source, SourceInstance, SourceItem, Totals};
 use crate::chunk::{self, Cut};
@@ -12,7 +13,7 @@ use crate::dicom::{self, NotDicom, ReadAt, Scan};
 use crate::ids::{ChunkId, InstanceHash, SeriesUid, SopInstanceUid, StudyUid};
 use crate::limits::NAME_BYTES_MAX;
 use crate::manifest::{ChunkEntry, InstanceEntry};
-use crate::store::FileBytes;
+use crate::store::{FileBytes, FileState};
 use crate::units::to_usize;
 
 /// What [`FileSource`] does with files that are not DICOM.
@@ -32,6 +33,7 @@ pub struct FileSource {
     files: std::vec::IntoIter<Found>,
     totals: Totals,
     other: OtherFiles,
+    buffers: Buffers,
 }
 
 #[derive(Debug)]
@@ -69,7 +71,7 @@ impl FileSource {
                 });
             }
         }
-        Self { files: found.into_iter(), totals, other }
+        Self { files: found.into_iter(), totals, other, buffers: Buffers::default() }
     }
 
     /// The files that were found, in order.
@@ -157,22 +159,59 @@ impl Source for FileSource {
 
     fn next_item(&mut self) -> io::Result<Option<SourceItem>> {
         Ok(self.files.next().map(|found| match found {
-            Found::File(path) => read_file(&path, self.other),
+            Found::File(path) => read_file(path, self.other, &self.buffers),
             Found::Failed { label, reason } => SourceItem::Failed { label, reason },
         }))
     }
 }
 
-fn read_file(path: &Path, other: OtherFiles) -> SourceItem {
-    let label = printable(path);
-    let failed = |reason: String| SourceItem::Failed { label: label.clone(), reason };
-    let file = match FileBytes::open(path) {
+/// A file that is open for reading; of a small one all bytes are at hand.
+struct Opened {
+    path: PathBuf,
+    file: FileBytes,
+    whole: Option<Buffer>,
+}
+
+impl Opened {
+    fn bytes(&self) -> &dyn ReadAt {
+        match &self.whole {
+            Some(bytes) => bytes,
+            None => &self.file,
+        }
+    }
+}
+
+impl ReadAt for Buffer {
+    fn len(&self) -> u64 {
+        ReadAt::len(&**self)
+    }
+
+    fn read_exact_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        (**self).read_exact_at(offset, out)
+    }
+}
+
+fn read_file(path: PathBuf, other: OtherFiles, buffers: &Buffers) -> SourceItem {
+    let label = printable(&path);
+    let file = match FileBytes::open(&path) {
         Ok(file) => file,
-        Err(error) => return failed(error.to_string()),
+        Err(error) => return SourceItem::Failed { label, reason: error.to_string() },
     };
-    let scan = match dicom::scan(&file) {
+    let mut whole = buffers.take(file.len());
+    if let Some(bytes) = &mut whole
+        && let Err(error) = file.read_exact_at(0, bytes)
+    {
+        return SourceItem::Failed { label, reason: format!("it cannot be read: {error}") };
+    }
+    read_opened(Opened { path, file, whole }, label, other)
+}
+
+fn read_opened(opened: Opened, label: String, other: OtherFiles) -> SourceItem {
+    let scan = match dicom::scan(opened.bytes()) {
         Ok(scan) => Some(scan),
-        Err(NotDicom::Read(error)) => return failed(format!("it cannot be read: {error}")),
+        Err(NotDicom::Read(error)) => {
+            return SourceItem::Failed { label, reason: format!("it cannot be read: {error}") };
+        }
         Err(error) if other == OtherFiles::Skip => {
             return SourceItem::Skipped { label, reason: format!("not DICOM: {error}") };
         }
@@ -191,31 +230,45 @@ fn read_file(path: &Path, other: OtherFiles) -> SourceItem {
             return SourceItem::Skipped { label, reason };
         }
     }
-    match read_instance(path, &file, scan.as_ref(), &label) {
+    match read_instance(opened, scan.as_ref(), label.clone()) {
         Ok(instance) => SourceItem::Instance(Box::new(instance)),
-        Err(error) => failed(error.to_string()),
+        Err(error) => SourceItem::Failed { label, reason: error.to_string() },
     }
 }
 
 /// Cuts and hashes a file in one pass over its bytes.
-fn read_instance(path: &Path, file: &FileBytes, scan: Option<&Scan>, label: &str) -> io::Result<SourceInstance> {
+fn read_instance(opened: Opened, scan: Option<&Scan>, label: String) -> io::Result<SourceInstance> {
     // What has no identity of its own is carried as opaque bytes under one made from its content.
     let scan = scan.filter(|scan| scan.identity.is_some());
-    let cuts = chunk::cut(file, scan)?;
-    let (chunks, hash) = hash_cuts(file, &cuts)?;
+    let cuts = chunk::cut(opened.bytes(), scan)?;
+    let Opened { path, file, whole } = opened;
+    let (chunks, hash) = match &whole {
+        Some(bytes) => hash_whole(bytes, &cuts),
+        None => hash_cuts(&file, &cuts)?,
+    };
     if !file.unchanged()? {
         return Err(io::Error::other("the file changed while it was being read: send it again when it is complete"));
     }
-    let entry = entry_of(path, file.len(), scan, chunks, hash);
+    let entry = entry_of(&path, file.len(), scan, chunks, hash);
+    let held = whole.map(|bytes| (Held::new(bytes, cuts.len()), file.state()));
     let offsets = cuts.iter().map(|cut| cut.offset).collect();
-    let content = FileContent { path: path.to_owned(), offsets };
     Ok(SourceInstance {
         entry,
-        label: label.to_owned(),
+        label,
         shape: scan.and_then(chunk::pixel_shape),
         position: scan.and_then(|scan| scan.image_position),
-        content: Arc::new(content),
+        content: Arc::new(FileContent { path, offsets, held }),
     })
+}
+
+/// The whole at one go: that takes half the time of hashing a small file piece by piece.
+fn hash_whole(bytes: &[u8], cuts: &[Cut]) -> (Vec<ChunkEntry>, InstanceHash) {
+    let entry = |cut: &Cut| {
+        let start = to_usize(cut.offset);
+        let id = ChunkId::of(&bytes[start..start + to_usize(u64::from(cut.len))]);
+        ChunkEntry { id, len: cut.len, class: cut.class }
+    };
+    (cuts.iter().map(entry).collect(), InstanceHash::from_bytes(*blake3::hash(bytes).as_bytes()))
 }
 
 fn hash_cuts(file: &dyn ReadAt, cuts: &[Cut]) -> io::Result<(Vec<ChunkEntry>, InstanceHash)> {
@@ -268,19 +321,28 @@ pub fn opaque_uids(hash: &InstanceHash) -> (StudyUid, SeriesUid, SopInstanceUid)
     )
 }
 
-/// A file's bytes, read again when they are needed.
+/// A file's bytes: held since they were hashed, or read again when they are needed.
 #[derive(Debug)]
 struct FileContent {
     path: PathBuf,
     offsets: Vec<u64>,
+    held: Option<(Held, FileState)>,
+}
+
+impl FileContent {
+    fn offset(&self, index: usize) -> io::Result<u64> {
+        self.offsets.get(index).copied().ok_or_else(|| io::ErrorKind::InvalidInput.into())
+    }
 }
 
 impl Content for FileContent {
     fn read_chunk(&self, index: usize, out: &mut [u8]) -> io::Result<()> {
-        let Some(offset) = self.offsets.get(index) else {
-            return Err(io::ErrorKind::InvalidInput.into());
-        };
         let file = FileBytes::open(&self.path).map_err(io::Error::other)?;
-        file.read_exact_at(*offset, out)
+        file.read_exact_at(self.offset(index)?, out)
+    }
+
+    fn read_held(&self, index: usize, out: &mut [u8]) -> bool {
+        let (Some((held, state)), Ok(offset)) = (&self.held, self.offset(index)) else { return false };
+        held.read(offset, out, || state.is_at(&self.path))
     }
 }

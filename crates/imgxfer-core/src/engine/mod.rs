@@ -10,6 +10,7 @@ mod depot;
 mod encode;
 mod files;
 mod folder;
+mod held;
 mod intake;
 mod job;
 mod lanes;

@@ -293,7 +293,8 @@ impl Receiver {
             return Err(ProtocolError::Invalid("a page length"));
         }
         // The buffer is the cap: a frame that unpacks to more is an error.
-        let encoded = zstd::bulk::decompress(&body.zstd, len).map_err(|_| ProtocolError::Invalid("a packed page"))?;
+        let encoded =
+            crate::codec::zstd::decompress(&body.zstd, len).map_err(|_| ProtocolError::Invalid("a packed page"))?;
         let hash = Page::hash_of(&encoded);
         match self.asked.remove(&body.index) {
             Some(asked) if asked == hash => {}

@@ -167,7 +167,7 @@ impl Sender {
         let hash = Page::hash_of(&encoded);
         let index = to_u32(self.hashes.len());
         // Compressing a page cannot fail short of memory; an empty body would be refused, not misread.
-        let zstd = zstd::bulk::compress(&encoded, 3).unwrap_or_default();
+        let zstd = crate::codec::zstd::compress(&encoded, 3).unwrap_or_default();
         let mut body = Some(PageBody { index, raw_len: to_u32(encoded.len()), zstd: zstd.into() });
         let message = match self.offering {
             Offering::Asking => Body::PageRef(PageRef { index, hash: Bytes::copy_from_slice(hash.as_bytes()) }),

@@ -63,6 +63,8 @@ pub struct StoredReader {
     /// Where each chunk begins in the file.
     starts: Vec<u64>,
     cache: RecordCache,
+    /// Whether all that is read is hashed, so that a record's own check is one hash too many.
+    proves: bool,
 }
 
 impl fmt::Debug for StoredReader {
@@ -83,6 +85,30 @@ impl StoredReader {
         entry: InstanceEntry,
         places: Vec<ChunkAt>,
     ) -> Result<Self, InstanceError> {
+        let cache = RecordCache::new(RecordCache::BYTES_ALONE);
+        Self::sharing(records, registry, entry, places, cache)
+    }
+
+    /// A reader for who proves the instance, as [`StoredReader::verify_whole`] does, before anything of it is used.
+    /// Readers of instances of the same study share `cache`.
+    #[cfg(feature = "quic")]
+    pub(crate) fn to_prove(
+        records: Arc<dyn RecordStore>,
+        registry: Registry,
+        entry: InstanceEntry,
+        places: Vec<ChunkAt>,
+        cache: RecordCache,
+    ) -> Result<Self, InstanceError> {
+        Ok(Self { proves: true, ..Self::sharing(records, registry, entry, places, cache)? })
+    }
+
+    fn sharing(
+        records: Arc<dyn RecordStore>,
+        registry: Registry,
+        entry: InstanceEntry,
+        places: Vec<ChunkAt>,
+        cache: RecordCache,
+    ) -> Result<Self, InstanceError> {
         let mut starts = Vec::with_capacity(entry.chunks.len());
         let mut end = 0;
         for chunk in &entry.chunks {
@@ -92,8 +118,7 @@ impl StoredReader {
         if places.len() != entry.chunks.len() || end != entry.len {
             return Err(InstanceError::Incomplete);
         }
-        let cache = RecordCache::new(RecordCache::BYTES_ALONE);
-        Ok(Self { records, registry, entry, places, starts, cache })
+        Ok(Self { records, registry, entry, places, starts, cache, proves: false })
     }
 
     /// A reader for what an index returned.
@@ -148,7 +173,7 @@ impl StoredReader {
             }
             whole.update(&chunk);
         }
-        if whole.finalize().as_bytes() == self.entry.hash.as_bytes() { Ok(()) } else { Err(InstanceError::Whole) }
+        self.compare(whole.finalize())
     }
 
     /// Reads the whole instance and compares its hash with the entry's. This proves every byte of it; what it does
@@ -162,7 +187,32 @@ impl StoredReader {
         for index in 0..self.entry.chunks.len() {
             whole.update(&self.chunk(index)?);
         }
-        if whole.finalize().as_bytes() == self.entry.hash.as_bytes() { Ok(()) } else { Err(InstanceError::Whole) }
+        self.compare(whole.finalize())
+    }
+
+    /// The same for a small instance, which is hashed at one go: piece by piece that takes twice the time. `out`
+    /// is as long as the instance, and holds it then.
+    ///
+    /// # Errors
+    /// [`InstanceError`].
+    #[cfg(feature = "quic")]
+    pub(crate) fn read_verified(&self, out: &mut [u8]) -> Result<(), InstanceError> {
+        let mut rest = &mut *out;
+        for (index, entry) in self.entry.chunks.iter().enumerate() {
+            let place = rest.split_off_mut(..to_usize(u64::from(entry.len))).ok_or(InstanceError::Incomplete)?;
+            place.copy_from_slice(&self.chunk(index)?);
+        }
+        self.compare(blake3::hash(out))
+    }
+
+    fn compare(&self, whole: blake3::Hash) -> Result<(), InstanceError> {
+        if whole.as_bytes() == self.entry.hash.as_bytes() { Ok(()) } else { Err(InstanceError::Whole) }
+    }
+
+    /// The entry and the places that this was made of.
+    #[cfg(feature = "quic")]
+    pub(crate) fn into_parts(self) -> (InstanceEntry, Vec<ChunkAt>) {
+        (self.entry, self.places)
     }
 
     fn decoded(&self, chunk: usize, at: RecordAt) -> Result<Decoded, InstanceError> {
@@ -173,7 +223,7 @@ impl StoredReader {
         if let Some(record) = self.cache.get(&at) {
             return Ok(record);
         }
-        let record = self.records.read(at)?;
+        let record = if self.proves { self.records.read_to_prove(at) } else { self.records.read(at) }?;
         let header = record.header();
         if header.codec == CodecId::STORE && header.payload_len == header.raw_len() {
             let record = Decoded { chunks: header.chunks.as_slice().into(), raw: record.payload_bytes() };

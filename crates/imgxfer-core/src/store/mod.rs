@@ -39,6 +39,8 @@ pub use check::{CheckOptions, CheckReport, Finding, check};
 pub use collect::{CollectReport, collect};
 #[cfg(feature = "fs")]
 pub use folder::{FolderError, FolderOptions, FolderSink};
+#[cfg(all(feature = "fs", feature = "quic"))]
+pub(crate) use fs::FileState;
 #[cfg(feature = "fs")]
 pub use fs::{FileBytes, FsOptions, FsRecords, OpenError};
 pub use instance::{InstanceError, StoredReader};
@@ -150,6 +152,14 @@ pub trait RecordStore: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`StoreError::Damaged`] when it is not whole, [`StoreError::NoSuchPack`], [`StoreError::Io`].
     fn read(&self, at: RecordAt) -> Result<Record, StoreError>;
+
+    /// Reads a record for a caller who proves what it holds by hashing it: its check may be left out.
+    ///
+    /// # Errors
+    /// As [`RecordStore::read`].
+    fn read_to_prove(&self, at: RecordAt) -> Result<Record, StoreError> {
+        self.read(at)
+    }
 
     /// All packs, in no order, also those of transfers that did not finish.
     ///

@@ -13,7 +13,7 @@
 //! | 18 n | per chunk of the page: pack (index into the list, 4), offset of the record (8), length of the record (4), slot in the record (2) |
 //! | 10 x (2 + length) | the attributes, each a length and UTF-8 text, in the order of [`Attributes`] |
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::{ChunkAt, RecordAt, StoredInstance};
 use crate::dicom::Attributes;
@@ -55,7 +55,7 @@ impl From<Truncated> for RecipeError {
 /// An attribute longer than 65,535 bytes is cut there, between characters.
 #[must_use]
 pub fn encode(instance: &StoredInstance) -> Vec<u8> {
-    let page = Page { instances: vec![instance.entry.clone()] }.encode();
+    let page = Page::encode_all(std::slice::from_ref(&instance.entry));
     let (packs, index_of) = packs_of(&instance.chunks);
     let mut out = Vec::with_capacity(64 + page.len() + packs.len() * 16 + instance.chunks.len() * 18);
     out.extend_from_slice(&RECIPE_MAGIC);
@@ -72,8 +72,7 @@ pub fn encode(instance: &StoredInstance) -> Vec<u8> {
         out.extend_from_slice(&chunk.record.len.to_le_bytes());
         out.extend_from_slice(&chunk.slot.to_le_bytes());
     }
-    let mut attributes = instance.attributes.clone();
-    for text in fields(&mut attributes) {
+    for text in fields(&instance.attributes) {
         let text = &text[..text.floor_char_boundary(usize::from(u16::MAX))];
         out.extend_from_slice(&u16::try_from(text.len()).unwrap_or(u16::MAX).to_le_bytes());
         out.extend_from_slice(text.as_bytes());
@@ -106,7 +105,7 @@ pub fn decode(owner: PeerId, bytes: &[u8]) -> Result<StoredInstance, RecipeError
         return Err(RecipeError::Malformed);
     }
     let mut attributes = Attributes::default();
-    for field in fields(&mut attributes) {
+    for field in fields_mut(&mut attributes) {
         let len = reader.u16()?;
         let text = std::str::from_utf8(reader.take(usize::from(len))?).map_err(|_| RecipeError::Malformed)?;
         text.clone_into(field);
@@ -133,9 +132,9 @@ fn decode_place(reader: &mut Reader<'_>, packs: &[PackId]) -> Result<ChunkAt, Re
 }
 
 /// The packs of `chunks` in order of first use, and the place of each in that list.
-fn packs_of(chunks: &[ChunkAt]) -> (Vec<PackId>, HashMap<PackId, u32>) {
+fn packs_of(chunks: &[ChunkAt]) -> (Vec<PackId>, BTreeMap<PackId, u32>) {
     let mut packs = Vec::new();
-    let mut index_of = HashMap::new();
+    let mut index_of = BTreeMap::new();
     for chunk in chunks {
         index_of.entry(chunk.record.pack).or_insert_with(|| {
             packs.push(chunk.record.pack);
@@ -146,7 +145,23 @@ fn packs_of(chunks: &[ChunkAt]) -> (Vec<PackId>, HashMap<PackId, u32>) {
 }
 
 /// The attributes in the order in which they are written. A new one needs a new magic.
-fn fields(attributes: &mut Attributes) -> [&mut String; 10] {
+const fn fields(attributes: &Attributes) -> [&String; 10] {
+    [
+        &attributes.patient_id,
+        &attributes.patient_name,
+        &attributes.accession_number,
+        &attributes.study_date,
+        &attributes.study_time,
+        &attributes.study_description,
+        &attributes.modality,
+        &attributes.series_description,
+        &attributes.series_number,
+        &attributes.instance_number,
+    ]
+}
+
+/// The same, to be filled in.
+const fn fields_mut(attributes: &mut Attributes) -> [&mut String; 10] {
     [
         &mut attributes.patient_id,
         &mut attributes.patient_name,

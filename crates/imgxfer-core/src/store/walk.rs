@@ -1,13 +1,16 @@
 //! Reading the records of a pack one behind the other, whatever holds its bytes.
 
 use std::io;
+use std::ops::DerefMut;
 
 use bytes::Bytes;
 
 use super::{RecordAt, StoreError};
 use crate::dicom::ReadAt;
 use crate::ids::PackId;
-use crate::units::{to_u32, to_u64};
+use crate::units::{to_u32, to_u64, to_usize};
+#[cfg(feature = "fs")]
+use crate::wire::buffers::Buffers;
 use crate::wire::record::{RECORD_FIXED_BYTES, Record, RecordError, RecordFixed, RecordHeader};
 
 /// What is being walked.
@@ -64,7 +67,7 @@ impl<S: ReadAt + ?Sized> Walk<'_, S> {
     }
 
     fn is_whole(&self, at: RecordAt) -> Result<bool, StoreError> {
-        Ok(read_record(self.source, at)?.is_ok())
+        Ok(read_record(self.source, at, fresh, Record::decode)?.is_ok())
     }
 
     fn read(&self, offset: u64, buf: &mut [u8]) -> Result<(), StoreError> {
@@ -76,24 +79,53 @@ impl<S: ReadAt + ?Sized> Walk<'_, S> {
     }
 }
 
-/// Reads the bytes at `at` and sees whether they are a record.
-fn read_record<S: ReadAt + ?Sized>(source: &S, at: RecordAt) -> Result<Result<Record, RecordError>, StoreError> {
+/// How bytes are read as a record.
+type Decode = fn(Bytes) -> Result<Record, RecordError>;
+
+/// Reads the bytes at `at` into what `room` gives for them, and sees whether they are a record.
+fn read_record<S: ReadAt + ?Sized, B: DerefMut<Target = [u8]> + Into<Bytes>>(
+    source: &S,
+    at: RecordAt,
+    room: impl FnOnce(usize) -> B,
+    decode: Decode,
+) -> Result<Result<Record, RecordError>, StoreError> {
     // `len` comes from an index or a header within its limits; the pack's own length bounds it too.
     if at.offset.checked_add(u64::from(at.len)).is_none_or(|end| end > source.len()) {
         return Ok(Err(RecordError::Truncated));
     }
-    let mut bytes = vec![0; crate::units::to_usize(u64::from(at.len))];
+    let mut bytes = room(to_usize(u64::from(at.len)));
     match source.read_exact_at(at.offset, &mut bytes) {
-        Ok(()) => Ok(Record::decode(Bytes::from(bytes))),
+        Ok(()) => Ok(decode(bytes.into())),
         Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(Err(RecordError::Truncated)),
         Err(source) => Err(StoreError::Io { what: "read a pack", source }),
     }
 }
 
+/// Memory that is asked for anew.
+fn fresh(len: usize) -> Vec<u8> {
+    vec![0; len]
+}
+
 /// The record at `at`, found whole; what [`super::RecordStore::read`] promises.
 pub(super) fn read_checked<S: ReadAt + ?Sized>(source: &S, at: RecordAt) -> Result<Record, StoreError> {
+    expect(at, read_record(source, at, fresh, Record::decode)?)
+}
+
+/// The same in a buffer of `buffers`, and by another way of decoding.
+#[cfg(feature = "fs")]
+pub(super) fn read_in<S: ReadAt + ?Sized>(
+    source: &S,
+    at: RecordAt,
+    buffers: &Buffers,
+    decode: Decode,
+) -> Result<Record, StoreError> {
+    expect(at, read_record(source, at, |len| buffers.take(len), decode)?)
+}
+
+/// The record that an index says stands at `at`.
+fn expect(at: RecordAt, found: Result<Record, RecordError>) -> Result<Record, StoreError> {
     let damaged = |what| StoreError::Damaged { what, pack: at.pack, offset: at.offset };
-    let record = read_record(source, at)?.map_err(|e| damaged(describe(&e)))?;
+    let record = found.map_err(|e| damaged(describe(&e)))?;
     if to_u32(record.bytes().len()) == at.len { Ok(record) } else { Err(damaged("the record has another length")) }
 }
 

@@ -1,5 +1,7 @@
 //! Bytes on the wire and at rest, and back: values in, values out, nothing else.
 
+#[cfg(any(feature = "fs", feature = "quic"))]
+pub(crate) mod buffers;
 pub mod bytes;
 pub mod convert;
 pub mod message;

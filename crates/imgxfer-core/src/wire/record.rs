@@ -19,6 +19,8 @@
 
 use bytes::{Bytes, BytesMut};
 
+#[cfg(feature = "quic")]
+use super::buffers::Buffer;
 use super::bytes::{Reader, Truncated};
 use crate::codec::CodecId;
 use crate::ids::ChunkId;
@@ -192,7 +194,7 @@ impl RecordHeader {
     }
 }
 
-/// A whole record whose check has been found right.
+/// A whole record whose check has been found right, or whose reader hashes what it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     header: RecordHeader,
@@ -225,6 +227,18 @@ impl Record {
     /// As [`Record::encode`].
     #[must_use]
     pub fn seal(codec: CodecId, class: ChunkClass, chunks: &[RecordChunk], mut out: Vec<u8>) -> Self {
+        let header = Self::write_head(codec, class, chunks, &mut out);
+        Self { header, bytes: out.into() }
+    }
+
+    /// The same in a buffer that is used again when nobody holds the record any more.
+    #[cfg(feature = "quic")]
+    pub(crate) fn seal_in(codec: CodecId, class: ChunkClass, chunks: &[RecordChunk], mut out: Buffer) -> Self {
+        let header = Self::write_head(codec, class, chunks, &mut out);
+        Self { header, bytes: out.into() }
+    }
+
+    fn write_head(codec: CodecId, class: ChunkClass, chunks: &[RecordChunk], out: &mut [u8]) -> RecordHeader {
         let room = Self::room(chunks.len());
         let payload_len = out.len().saturating_sub(room);
         let raw_len: u32 = chunks.iter().map(|c| c.len).sum();
@@ -241,10 +255,9 @@ impl Record {
             place[..32].copy_from_slice(chunk.id.as_bytes());
             place[32..].copy_from_slice(&chunk.len.to_le_bytes());
         }
-        let check = check_of(&out);
+        let check = check_of(out);
         out[16..24].copy_from_slice(&check);
-        let header = RecordHeader { codec, class, chunks: chunks.to_vec(), payload_len: to_u32(payload_len), check };
-        Self { header, bytes: out.into() }
+        RecordHeader { codec, class, chunks: chunks.to_vec(), payload_len: to_u32(payload_len), check }
     }
 
     /// Reads exactly one record and compares its check.
@@ -252,15 +265,24 @@ impl Record {
     /// # Errors
     /// [`RecordError`] when it is none, breaks a limit, is longer or shorter than it says, or is damaged.
     pub fn decode(bytes: Bytes) -> Result<Self, RecordError> {
+        let record = Self::decode_unchecked(bytes)?;
+        if check_of(&record.bytes) != record.header.check {
+            return Err(RecordError::Check);
+        }
+        Ok(record)
+    }
+
+    /// Reads exactly one record without comparing its check: for who hashes what it holds.
+    ///
+    /// # Errors
+    /// [`RecordError`] when it is none, breaks a limit, or is longer or shorter than it says.
+    pub(crate) fn decode_unchecked(bytes: Bytes) -> Result<Self, RecordError> {
         let mut reader = Reader::new(&bytes);
         let fixed = RecordFixed::decode(&reader.array()?)?;
         if reader.remaining() != fixed.rest_len() {
             return Err(RecordError::Truncated);
         }
         let header = fixed.with_list(reader.take(fixed.list_len())?)?;
-        if check_of(&bytes) != header.check {
-            return Err(RecordError::Check);
-        }
         Ok(Self { header, bytes })
     }
 

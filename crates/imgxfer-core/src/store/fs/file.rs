@@ -39,21 +39,27 @@ impl From<OpenError> for io::Error {
 #[derive(Debug)]
 pub struct FileBytes {
     file: File,
-    seen: Seen,
+    seen: FileState,
 }
 
 /// What tells a file that is being changed from one that is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Seen {
+pub(crate) struct FileState {
     len: u64,
     inode: u64,
     modified: (i64, i64),
 }
 
-impl Seen {
+impl FileState {
     fn of(metadata: &Metadata) -> Self {
         let modified = (metadata.mtime(), metadata.mtime_nsec());
         Self { len: metadata.len(), inode: metadata.ino(), modified }
+    }
+
+    /// Whether what stands at `path` now is the file of this state.
+    #[cfg(feature = "quic")]
+    pub(crate) fn is_at(&self, path: &Path) -> bool {
+        std::fs::metadata(path).is_ok_and(|metadata| Self::of(&metadata) == *self)
     }
 }
 
@@ -94,7 +100,7 @@ impl FileBytes {
         let metadata = file.metadata()?;
         let kind = metadata.file_type();
         let kind = match kind {
-            k if k.is_file() => return Ok(Self { file, seen: Seen::of(&metadata) }),
+            k if k.is_file() => return Ok(Self { file, seen: FileState::of(&metadata) }),
             k if k.is_dir() => "a folder",
             k if k.is_fifo() => "a FIFO",
             k if k.is_socket() => "a socket",
@@ -109,7 +115,13 @@ impl FileBytes {
     /// # Errors
     /// Any error of the medium.
     pub fn unchanged(&self) -> io::Result<bool> {
-        Ok(Seen::of(&self.file.metadata()?) == self.seen)
+        Ok(FileState::of(&self.file.metadata()?) == self.seen)
+    }
+
+    /// The file's state when it was opened.
+    #[cfg(feature = "quic")]
+    pub(crate) const fn state(&self) -> FileState {
+        self.seen
     }
 
     /// Reads with the length that the file has now.

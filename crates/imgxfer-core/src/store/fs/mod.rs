@@ -22,12 +22,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::clock::UnixSeconds;
 use crate::ids::{PackId, PeerId};
-use crate::store::walk::{Walk, read_checked};
+use crate::store::walk::{Walk, read_in};
 use crate::store::{PackInfo, PackWriter, RecordAt, RecordStore, StoreError};
 use crate::units::to_u64;
+use crate::wire::buffers::Buffers;
 use crate::wire::record::{Record, RecordHeader};
 
 use dirs::Folder;
+#[cfg(feature = "quic")]
+pub(crate) use file::FileState;
 pub use file::{FileBytes, OpenError};
 pub use header::{PACK_HEADER_BYTES, PACK_MAGIC, PACK_VERSION, PackHeader, PackHeaderError};
 use space::Space;
@@ -44,7 +47,7 @@ pub struct FsOptions {
 
 /// A [`RecordStore`] in a folder. One process at a time may open it for writing.
 ///
-/// Memory: about 100 bytes for each pack, and up to 64 open files.
+/// Memory: about 100 bytes for each pack, up to 64 open files, and 8 MiB for reading.
 pub struct FsRecords {
     shared: Arc<Shared>,
 }
@@ -63,6 +66,8 @@ struct Shared {
     packs: Mutex<HashMap<PackId, Known>>,
     /// Most recently used first.
     open: Mutex<Vec<(PackId, Arc<FileBytes>)>>,
+    /// What records are read into.
+    buffers: Buffers,
     /// Held while the store is open.
     _lock: Option<File>,
 }
@@ -75,6 +80,8 @@ struct Known {
     len: Arc<AtomicU64>,
 }
 
+/// Buffers kept for the next records to be read: as many as are given up at once.
+const BUFFERS_KEPT_MAX: usize = 8;
 /// Files kept open for reading.
 const OPEN_FILES_MAX: usize = 64;
 
@@ -129,7 +136,13 @@ impl RecordStore for FsRecords {
     fn read(&self, at: RecordAt) -> Result<Record, StoreError> {
         let file = self.file(at.pack)?;
         let live = file.now().map_err(|e| io_error("read a pack", e))?;
-        read_checked(&live, at)
+        read_in(&live, at, &self.shared.buffers, Record::decode)
+    }
+
+    fn read_to_prove(&self, at: RecordAt) -> Result<Record, StoreError> {
+        let file = self.file(at.pack)?;
+        let live = file.now().map_err(|e| io_error("read a pack", e))?;
+        read_in(&live, at, &self.shared.buffers, Record::decode_unchecked)
     }
 
     fn packs(&self) -> Result<Vec<PackInfo>, StoreError> {

@@ -14,12 +14,13 @@ use super::dirs::Folder;
 use super::file::{FileBytes, OpenError};
 use super::header::{PACK_HEADER_BYTES, PACK_VERSION, PackHeader, PackHeaderError};
 use super::space::Space;
-use super::{FsOptions, Known, Shared, io_error};
+use super::{BUFFERS_KEPT_MAX, FsOptions, Known, Shared, io_error};
 use crate::clock::UnixSeconds;
 use crate::dicom::ReadAt;
 use crate::ids::{PackId, PeerId};
 use crate::store::StoreError;
 use crate::units::to_u64;
+use crate::wire::buffers::Buffers;
 
 /// The owner under which a pack is listed whose header cannot be read: nobody, so its records are
 /// never offered as spool, and it goes once nothing stands in it.
@@ -36,7 +37,8 @@ pub(super) fn open(root: &Path, options: FsOptions) -> Result<Shared, StoreError
         }
     }
     let (packs, open) = (Mutex::new(packs), Mutex::new(Vec::new()));
-    Ok(Shared { folder, space, read_only: options.read_only, packs, open, _lock: lock })
+    let buffers = Buffers::new(BUFFERS_KEPT_MAX);
+    Ok(Shared { folder, space, read_only: options.read_only, packs, open, buffers, _lock: lock })
 }
 
 /// Makes the folders and takes the lock, which the kernel gives back however the process ends.

@@ -3,7 +3,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{CachedStatement, OptionalExtension, Transaction, params};
 
 use super::query::{signed, unsigned};
 use crate::clock::UnixSeconds;
@@ -15,7 +15,7 @@ use crate::units::to_u64;
 type Sql<T> = rusqlite::Result<T>;
 
 pub(super) fn commit(tx: &Transaction<'_>, batch: &CommitBatch) -> Sql<()> {
-    let mut writer = BatchWriter { tx, at: batch.at, owners: HashMap::new(), studies: BTreeMap::new() };
+    let mut writer = BatchWriter::new(tx, batch.at)?;
     let mut extents = HashMap::new();
     for instance in &batch.instances {
         if writer.instance(instance)? {
@@ -94,6 +94,9 @@ fn extend(extents: &mut HashMap<PackId, u64>, instance: &StoredInstance) {
 struct BatchWriter<'a> {
     tx: &'a Transaction<'a>,
     at: UnixSeconds,
+    add: CachedStatement<'a>,
+    has_other: CachedStatement<'a>,
+    contents: CachedStatement<'a>,
     owners: HashMap<PeerId, i64>,
     studies: BTreeMap<(i64, StudyUid), StudySums>,
 }
@@ -111,7 +114,22 @@ struct StudySums {
     bytes_added: u64,
 }
 
-impl BatchWriter<'_> {
+impl<'a> BatchWriter<'a> {
+    fn new(tx: &'a Transaction<'a>, at: UnixSeconds) -> Sql<Self> {
+        let add = tx.prepare_cached(
+            "INSERT INTO instances
+                 (study, series, sop_instance, sop_class, transfer_syntax, hash, bytes, committed, recipe)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+             ON CONFLICT (series, sop_instance, hash) DO NOTHING",
+        )?;
+        let has_other =
+            tx.prepare_cached("SELECT 1 FROM instances WHERE study = ?1 AND sop_instance = ?2 AND hash <> ?3")?;
+        let contents = tx.prepare_cached(
+            "SELECT count(DISTINCT hash), sum(hash = ?3) FROM instances WHERE study = ?1 AND sop_instance = ?2",
+        )?;
+        Ok(Self { tx, at, add, has_other, contents, owners: HashMap::new(), studies: BTreeMap::new() })
+    }
+
     /// Returns whether it was new.
     fn instance(&mut self, instance: &StoredInstance) -> Sql<bool> {
         let owner = match self.owners.get(&instance.owner) {
@@ -127,34 +145,26 @@ impl BatchWriter<'_> {
         };
         let series = sums.series(tx, &entry.series)?;
         let sop = entry.sop_instance.as_str();
-        let added = tx
-            .prepare_cached(
-                "INSERT INTO instances
-                     (study, series, sop_instance, sop_class, transfer_syntax, hash, bytes, committed, recipe)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
-                 ON CONFLICT (series, sop_instance, hash) DO NOTHING",
-            )?
-            .execute(params![
-                sums.id,
-                series,
-                sop,
-                entry.sop_class.as_ref().map_or("", |u| u.as_str()),
-                entry.transfer_syntax.as_ref().map_or("", |u| u.as_str()),
-                entry.hash.as_bytes(),
-                signed(entry.len),
-                at.0,
-                recipe::encode(instance),
-            ])?;
+        let added = self.add.execute(params![
+            sums.id,
+            series,
+            sop,
+            entry.sop_class.as_ref().map_or("", |u| u.as_str()),
+            entry.transfer_syntax.as_ref().map_or("", |u| u.as_str()),
+            entry.hash.as_bytes(),
+            signed(entry.len),
+            at.0,
+            recipe::encode(instance),
+        ])?;
         if added == 0 {
             return Ok(false);
         }
         // A second content makes a conflict; a third makes no further one. The new row is counted.
-        let mut contents = tx.prepare_cached(
-            "SELECT count(DISTINCT hash), sum(hash = ?3) FROM instances WHERE study = ?1 AND sop_instance = ?2",
-        )?;
-        let (hashes, same): (i64, i64) =
-            contents.query_row(params![sums.id, sop, entry.hash.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        sums.conflicts_added += u64::from(hashes == 2 && same == 1);
+        let key = params![sums.id, sop, entry.hash.as_bytes()];
+        if self.has_other.exists(key)? {
+            let (hashes, same): (i64, i64) = self.contents.query_row(key, |row| Ok((row.get(0)?, row.get(1)?)))?;
+            sums.conflicts_added += u64::from(hashes == 2 && same == 1);
+        }
         sums.add(instance);
         Ok(true)
     }

@@ -30,6 +30,8 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     connection.pragma_update(None, "foreign_keys", true).map_err(fail)?;
     // 32 MiB of pages: a study's rows and the indexes over them stay in memory while it arrives.
     connection.pragma_update(None, "cache_size", -32_768).map_err(fail)?;
+    // 16 MiB of log before it is carried over: pages that every commit of a study changes are carried over once.
+    connection.pragma_update(None, "wal_autocheckpoint", 4096).map_err(fail)?;
     // A damaged database must not read what is not there, and functions in a schema must not run.
     connection.pragma_update(None, "cell_size_check", true).map_err(fail)?;
     connection.pragma_update(None, "trusted_schema", false).map_err(fail)?;
