@@ -634,6 +634,8 @@ impl Controller for RateControl {
 
     fn on_mtu_update(&mut self, new_mtu: u16) {
         self.packet = f64::from(new_mtu);
+        // A window below one packet would never let one go.
+        self.set_window(self.window);
     }
 
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between some packets and WINDOW_MAX")]
@@ -654,5 +656,19 @@ impl Controller for RateControl {
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_lets_a_packet_go_however_large_packets_become() {
+        let now = tokio::time::Instant::now().into_std();
+        let mut control = RateControl::new(Arc::default(), now, 1200);
+        assert_eq!(control.window(), 4 * 1200);
+        control.on_mtu_update(8952);
+        assert_eq!(control.window(), 4 * 8952);
     }
 }
