@@ -183,8 +183,9 @@ pub(super) struct Local {
 impl Local {
     /// Settings of the transport for one connection with `peer`, whose congestion control listens to `gauge`.
     pub(super) fn transport(&self, gauge: &Arc<Gauge>, peer: SocketAddr) -> Arc<quinn::TransportConfig> {
-        let congestion = self.settings.congestion(&self.congestion, gauge);
-        Arc::new(self.settings.transport(self.packet_size.upper(peer), congestion))
+        let mtu_upper = self.packet_size.upper(peer);
+        let congestion = self.settings.congestion(&self.congestion, gauge, mtu_upper);
+        Arc::new(self.settings.transport(mtu_upper, congestion))
     }
 
     fn burst_limits(&self) -> BurstLimits {

@@ -121,9 +121,14 @@ impl Profile {
 
 impl Settings {
     /// The congestion control of one connection, steered by `gauge` if it is ours.
-    pub(super) fn congestion(&self, kind: &Congestion, gauge: &Arc<Gauge>) -> Arc<dyn ControllerFactory + Send + Sync> {
+    pub(super) fn congestion(
+        &self,
+        kind: &Congestion,
+        gauge: &Arc<Gauge>,
+        mtu_upper: u16,
+    ) -> Arc<dyn ControllerFactory + Send + Sync> {
         match kind {
-            Congestion::Rate => Arc::new(RateControlFactory::new(Arc::clone(gauge))),
+            Congestion::Rate => Arc::new(RateControlFactory::new(Arc::clone(gauge), mtu_upper)),
             Congestion::Cubic => {
                 let mut cubic = CubicConfig::default();
                 cubic.initial_window(u64::from(self.cubic_packets) * u64::from(MTU_FIRST));

@@ -27,6 +27,7 @@ use self::first_flight::{Allowed, FIRST_PACKETS, FirstFlight};
 pub(super) use self::gauge::{Demand, Gauge};
 use self::loss::{Level, LossByLevel};
 use self::rival::{Pipe, Rival, Verdict};
+use super::packet_size::MTU_DEFAULT;
 
 /// Rounds over which the best rate counts: fewer than a cycle, so that what a probe found must hold.
 const RATE_ROUNDS: usize = 6;
@@ -89,18 +90,19 @@ const WINDOW_MAX: f64 = 512e6;
 #[derive(Debug)]
 pub(super) struct RateControlFactory {
     gauge: Arc<Gauge>,
+    packet_most: u16,
 }
 
 impl RateControlFactory {
-    /// Takes orders from and reports to `gauge`.
-    pub(super) const fn new(gauge: Arc<Gauge>) -> Self {
-        Self { gauge }
+    /// Takes orders from and reports to `gauge`; packets may grow to `packet_most` bytes.
+    pub(super) const fn new(gauge: Arc<Gauge>, packet_most: u16) -> Self {
+        Self { gauge, packet_most }
     }
 }
 
 impl ControllerFactory for RateControlFactory {
     fn build(self: Arc<Self>, now: Instant, mtu: u16) -> Box<dyn Controller> {
-        Box::new(RateControl::new(Arc::clone(&self.gauge), now, mtu))
+        Box::new(RateControl::new(Arc::clone(&self.gauge), self.packet_most, now, mtu))
     }
 }
 
@@ -153,6 +155,8 @@ pub(super) struct RateControl {
     gauge: Arc<Gauge>,
     background: bool,
     packet: f64,
+    /// A probe for larger packets is in flight as they are: while a start has few, it must not be instead of them.
+    probe_room: f64,
     window: f64,
     stage: Stage,
     /// Until it is back.
@@ -196,12 +200,13 @@ pub(super) struct RateControl {
 }
 
 impl RateControl {
-    fn new(gauge: Arc<Gauge>, now: Instant, mtu: u16) -> Self {
+    fn new(gauge: Arc<Gauge>, packet_most: u16, now: Instant, mtu: u16) -> Self {
         let packet = f64::from(mtu);
         Self {
             gauge,
             background: false,
             packet,
+            probe_room: f64::from(packet_most.saturating_sub(MTU_DEFAULT)),
             window: FIRST_PACKETS * packet,
             stage: Stage::Doubling,
             first_flight: Some(FirstFlight::default()),
@@ -634,14 +639,20 @@ impl Controller for RateControl {
 
     fn on_mtu_update(&mut self, new_mtu: u16) {
         self.packet = f64::from(new_mtu);
+        if self.packet > f64::from(MTU_DEFAULT) {
+            self.probe_room = 0.0;
+        }
         // A window below one packet would never let one go.
         self.set_window(self.window);
     }
 
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between some packets and WINDOW_MAX")]
     fn window(&self) -> u64 {
-        let held = self.gauge.demand() == Demand::Held;
-        let bytes = if held { WINDOW_PACKETS_MIN_BACKGROUND * self.packet } else { self.window };
+        let bytes = match (self.gauge.demand(), self.stage) {
+            (Demand::Held, _) => WINDOW_PACKETS_MIN_BACKGROUND * self.packet,
+            (_, Stage::Doubling) => self.window + self.probe_room,
+            _ => self.window,
+        };
         bytes as u64
     }
 
@@ -666,8 +677,8 @@ mod tests {
     #[test]
     fn the_window_lets_a_packet_go_however_large_packets_become() {
         let now = tokio::time::Instant::now().into_std();
-        let mut control = RateControl::new(Arc::default(), now, 1200);
-        assert_eq!(control.window(), 4 * 1200);
+        let mut control = RateControl::new(Arc::default(), 8952, now, 1200);
+        assert_eq!(control.window(), 4 * 1200 + 7500, "with room for a probe");
         control.on_mtu_update(8952);
         assert_eq!(control.window(), 4 * 8952);
     }
