@@ -21,7 +21,7 @@ struct Shared {
 
 /// What becomes of a line beside TCP hangs on its few losses: fewer seeds and shorter runs say nothing.
 const SECONDS: Duration = Duration::from_secs(30);
-const SEEDS_MIN: u64 = 5;
+const SEEDS_MIN: u64 = 9;
 /// Of TCP, when it is there first.
 const HEAD_START: Duration = Duration::from_secs(10);
 

@@ -9,9 +9,13 @@ pub(super) const FIRST_PACKETS: f64 = 4.0;
 const SECOND_PACKETS: f64 = 64.0;
 /// The queue that the second may make, seconds.
 const QUEUE: f64 = 0.035;
-/// So many packets that leave at once are a flight, of which so many come back. Lone ones tell nothing: they wait
-/// for the peer to acknowledge two at once.
+/// So many packets that leave at once are a flight. Lone ones tell nothing: they wait for the peer to acknowledge two
+/// at once.
 const FLIGHT_PACKETS: f64 = 1.9;
+/// A line is slow that takes this long for a packet, seconds: 1.2 Mbit/s. Jitter looks like it, so that so many flights
+/// must say so.
+const SLOW_PACKET: f64 = 0.010;
+const SLOW_FLIGHTS: u32 = 2;
 /// Packets after which the flight, or its acknowledgements, must be lost.
 const PATIENCE_PACKETS: f64 = 16.0;
 
@@ -22,7 +26,7 @@ pub(super) enum Allowed {
     Nothing,
     /// This window, bytes.
     Window(f64),
-    /// No more than there is: the flight made a queue.
+    /// No more than there is: the line is slow.
     Enough,
     /// There was none that could be watched: grow as always.
     Growth,
@@ -38,6 +42,7 @@ pub(super) struct FirstFlight {
     /// What of the flight is back, and what is back at all.
     back: f64,
     acked: f64,
+    slow_flights: u32,
 }
 
 impl FirstFlight {
@@ -62,15 +67,19 @@ impl FirstFlight {
         if self.is_flight && self.left == Some(sent) {
             self.back += bytes;
         }
-        if self.back >= FLIGHT_PACKETS * packet {
+        if self.is_flight && self.back >= 0.9 * self.bytes {
             // The first packet makes no queue of its own.
-            let allowed = (self.back - packet).max(0.5 * packet) * QUEUE / queue.max(1e-6);
-            let least = 1.5 * FIRST_PACKETS * packet;
-            return if allowed < least {
-                Allowed::Enough
-            } else {
-                Allowed::Window(allowed.min(SECOND_PACKETS * packet))
-            };
+            let packet_time = queue.max(0.0) * packet / (self.back - packet).max(0.5 * packet);
+            if packet_time < SLOW_PACKET {
+                let packets = (QUEUE / packet_time.max(1e-6)).clamp(FIRST_PACKETS, SECOND_PACKETS);
+                return Allowed::Window(packets * packet);
+            }
+            self.slow_flights += 1;
+            if self.slow_flights >= SLOW_FLIGHTS {
+                return Allowed::Enough;
+            }
+            self.is_flight = false;
+            self.back = 0.0;
         }
         if self.acked >= PATIENCE_PACKETS * packet { Allowed::Growth } else { Allowed::Nothing }
     }
@@ -83,17 +92,19 @@ mod tests {
 
     const PACKET: f64 = 1452.0;
 
-    /// What four packets allow that leave together and come back with these queues, ms.
+    /// What two flights of four packets allow that come back with these queues, ms.
     fn after(queues: [f64; 4]) -> Allowed {
-        let now = tokio::time::Instant::now().into_std();
+        let begun = tokio::time::Instant::now().into_std();
         let mut first = FirstFlight::default();
-        for _ in queues {
-            first.sent(now, PACKET, PACKET);
-        }
-        for queue in queues {
-            match first.acked(now, PACKET, queue / 1e3, PACKET) {
-                Allowed::Nothing => {}
-                allowed => return allowed,
+        for now in [begun, begun + Duration::from_millis(100)] {
+            for _ in queues {
+                first.sent(now, PACKET, PACKET);
+            }
+            for queue in queues {
+                match first.acked(now, PACKET, queue / 1e3, PACKET) {
+                    Allowed::Nothing => {}
+                    allowed => return allowed,
+                }
             }
         }
         Allowed::Nothing
@@ -109,6 +120,8 @@ mod tests {
         assert!(matches!(after([14.5, 14.5, 43.5, 43.5]), Allowed::Enough), "0.8 Mbit/s");
         let copper = packets(after([1.5, 1.5, 4.4, 4.4]));
         assert!((20.0..30.0).contains(&copper), "8 Mbit/s: {copper}");
+        let jittery = packets(after([0.0, 5.0, 9.0, 18.0]));
+        assert!((5.0..7.0).contains(&jittery), "4 Mbit/s and 10 ms of jitter: {jittery}");
         assert!((packets(after([0.0; 4])) - SECOND_PACKETS).abs() < 0.01, "fibre");
     }
 

@@ -57,6 +57,8 @@ const START_FLAT_ROUNDS: u32 = 3;
 /// After the first queue the start goes on more slowly, until this little more comes of it.
 const SLOW_GROWTH: f64 = 1.05;
 const SLOW_FLAT_ROUNDS: u32 = 2;
+/// With fewer packets the rate says little: acknowledgements that were held up made the start end, or its rate too high.
+const SMALL_PACKETS: f64 = 24.0;
 /// Round trips of so many packets must all show a queue before the start ends: a burst makes its own.
 const QUEUE_SAMPLES: u32 = 8;
 /// More loss than this in a round, of at least so many packets, is no noise.
@@ -351,6 +353,10 @@ impl RateControl {
 
     fn grown(&mut self, now: Instant, queue: f64, heavy_loss: bool) {
         let queued = queue > self.queue_threshold();
+        if !queued && !heavy_loss && self.window < SMALL_PACKETS * self.packet {
+            self.set_window(self.window * 2.0);
+            return;
+        }
         let more = self.grows_by(SLOW_GROWTH, SLOW_FLAT_ROUNDS);
         if !more || heavy_loss || (self.background && queued) {
             self.start_over = now;
