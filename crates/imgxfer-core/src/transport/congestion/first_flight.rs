@@ -46,7 +46,7 @@ pub(super) struct FirstFlight {
 }
 
 impl FirstFlight {
-    /// `bytes` leave; a packet has `packet` bytes.
+    /// `bytes` leave at once; a packet has `packet` bytes.
     pub(super) fn sent(&mut self, now: Instant, bytes: f64, packet: f64) {
         if self.is_flight {
             return;
@@ -97,9 +97,7 @@ mod tests {
         let begun = tokio::time::Instant::now().into_std();
         let mut first = FirstFlight::default();
         for now in [begun, begun + Duration::from_millis(100)] {
-            for _ in queues {
-                first.sent(now, PACKET, PACKET);
-            }
+            first.sent(now, 4.0 * PACKET, PACKET);
             for queue in queues {
                 match first.acked(now, PACKET, queue / 1e3, PACKET) {
                     Allowed::Nothing => {}
