@@ -57,7 +57,7 @@ const START_FLAT_ROUNDS: u32 = 3;
 /// After the first queue the start goes on more slowly, until this little more comes of it.
 const SLOW_GROWTH: f64 = 1.05;
 const SLOW_FLAT_ROUNDS: u32 = 2;
-/// With fewer packets the rate says little: acknowledgements that were held up made the start end, or its rate too high.
+/// With fewer packets the rate says little: acknowledgements that are held up can end a start, or make its rate too high.
 const SMALL_PACKETS: f64 = 24.0;
 /// Round trips of so many packets must all show a queue before the start ends: a burst makes its own.
 const QUEUE_SAMPLES: u32 = 8;
