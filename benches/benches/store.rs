@@ -66,7 +66,7 @@ fn spool(c: &mut Criterion) {
     let mut group = c.benchmark_group("spool scan");
     group.sample_size(10).throughput(Throughput::Elements(count));
     group.bench_function("2,000 records in 64MiB", |b| {
-        b.iter(|| spool_chunks(&store, &index, &peer(1), SpoolLimits::default()).unwrap());
+        b.iter(|| spool_chunks(&store, &index, &peer(1), SpoolLimits::default(), &mut |_| Ok(true)).unwrap());
     });
     group.finish();
 }
@@ -74,7 +74,7 @@ fn spool(c: &mut Criterion) {
 fn batch(first: u64, count: u64) -> CommitBatch {
     let instances: Vec<StoredInstance> =
         (first..first + count).map(|sop| Sample::new(peer(1), 1, 1, sop, 2_000).stored()).collect();
-    CommitBatch { instances, pages: Vec::new(), at: UnixSeconds(0) }
+    CommitBatch { instances, pages: Vec::new(), at: UnixSeconds(0), ..CommitBatch::default() }
 }
 
 fn commit(c: &mut Criterion) {
@@ -107,12 +107,16 @@ fn query(c: &mut Criterion) {
     let index = SqliteIndex::open(&folder.path().join("index")).unwrap();
     for first in (0..10_000).step_by(1_000) {
         let instances = (first..first + 1_000).map(|number| Sample::new(peer(1), number, 1, 1, 100).stored()).collect();
-        index.commit(&CommitBatch { instances, pages: Vec::new(), at: UnixSeconds(0) }).unwrap();
+        index
+            .commit(&CommitBatch { instances, pages: Vec::new(), at: UnixSeconds(0), ..CommitBatch::default() })
+            .unwrap();
     }
     let large = 20_000;
     let stored: Vec<_> = (0..1_000).map(|sop| Sample::new(peer(1), large, 1, sop, 100).stored()).collect();
     let hashes: Vec<_> = stored.iter().take(256).map(|instance| instance.entry.hash).collect();
-    index.commit(&CommitBatch { instances: stored, pages: Vec::new(), at: UnixSeconds(0) }).unwrap();
+    index
+        .commit(&CommitBatch { instances: stored, pages: Vec::new(), at: UnixSeconds(0), ..CommitBatch::default() })
+        .unwrap();
     let scope = Scope::Owners(vec![peer(1)]);
 
     let mut group = c.benchmark_group("sqlite with 10,000 studies");

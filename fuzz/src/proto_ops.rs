@@ -14,7 +14,9 @@ use imgxfer_core::ids::{
     ChunkId, InstanceHash, ManifestRoot, PackId, PageHash, SeriesUid, SopInstanceUid, StudyUid, TransferId,
 };
 use imgxfer_core::manifest::{ChunkClass, ChunkEntry, InstanceAt, InstanceEntry, Page};
-use imgxfer_core::proto::{InstanceFailure, Lookup, Receiver, ReceiverOutput, Sender, SenderOutput, VerifyJob};
+use imgxfer_core::proto::{
+    InstanceFailure, Lookup, Receiver, ReceiverOutput, Sender, SenderOutput, Unproven, VerifyJob,
+};
 use imgxfer_core::store::{ChunkAt, RecordAt};
 use imgxfer_core::wire::message::{Body, FailCode, ReceiptBody, Start};
 
@@ -286,7 +288,7 @@ impl Model {
         true
     }
 
-    fn verify(&mut self, result: Result<(), FailCode>) -> bool {
+    fn verify(&mut self, result: Result<(), Unproven>) -> bool {
         let (Some(job), Some(receiver)) = (self.verifying.pop_front(), &mut self.receiver) else { return false };
         if result.is_ok() {
             self.verified.push(job.at);
@@ -337,8 +339,8 @@ impl Model {
             10 => self.carry_chunk(input.byte(), false),
             11 => self.carry_chunk(input.byte(), true),
             12 => self.verify(match input.byte() {
-                0 => Err(FailCode::Integrity),
-                1 => Err(FailCode::Identity),
+                0 => Err(Unproven::Failed(FailCode::Integrity)),
+                1 => Err(Unproven::Failed(FailCode::Identity)),
                 _ => Ok(()),
             }),
             13 => self.commit(),

@@ -29,5 +29,6 @@ pub fn check(bytes: &[u8]) {
     if store.scan(id, true, &mut |at, _| assert!(store.read(at).is_ok())).is_ok_and(|end| end == quick) {
         assert!(lengths.keys().all(|at| store.read(*at).is_ok()));
     }
-    spool_chunks(&store, &MemIndex::default(), &peer(1), SpoolLimits::default()).expect("memory does not fail");
+    spool_chunks(&store, &MemIndex::default(), &peer(1), SpoolLimits::default(), &mut |_| Ok(true))
+        .expect("memory does not fail");
 }

@@ -2,13 +2,12 @@
 //! bytes do not compress, so that none of it is saved.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::Context as _;
 use imgxfer_core::client::Client;
 use imgxfer_core::codec::Registry;
 use imgxfer_core::engine::Depot;
-use imgxfer_core::store::{FsOptions, FsRecords, SqliteIndex};
+use imgxfer_core::store::FsOptions;
 use imgxfer_core::testing::noise;
 use imgxfer_core::transport::{Dial, Endpoint};
 use tempfile::TempDir;
@@ -58,7 +57,6 @@ pub(super) fn push(mtu: u16, files: &Files) -> anyhow::Result<Sample> {
 }
 
 fn depot(folder: &Path) -> anyhow::Result<Depot> {
-    let records = FsRecords::open(folder, FsOptions::default()).context("open the store")?;
-    let index = SqliteIndex::open(&folder.join("index.db")).context("open the index")?;
-    Ok(Depot::new(Arc::new(records), Arc::new(index), Registry::default()))
+    let (depot, _) = Depot::open(folder, FsOptions::default(), Registry::default()).context("open the store")?;
+    Ok(depot)
 }

@@ -10,7 +10,7 @@ use imgxfer_core::codec::Registry;
 use imgxfer_core::engine::Depot;
 use imgxfer_core::ids::{ManifestRoot, PeerId, StudyUid};
 use imgxfer_core::server::{Host, Rights, Server, ServerLimits};
-use imgxfer_core::store::{FsOptions, FsRecords, SqliteIndex};
+use imgxfer_core::store::FsOptions;
 use imgxfer_core::transport::{Endpoint, EndpointConfig, Identity, Session, Trust};
 
 struct Everything;
@@ -40,9 +40,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     println!("this site is {}", identity.peer_id().fingerprint());
 
-    let records = FsRecords::open(&folder.join("records"), FsOptions::default())?;
-    let index = SqliteIndex::open(&folder.join("index.db"))?;
-    let depot = Depot::new(Arc::new(records), Arc::new(index), Registry::default());
+    let (depot, _) = Depot::open(&folder.join("store"), FsOptions::default(), Registry::default())?;
     let endpoint = Endpoint::bind(EndpointConfig::new(address.parse()?, identity, trust, ALPN))?;
     println!("listening on {}", endpoint.local_address()?);
     let server = Server::new(endpoint, depot, Arc::new(Everything), ServerLimits::default());

@@ -209,6 +209,10 @@ bytes_id! {
     PeerId, 32
 }
 bytes_id! {
+    /// A store: drawn at random when it is made. Its packs and its index carry it.
+    StoreId, 16
+}
+bytes_id! {
     /// A pack in the store. Random, chosen by the store that holds it; never taken from a peer.
     PackId, 16
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use imgxfer_core::clock::UnixSeconds;
-use imgxfer_core::store::collect;
 
 use crate::app::Shared;
 
@@ -27,7 +26,7 @@ pub(crate) async fn keep_house(shared: Arc<Shared>) {
                 |age: Duration| UnixSeconds(now.saturating_sub(i64::try_from(age.as_secs()).unwrap_or(i64::MAX)));
             let depot = &shared.depot;
             let older_than = before(shared.config.spool_ttl);
-            match collect(depot.records.as_ref(), depot.index.as_ref(), &depot.active_packs(), older_than) {
+            match depot.collect(older_than) {
                 Ok(report) => {
                     shared.metrics.collected(report.bytes_removed);
                     if report.packs_removed > 0 {

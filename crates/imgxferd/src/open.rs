@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use imgxfer_core::codec::Registry;
 use imgxfer_core::engine::Depot;
-use imgxfer_core::store::{FsOptions, FsRecords, SqliteIndex, StoreError};
+use imgxfer_core::store::{FsOptions, RecoverReport, StoreError};
 use imgxfer_core::transport::{Endpoint, EndpointConfig, Identity, PeerRefusal, Refused, TransportError, Trust};
 
 use crate::app::{ADMIN_TOKEN_FILE, Options};
@@ -101,12 +101,27 @@ pub(crate) async fn depot(config: &Config) -> anyhow::Result<Depot> {
     let options = FsOptions { reserve_bytes: config.reserve_bytes, read_only: false };
     let open = move || -> Result<Depot, StoreError> {
         files::private_folder(&folder).map_err(|source| StoreError::Io { what: "make its folder", source })?;
-        let records = FsRecords::open(&folder, options)?;
-        let index = SqliteIndex::open(&folder.join("index.db"))?;
-        Ok(Depot::new(Arc::new(records), Arc::new(index), Registry::default()))
+        let (depot, report) = Depot::open(&folder, options, Registry::default())?;
+        tell(&report);
+        Ok(depot)
     };
     let opened = tokio::task::spawn_blocking(open).await.context("the store's thread ended")?;
     opened.with_context(|| format!("cannot open the store in {}", config.store.display()))
+}
+
+/// Says what the index learned from the packs.
+fn tell(report: &RecoverReport) {
+    let RecoverReport { notes, instances, instances_missing, notes_damaged, .. } = *report;
+    if notes > 0 {
+        tracing::info!(notes, instances, "the index learned from the packs what it did not know");
+    }
+    if instances_missing > 0 || notes_damaged > 0 {
+        tracing::error!(
+            instances_missing,
+            notes_damaged,
+            "packs that the store needs are missing or damaged; `imgxfer verify --store` says which"
+        );
+    }
 }
 
 pub(crate) fn admin_token(state_dir: &Path) -> anyhow::Result<String> {

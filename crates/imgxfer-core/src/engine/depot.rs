@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
+#[cfg(feature = "fs")]
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -16,17 +18,16 @@ use crate::codec::{PixelShape, Registry};
 use crate::dicom::{self, Attributes};
 use crate::ids::{ChunkId, ManifestRoot, PackId, PageHash, PeerId, StudyUid};
 use crate::manifest::{InstanceEntry, Page};
-use crate::proto::{Lookup, VerifyJob};
+use crate::proto::{Lookup, Unproven, VerifyJob};
 use crate::store::{
-    ChunkAt, CommitBatch, Index, InstanceError, PackWriter, RecordAt, RecordCache, RecordStore, Scope, SpoolLimits,
-    StoreError, StoredInstance, StoredReader, spool_chunks,
+    ChunkAt, CollectReport, CommitBatch, Index, InstanceError, PackWriter, RecordAt, RecordCache, RecordStore, Scope,
+    SpoolLimits, StoreError, StoredInstance, StoredReader, StudyQuery, collect, note, spool_chunks,
 };
+#[cfg(feature = "fs")]
+use crate::store::{FsOptions, FsRecords, RecoverReport, SqliteIndex, recover};
 use crate::units::to_usize;
 use crate::wire::message::FailCode;
 use crate::wire::record::Record;
-
-/// A pack is closed, and another begun, at this length.
-const PACK_BYTES_MAX: u64 = 256 << 20;
 
 /// Chunks of earlier instances that a receiving transfer knows for dedupe; about 100 bytes each.
 const KNOWN_CHUNKS_MAX: usize = 200_000;
@@ -36,6 +37,10 @@ const INSTANCES_AT_ONCE: usize = 256;
 
 /// An instance up to this length is read back into memory as a whole.
 const SMALL_INSTANCE_BYTES: u64 = 128 << 10;
+
+/// Name of the index in the store's folder.
+#[cfg(feature = "fs")]
+const INDEX_FILE: &str = "index.db";
 
 /// Records and index of one site.
 #[derive(Debug, Clone)]
@@ -57,10 +62,28 @@ impl Depot {
         Self { records, index, registry, active: Arc::default() }
     }
 
-    /// Packs that running transfers write to or found chunks in, which must not be collected.
-    #[must_use]
-    pub fn active_packs(&self) -> HashSet<PackId> {
-        lock(&self.active).keys().copied().collect()
+    /// Opens the store in `folder`, or makes it: packs, and the index in `index.db`, brought up to what the packs tell
+    /// ([`recover`]). An index that is damaged, or that belongs to another store, is set aside under another name and
+    /// made anew from the packs; nothing committed depends on it. Blocks.
+    ///
+    /// # Errors
+    /// As [`FsRecords::open`] and [`SqliteIndex::open`].
+    #[cfg(feature = "fs")]
+    pub fn open(folder: &Path, options: FsOptions, registry: Registry) -> Result<(Self, RecoverReport), StoreError> {
+        let records = FsRecords::open(folder, options)?;
+        let index = SqliteIndex::open_for(&folder.join(INDEX_FILE), records.store_id())?;
+        let report = recover(&records, &index)?;
+        Ok((Self::new(Arc::new(records), Arc::new(index), registry), report))
+    }
+
+    /// Removes packs that no committed instance stands in, that no running transfer uses, and that were created
+    /// before `older_than`; see [`collect`]. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError`]; what was removed before stays removed.
+    pub fn collect(&self, older_than: UnixSeconds) -> Result<CollectReport, StoreError> {
+        let held = |pack: &PackId| lock(&self.active).contains_key(pack);
+        collect(self.records.as_ref(), self.index.as_ref(), &held, older_than)
     }
 
     /// An intake for one transfer from `owner`, who may know of what is within `scope`.
@@ -68,16 +91,24 @@ impl Depot {
     /// # Errors
     /// [`StoreError`] when what earlier transfers left cannot be read.
     pub fn intake(&self, owner: PeerId, scope: Scope) -> Result<DepotIntake, StoreError> {
-        let spool = spool_chunks(self.records.as_ref(), self.index.as_ref(), &owner, SpoolLimits::default())?;
+        let mut held = HashMap::new();
+        // Held before it is looked at: what is doomed by then is passed over, and what is held by then is spared.
+        let mut claim = |pack| {
+            held.insert(pack, ActivePack::hold(&self.active, pack));
+            Ok(!self.index.is_doomed(pack)?)
+        };
+        let limits = SpoolLimits::default();
+        let spool = spool_chunks(self.records.as_ref(), self.index.as_ref(), &owner, limits, &mut claim)?;
         let known: HashMap<ChunkId, ChunkAt> = spool.into_iter().map(|(id, (at, _))| (id, at)).collect();
-        let held: HashSet<PackId> = known.values().map(|at| at.record.pack).collect();
-        let held = held.into_iter().map(|pack| ActivePack::hold(&self.active, pack)).collect();
+        let used: HashSet<PackId> = known.values().map(|at| at.record.pack).collect();
+        let held = held.into_iter().filter(|(pack, _)| used.contains(pack)).map(|(_, held)| held).collect();
         Ok(DepotIntake {
             depot: self.clone(),
             owner,
             scope,
             known: Mutex::new(Known { chunks: known, studies: HashMap::new() }),
             pack: Mutex::new(OpenPack { held, ..OpenPack::default() }),
+            begun: Mutex::default(),
             cache: RecordCache::new(RecordCache::BYTES_SHARED),
         })
     }
@@ -89,7 +120,7 @@ impl Depot {
     pub fn source(&self, scope: Scope, studies: Vec<StudyUid>) -> Result<DepotSource, StoreError> {
         let mut totals = Totals::default();
         for study in &studies {
-            let query = crate::store::StudyQuery { study: Some(study.clone()), ..Default::default() };
+            let query = StudyQuery { study: Some(study.clone()), ..Default::default() };
             for row in self.index.studies(&scope, &query)? {
                 totals.instances += row.instances;
                 totals.bytes += row.bytes;
@@ -147,8 +178,8 @@ impl Drop for ActivePack {
 #[derive(Debug, Default)]
 struct OpenPack {
     writer: Option<Box<dyn PackWriter>>,
-    /// Full packs that have not been synced.
-    full: Vec<Box<dyn PackWriter>>,
+    /// Packs with records that this transfer kept since the last commit, and where the last of them ends.
+    written: HashMap<PackId, u64>,
     unsynced_bytes: u64,
     /// All packs that this transfer writes to or found chunks in.
     held: Vec<ActivePack>,
@@ -162,19 +193,77 @@ pub struct DepotIntake {
     scope: Scope,
     known: Mutex<Known>,
     pack: Mutex<OpenPack>,
+    /// Studies that this transfer has added to.
+    begun: Mutex<HashSet<StudyUid>>,
     cache: RecordCache,
 }
 
 impl DepotIntake {
+    /// The pack that is being written, after another has been begun where that is due.
+    fn writer<'a>(&self, pack: &'a mut OpenPack) -> Result<&'a mut dyn PackWriter, StoreError> {
+        pack.writer.take_if(|writer| writer.is_full());
+        let writer = match &mut pack.writer {
+            Some(writer) => writer,
+            none => {
+                let writer = self.depot.records.create_pack(self.owner)?;
+                pack.held.push(ActivePack::hold(&self.depot.active, writer.id()));
+                none.insert(writer)
+            }
+        };
+        Ok(writer.as_mut())
+    }
+
+    /// Writes notes and makes them durable: with them, what they say is. Returns where the last of them ends.
+    fn note(&self, notes: &[Vec<u8>]) -> Result<(PackId, u64), StoreError> {
+        let at = {
+            let mut pack = lock(&self.pack);
+            let writer = self.writer(&mut pack)?;
+            let mut end = writer.len();
+            for note in notes {
+                end = writer.note(note)?;
+            }
+            (writer.id(), end)
+        };
+        self.depot.records.make_durable(&[at])?;
+        Ok(at)
+    }
+
+    /// Tells that this transfer adds to the studies of a batch.
+    fn begin(&self, batch: &CommitBatch) -> Result<(), StoreError> {
+        let mut begun = lock(&self.begun);
+        let studies = batch.instances.iter().map(|instance| &instance.entry.study);
+        let new: HashSet<StudyUid> = studies.filter(|study| !begun.contains(*study)).cloned().collect();
+        if !new.is_empty() {
+            let list: Vec<_> = new.iter().cloned().collect();
+            self.depot.index.begin(self.owner, &list, batch.at)?;
+            begun.extend(new);
+        }
+        Ok(())
+    }
+
+    /// Whether `root` is the newest version of each of these studies already.
+    fn is_published(&self, studies: &[StudyUid], root: ManifestRoot) -> Result<bool, StoreError> {
+        for study in studies {
+            let query = StudyQuery { study: Some(study.clone()), ..StudyQuery::default() };
+            if !self.depot.index.studies(&self.own(), &query)?.iter().any(|row| row.root == Some(root)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Learns where the chunks of a study's committed instances are, as far as the sender may know of them.
     fn learn_study(&self, known: &mut Known, study: StudyUid) -> Result<(), StoreError> {
         let sent_before = !self.depot.index.instances(&self.own(), &study, None, 1)?.is_empty();
+        let damaged = self.depot.index.damage(&study)?;
         let mut after: Option<StoredInstance> = None;
         while known.chunks.len() < KNOWN_CHUNKS_MAX {
             let instances = self.depot.index.instances(&self.scope, &study, after.as_ref(), INSTANCES_AT_ONCE)?;
             for instance in &instances {
                 for (entry, at) in instance.entry.chunks.iter().zip(&instance.chunks) {
-                    known.chunks.insert(entry.id, *at);
+                    if !damaged.contains(&at.record) {
+                        known.chunks.insert(entry.id, *at);
+                    }
                 }
             }
             after = instances.into_iter().last();
@@ -186,10 +275,23 @@ impl DepotIntake {
         Ok(())
     }
 
-    /// Whether what was not proven is damaged here, which ends the transfer, or was sent so.
-    fn why_not(&self, job: &VerifyJob) -> Result<FailCode, StoreError> {
-        job.chunks.iter().try_for_each(|place| self.depot.records.read(place.record).map(drop))?;
-        Ok(FailCode::Integrity)
+    /// Why an instance was not proven. What is damaged here is remembered as such, and not offered again.
+    fn why_not(&self, reader: &StoredReader, job: &VerifyJob) -> Result<Unproven, StoreError> {
+        let why = unproven(reader, FailCode::Integrity);
+        if let Unproven::Damaged(chunks) = &why {
+            let damaged: Vec<(ChunkId, RecordAt)> =
+                chunks.iter().map(|n| (job.entry.chunks[*n].id, job.chunks[*n].record)).collect();
+            let mut known = lock(&self.known);
+            for (chunk, record) in &damaged {
+                if known.chunks.get(chunk).is_some_and(|at| at.record == *record) {
+                    known.chunks.remove(chunk);
+                }
+            }
+            drop(known);
+            let records: Vec<RecordAt> = damaged.into_iter().map(|(_, record)| record).collect();
+            self.depot.index.note_damage(&job.entry.study, &records)?;
+        }
+        Ok(why)
     }
 
     /// Learns the studies of a page that are new to this transfer; returns those of which the sender had sent
@@ -197,13 +299,25 @@ impl DepotIntake {
     fn learn(&self, known: &mut Known, page: &Page) -> Result<HashSet<StudyUid>, StoreError> {
         let studies = studies_of(page);
         let new: Vec<_> = studies.iter().filter(|study| !known.studies.contains_key(study)).cloned().collect();
-        if !new.is_empty() {
-            self.depot.index.begin(self.owner, &new, UnixSeconds::now())?;
-        }
         for study in new {
             self.learn_study(known, study)?;
         }
         Ok(studies.into_iter().filter(|study| known.studies.get(study).copied().unwrap_or(true)).collect())
+    }
+
+    /// Makes durable what this transfer has kept, and every record that `staged` builds on, whoever wrote it: an
+    /// earlier transfer, a process that is gone, or a transfer that runs beside this one.
+    fn make_durable(&self, staged: &[Staged]) -> Result<(), StoreError> {
+        let (mut ends, bytes) = {
+            let mut pack = lock(&self.pack);
+            (std::mem::take(&mut pack.written), std::mem::take(&mut pack.unsynced_bytes))
+        };
+        for record in staged.iter().flat_map(|staged| &staged.instance.chunks).map(|chunk| chunk.record) {
+            let end = ends.entry(record.pack).or_default();
+            *end = (*end).max(record.offset + u64::from(record.len));
+        }
+        let ends: Vec<_> = ends.into_iter().collect();
+        self.depot.records.make_durable(&ends).inspect_err(|_| lock(&self.pack).unsynced_bytes += bytes)
     }
 
     /// Only what the sender itself sent counts as there: another's copy may go away with its owner.
@@ -237,20 +351,8 @@ impl Intake for DepotIntake {
 
     fn keep(&self, record: &Record) -> Result<RecordAt, StoreError> {
         let mut pack = lock(&self.pack);
-        if pack.writer.as_ref().is_some_and(|writer| writer.len() >= PACK_BYTES_MAX) {
-            let full = pack.writer.take();
-            pack.full.extend(full);
-        }
-        let pack = &mut *pack;
-        let writer = match &mut pack.writer {
-            Some(writer) => writer,
-            none => {
-                let writer = self.depot.records.create_pack(self.owner)?;
-                pack.held.push(ActivePack::hold(&self.depot.active, writer.id()));
-                none.insert(writer)
-            }
-        };
-        let at = writer.append(record)?;
+        let at = self.writer(&mut pack)?.append(record)?;
+        pack.written.insert(at.pack, at.offset + u64::from(at.len));
         pack.unsynced_bytes += u64::from(at.len);
         let mut known = lock(&self.known);
         for (slot, chunk) in (0u16..).zip(&record.header().chunks) {
@@ -261,42 +363,37 @@ impl Intake for DepotIntake {
         Ok(at)
     }
 
-    fn check(&self, job: &VerifyJob) -> Result<Result<Staged, FailCode>, StoreError> {
+    fn check(&self, job: &VerifyJob) -> Result<Result<Staged, Unproven>, StoreError> {
         let Depot { records, registry, .. } = &self.depot;
         let (entry, places, cache) = (job.entry.clone(), job.chunks.clone(), self.cache.clone());
         let Ok(reader) = StoredReader::to_prove(Arc::clone(records), registry.clone(), entry, places, cache) else {
-            return Ok(Err(FailCode::Integrity));
+            return Ok(Err(Unproven::Failed(FailCode::Integrity)));
         };
         let attributes = match read_back(&reader) {
-            Ok(attributes) => attributes,
-            Err(InstanceError::Store(error)) => return Err(error),
-            Err(_) => return self.why_not(job).map(Err),
+            Ok(Some(attributes)) => attributes,
+            Ok(None) => return Ok(Err(Unproven::Failed(FailCode::Identity))),
+            Err(_) => return self.why_not(&reader, job).map(Err),
         };
-        let Some(attributes) = attributes else { return Ok(Err(FailCode::Identity)) };
         let (entry, chunks) = reader.into_parts();
         let instance = StoredInstance { owner: self.owner, entry, chunks, attributes };
         Ok(Ok(Staged { at: job.at, instance }))
     }
 
     fn commit(&self, staged: Vec<Staged>, pages: Vec<(PageHash, Bytes)>) -> Result<(), StoreError> {
-        {
-            let mut pack = lock(&self.pack);
-            let pack = &mut *pack;
-            for writer in pack.full.iter_mut().chain(&mut pack.writer) {
-                writer.sync()?;
-            }
-            pack.full.clear();
-            pack.unsynced_bytes = 0;
-        }
+        self.make_durable(&staged)?;
         if staged.is_empty() && pages.is_empty() {
             return Ok(());
         }
-        let batch = CommitBatch {
-            instances: staged.into_iter().map(|staged| staged.instance).collect(),
-            pages: pages.into_iter().map(|(hash, encoded)| (hash, self.owner, encoded)).collect(),
-            at: UnixSeconds::now(),
+        let at = UnixSeconds::now();
+        let instances: Vec<_> = staged.into_iter().map(|staged| staged.instance).collect();
+        let note = match instances.is_empty() {
+            true => None,
+            false => Some(self.note(&note::committed(self.owner, at, &instances))?),
         };
-        self.depot.index.commit(&batch)
+        let pages = pages.into_iter().map(|(hash, encoded)| (hash, self.owner, encoded)).collect();
+        let batch = CommitBatch { instances, pages, at, note, newest: false };
+        self.depot.index.commit(&batch)?;
+        self.begin(&batch)
     }
 
     fn uncommitted_bytes(&self) -> u64 {
@@ -304,10 +401,27 @@ impl Intake for DepotIntake {
     }
 
     fn settle(&self, studies: &[StudyUid], root: ManifestRoot, complete: bool) -> Result<(), StoreError> {
-        if complete {
-            self.depot.index.publish(self.owner, studies, root, UnixSeconds::now())?;
+        let Depot { index, .. } = &self.depot;
+        if complete && !self.is_published(studies, root)? {
+            let at = UnixSeconds::now();
+            let (pack, end) = self.note(&[note::published(self.owner, at, root, studies)])?;
+            index.publish(self.owner, studies, root, at)?;
+            index.note(pack, end)?;
         }
-        Ok(())
+        let begun: Vec<_> = lock(&self.begun).drain().collect();
+        index.end(self.owner, &begun)
+    }
+}
+
+impl Drop for DepotIntake {
+    fn drop(&mut self) {
+        let begun: Vec<_> = lock(&self.begun).drain().collect();
+        if begun.is_empty() {
+            return;
+        }
+        if let Err(error) = self.depot.index.end(self.owner, &begun) {
+            tracing::warn!(%error, "studies are shown as arriving until the next start");
+        }
     }
 }
 
@@ -331,6 +445,12 @@ fn read_back(reader: &StoredReader) -> Result<Option<Attributes>, InstanceError>
     let attributes = reader.read_verified(bytes).map(|()| identify(&&*bytes, entry));
     scratch::keep(buffer);
     attributes
+}
+
+/// Why a reader did not give what it should: chunks that are damaged where they stand, or else `code`.
+pub(super) fn unproven(reader: &StoredReader, code: FailCode) -> Unproven {
+    let damaged = reader.damaged();
+    if damaged.is_empty() { Unproven::Failed(code) } else { Unproven::Damaged(damaged) }
 }
 
 /// Scans an instance and compares what it says of itself with what the manifest says of it.
@@ -385,9 +505,19 @@ impl Source for DepotSource {
             };
             let read = self.depot.index.instances(&self.scope, &study, after.as_ref(), INSTANCES_AT_ONCE);
             let read = read.map_err(io::Error::other)?;
-            if let Some(last) = read.last() {
-                self.current = Some((study, Some(last.clone())));
-            }
+            let Some(last) = read.last() else { continue };
+            // Several owners may hold the same content; it is given once.
+            let same = |a: &StoredInstance, b: &StoredInstance| {
+                a.entry.hash == b.entry.hash && a.entry.sop_instance == b.entry.sop_instance
+            };
+            self.current = Some((study, Some(last.clone())));
+            let mut given = after;
+            let mut read = read;
+            read.retain(|next| {
+                let new = !given.as_ref().is_some_and(|before| same(before, next));
+                given = Some(next.clone());
+                new
+            });
             self.ready = read.into_iter();
         }
     }
@@ -398,14 +528,14 @@ impl DepotSource {
         let entry = instance.entry.clone();
         let chunks = instance.chunks.clone();
         let records = Arc::clone(&self.depot.records);
-        let reader = StoredReader::of(Arc::clone(&records), self.depot.registry.clone(), instance);
+        let reader = StoredReader::of(records, self.depot.registry.clone(), instance);
         let reader = reader.map_err(io::Error::other)?.with_cache(self.cache.clone());
         Ok(SourceItem::Instance(Box::new(SourceInstance {
             label: format!("{:?}", entry.sop_instance),
             entry,
             shape: None,
             position: None,
-            content: Arc::new(StoredContent { reader, chunks, records }),
+            content: Arc::new(StoredContent { reader, chunks, depot: self.depot.clone() }),
         })))
     }
 }
@@ -414,12 +544,33 @@ impl DepotSource {
 struct StoredContent {
     reader: StoredReader,
     chunks: Vec<ChunkAt>,
-    records: Arc<dyn RecordStore>,
+    depot: Depot,
+}
+
+impl StoredContent {
+    /// Remembers that a record could not be read, so that look-ups take what stands in it as missing and it is
+    /// healed by whoever sends it again.
+    fn note_damage(&self, at: RecordAt) {
+        let study = &self.reader.entry().study;
+        match self.depot.index.note_damage(study, &[at]) {
+            Ok(instances) => {
+                tracing::error!(study = ?study, pack = %at.pack, offset = at.offset, instances, "a record is damaged: send the study again, and it is healed");
+            }
+            Err(error) => {
+                tracing::error!(pack = %at.pack, offset = at.offset, %error, "a record is damaged, and that could not be noted")
+            }
+        }
+    }
 }
 
 impl Content for StoredContent {
     fn read_chunk(&self, index: usize, out: &mut [u8]) -> io::Result<()> {
-        let chunk = self.reader.chunk(index).map_err(io::Error::other)?;
+        let chunk = self.reader.chunk(index).map_err(|error| {
+            if let Some(at) = self.chunks.get(index) {
+                self.note_damage(at.record);
+            }
+            io::Error::other(error)
+        })?;
         if chunk.len() != out.len() {
             return Err(io::ErrorKind::InvalidInput.into());
         }
@@ -436,6 +587,9 @@ impl Content for StoredContent {
     }
 
     fn read_record(&self, at: &ChunkAt) -> io::Result<Record> {
-        self.records.read(at.record).map_err(io::Error::other)
+        self.depot.records.read(at.record).map_err(|error| {
+            self.note_damage(at.record);
+            io::Error::other(error)
+        })
     }
 }

@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::depot::identify;
+use super::depot::{identify, unproven};
 use super::intake::{Intake, Staged};
 use crate::codec::Registry;
 use crate::ids::{ChunkId, ManifestRoot, PageHash, PeerId, StudyUid};
 use crate::manifest::Page;
-use crate::proto::{Lookup, VerifyJob};
+use crate::proto::{Lookup, Unproven, VerifyJob};
 use crate::store::{
     ChunkAt, FolderError, FolderOptions, FolderSink, FsOptions, FsRecords, MemIndex, PackWriter, RecordAt, RecordCache,
     RecordStore, SpoolLimits, StoreError, StoredInstance, StoredReader, spool_chunks,
@@ -71,7 +71,8 @@ impl FolderIntake {
         let spool = out.join(SPOOL);
         let records: Arc<dyn RecordStore> = Arc::new(FsRecords::open(&spool, FsOptions::default())?);
         // Nothing in a spool is ever committed there: an empty index says so.
-        let found = spool_chunks(records.as_ref(), &MemIndex::default(), &owner, SpoolLimits::default())?;
+        let found =
+            spool_chunks(records.as_ref(), &MemIndex::default(), &owner, SpoolLimits::default(), &mut |_| Ok(true))?;
         Ok(Self {
             sink,
             spool,
@@ -116,16 +117,20 @@ impl Intake for FolderIntake {
         Ok(at)
     }
 
-    fn check(&self, job: &VerifyJob) -> Result<Result<Staged, FailCode>, StoreError> {
+    fn check(&self, job: &VerifyJob) -> Result<Result<Staged, Unproven>, StoreError> {
         let (records, registry) = (Arc::clone(&self.records), self.registry.clone());
         let Ok(reader) = StoredReader::new(records, registry, job.entry.clone(), job.chunks.clone()) else {
-            return Ok(Err(FailCode::Integrity));
+            return Ok(Err(Unproven::Failed(FailCode::Integrity)));
         };
         let reader = reader.with_cache(self.cache.clone());
-        let Some(attributes) = identify(&reader, &job.entry) else { return Ok(Err(FailCode::Identity)) };
+        let Some(attributes) = identify(&reader, &job.entry) else {
+            return Ok(Err(unproven(&reader, FailCode::Identity)));
+        };
         match self.sink.write(&job.entry, &reader) {
             Ok(path) => lock(&self.written).push(path),
-            Err(FolderError::Content | FolderError::Source(_)) => return Ok(Err(FailCode::Integrity)),
+            Err(FolderError::Content | FolderError::Source(_)) => {
+                return Ok(Err(unproven(&reader, FailCode::Integrity)));
+            }
             Err(error) => return Err(store_error(error)),
         }
         let instance =

@@ -6,9 +6,8 @@ use bytes::Bytes;
 
 use crate::ids::{ManifestRoot, PageHash, StudyUid};
 use crate::manifest::{InstanceAt, Page};
-use crate::proto::{Lookup, VerifyJob};
+use crate::proto::{Lookup, Unproven, VerifyJob};
 use crate::store::{RecordAt, StoreError, StoredInstance};
-use crate::wire::message::FailCode;
 use crate::wire::record::Record;
 
 /// An instance that has been read back and found right, not yet committed.
@@ -44,8 +43,9 @@ pub trait Intake: Send + Sync + fmt::Debug {
     /// file, and the instance, that the manifest says.
     ///
     /// # Errors
-    /// [`StoreError`] when the store fails; a [`FailCode`] inside when the instance is not what it should be.
-    fn check(&self, job: &VerifyJob) -> Result<Result<Staged, FailCode>, StoreError>;
+    /// [`StoreError`] when the store fails; inside, [`Unproven`] when the instance is not what it should be, or
+    /// when chunks of it are damaged here and must come again.
+    fn check(&self, job: &VerifyJob) -> Result<Result<Staged, Unproven>, StoreError>;
 
     /// Makes durable all that was kept, then records `staged` and the committed `pages`. When it
     /// returns, they survive loss of power.

@@ -22,12 +22,12 @@ use crate::ids::{ChunkId, ManifestRoot, PageHash, StudyUid};
 use crate::limits::PROGRESS_DEADLINE;
 use crate::manifest::{ChunkClass, InstanceAt};
 use crate::progress::{Coded, Observer, Progress, TransferEvent};
-use crate::proto::{Lookup, ProtocolError, Receiver, ReceiverOutput, VerifyJob};
+use crate::proto::{Lookup, ProtocolError, Receiver, ReceiverOutput, Unproven, VerifyJob};
 use crate::receipt::{Receipt, SignedReceipt};
 use crate::store::{ChunkAt, RecordAt, StoreError};
 use crate::transport::{ControlReceiver, ControlSender, DataReceiver, Identity, Session, TransportError};
 use crate::units::{to_u32, to_u64, to_usize};
-use crate::wire::message::{Body, FailCode, Refused, Start};
+use crate::wire::message::{Body, Refused, Start};
 use crate::wire::record::{RECORD_FIXED_BYTES, Record, RecordFixed, RecordHeader};
 
 /// A group of verified instances is committed at the latest after this time ...
@@ -83,7 +83,7 @@ enum Work {
     StreamFailed(ProtocolError),
     Found { index: u32, page: Option<Bytes> },
     LookedUp { index: u32, lookup: Lookup },
-    Checked(Vec<(InstanceAt, Result<Staged, FailCode>)>),
+    Checked(Vec<(InstanceAt, Result<Staged, Unproven>)>),
 }
 
 struct Shared {
@@ -296,15 +296,20 @@ impl Driver<'_> {
         }
     }
 
-    fn checked(&mut self, checked: Vec<(InstanceAt, Result<Staged, FailCode>)>) {
+    fn checked(&mut self, checked: Vec<(InstanceAt, Result<Staged, Unproven>)>) {
         self.checkers -= 1;
         self.checking -= checked.len();
         for (at, result) in checked {
             let outcome = result.map(|staged| self.staged.push(staged));
-            if outcome.is_ok() {
-                self.commit_due.get_or_insert_with(|| Instant::now() + COMMIT_INTERVAL);
-            } else {
-                self.progress.instances_failed += 1;
+            match &outcome {
+                Ok(()) => drop(self.commit_due.get_or_insert_with(|| Instant::now() + COMMIT_INTERVAL)),
+                Err(Unproven::Failed(_)) => self.progress.instances_failed += 1,
+                Err(Unproven::Damaged(chunks)) => {
+                    tracing::warn!(
+                        chunks = chunks.len(),
+                        "what an earlier transfer left is damaged here, and is asked for again"
+                    );
+                }
             }
             self.shared.receiver().handle_verified(at, outcome);
         }

@@ -28,5 +28,5 @@ mod sender;
 
 pub use bitmap::Bitmap;
 pub use event::{InstanceFailure, ProtocolError};
-pub use receiver::{Lookup, Receiver, ReceiverOutput, VerifyJob};
+pub use receiver::{Lookup, Receiver, ReceiverOutput, Unproven, VerifyJob};
 pub use sender::{Sender, SenderOutput};

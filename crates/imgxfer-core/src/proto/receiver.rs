@@ -37,6 +37,16 @@ pub struct VerifyJob {
     pub chunks: Vec<ChunkAt>,
 }
 
+/// Why an instance, all of whose chunks are there, could not be proven. See [`Receiver::handle_verified`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unproven {
+    /// It is not what the manifest says.
+    Failed(FailCode),
+    /// These of its chunks, counted from 0, are no longer what they were where they stand: they are asked for again.
+    Damaged(Vec<usize>),
+}
+
 /// What the caller is to do. See [`Receiver::poll_output`].
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -136,6 +146,8 @@ pub struct Receiver {
     hashes: Vec<PageHash>,
     chunks_in_flight: usize,
     wanted: HashMap<ChunkId, Wanted>,
+    /// How often chunks were found damaged where they stood.
+    decayed: HashMap<ChunkId, u32>,
     withdrawn: BTreeSet<InstanceAt>,
     failed: u64,
     committed: u64,
@@ -177,6 +189,7 @@ impl Receiver {
             hashes: Vec::new(),
             chunks_in_flight: 0,
             wanted: HashMap::new(),
+            decayed: HashMap::new(),
             withdrawn: BTreeSet::new(),
             failed: 0,
             committed: 0,
@@ -461,14 +474,48 @@ impl Receiver {
     }
 
     /// Answers `Verify`: the instance, read back from the store, is what the manifest says, or why not.
-    pub fn handle_verified(&mut self, at: InstanceAt, result: Result<(), FailCode>) {
+    pub fn handle_verified(&mut self, at: InstanceAt, result: Result<(), Unproven>) {
         let Some(slot) = self.slot(at) else { return };
         if slot.state != InstanceState::Verifying {
             return;
         }
         match result {
             Ok(()) => slot.state = InstanceState::Verified,
-            Err(code) => self.fail(at, code),
+            Err(Unproven::Failed(code)) => self.fail(at, code),
+            Err(Unproven::Damaged(chunks)) => self.ask_for_damaged(at, &chunks),
+        }
+    }
+
+    /// Asks again for chunks of an instance that are damaged where they stand, each [`CHUNK_TRIES_MAX`] times at most.
+    fn ask_for_damaged(&mut self, at: InstanceAt, chunks: &[usize]) {
+        let Some(received) = self.pages.get_mut(&at.page) else { return };
+        let place = to_usize(u64::from(at.place));
+        let (slot, entry) = (&mut received.instances[place], &received.page.instances[place]);
+        let mut again = Bitmap::empty(received.chunks.len());
+        let mut missing = 0;
+        for n in chunks.iter().copied().filter(|n| *n < entry.chunks.len()).collect::<BTreeSet<_>>() {
+            let chunk = &entry.chunks[n];
+            let tries = self.decayed.entry(chunk.id).or_default();
+            *tries += 1;
+            if *tries >= CHUNK_TRIES_MAX {
+                return self.fail(at, FailCode::Integrity);
+            }
+            received.chunks[slot.first_chunk + n] = None;
+            self.present_bytes = self.present_bytes.saturating_sub(u64::from(chunk.len));
+            missing += 1;
+            let wanted = self.wanted.entry(chunk.id).or_default();
+            if wanted.waiters.is_empty() {
+                again.set(slot.first_chunk + n);
+            }
+            wanted.waiters.push((at.page, slot.first_chunk + n));
+        }
+        if missing == 0 {
+            return self.fail(at, FailCode::Integrity);
+        }
+        slot.state = InstanceState::Waiting(missing);
+        if !again.is_empty() {
+            let again = Need { index: at.page, bitmap: again.to_wire() };
+            self.out.push_back(ReceiverOutput::Send(Body::Again(again)));
         }
     }
 

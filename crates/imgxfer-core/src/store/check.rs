@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{
-    Index, InstanceError, RecordAt, RecordCache, RecordStore, Scope, StoreError, StoredInstance, StoredReader,
+    Index, InstanceError, Note, RecordAt, RecordCache, RecordStore, Scope, StoreError, StoredInstance, StoredReader,
 };
 use crate::codec::Registry;
 use crate::ids::{InstanceHash, PackId, PeerId, SopInstanceUid, StudyUid};
-use crate::units::to_u64;
+use crate::units::{to_u32, to_u64};
 
 /// How thorough [`check`] is.
 #[derive(Debug, Clone)]
@@ -21,11 +21,13 @@ pub struct CheckOptions {
     pub registry: Registry,
     /// Most findings to list; further ones are counted.
     pub findings_max: usize,
+    /// Whether damage that is found is noted in the index, so that whoever sends the instance again heals it.
+    pub note_damage: bool,
 }
 
 impl Default for CheckOptions {
     fn default() -> Self {
-        Self { read_data: false, registry: Registry::default(), findings_max: 10_000 }
+        Self { read_data: false, registry: Registry::default(), findings_max: 10_000, note_damage: true }
     }
 }
 
@@ -178,6 +180,18 @@ impl Checker<'_> {
                     self.found(Finding::Record { at, what: e.to_string() });
                 }
             }
+            let mut damaged = Vec::new();
+            let mut look = |end: u64, bytes: &[u8]| {
+                if let Err(e) = Note::decode(bytes) {
+                    let len = to_u32(bytes.len());
+                    damaged.push((RecordAt { pack, offset: end - u64::from(len), len }, e.to_string()));
+                }
+                Ok(())
+            };
+            if let Err(e) = self.records.notes(pack, 0, &mut look) {
+                self.found(Finding::Pack { pack, what: e.to_string() });
+            }
+            damaged.into_iter().for_each(|(at, what)| self.found(Finding::Record { at, what }));
         }
     }
 
@@ -194,7 +208,7 @@ impl Checker<'_> {
         loop {
             let mut page = index.instances(&scope, study, last.as_ref(), PAGE)?;
             for instance in &page {
-                self.instance(instance);
+                self.instance(index, instance)?;
             }
             if !progress(&self.report) {
                 return Ok(false);
@@ -206,11 +220,18 @@ impl Checker<'_> {
         }
     }
 
-    fn instance(&mut self, instance: &StoredInstance) {
+    fn instance(&mut self, index: &dyn Index, instance: &StoredInstance) -> Result<(), StoreError> {
         self.report.instances += 1;
         self.report.instance_bytes += instance.entry.len;
         let what = if self.options.read_data { self.content(instance) } else { self.places(instance) };
         if let Some(what) = what {
+            if self.options.note_damage {
+                let reader =
+                    StoredReader::of(Arc::clone(self.records), self.options.registry.clone(), instance.clone());
+                let damaged = reader.map(|reader| reader.damaged()).unwrap_or_default();
+                let records: Vec<_> = damaged.into_iter().map(|n| instance.chunks[n].record).collect();
+                index.note_damage(&instance.entry.study, &records)?;
+            }
             let entry = &instance.entry;
             self.found(Finding::Instance {
                 owner: instance.owner,
@@ -220,6 +241,7 @@ impl Checker<'_> {
                 what,
             });
         }
+        Ok(())
     }
 
     /// Decodes and hashes the instance.

@@ -1,7 +1,5 @@
 //! Collecting packs that nothing stands in any more.
 
-use std::collections::HashSet;
-
 use super::{Index, RecordStore, StoreError};
 use crate::clock::UnixSeconds;
 use crate::ids::PackId;
@@ -20,32 +18,47 @@ pub struct CollectReport {
     pub packs_spared: u64,
 }
 
-/// Removes the packs that no committed instance stands in, that are not `active`, and that were
-/// created before `older_than`.
+/// Removes the packs that no committed instance stands in, that are not `held`, and that were created before
+/// `older_than`.
 ///
-/// `active` must name every pack that a running transfer fills or found spool in: what it is about to
-/// commit is not in the index yet. Safe to run beside transfers then, and safe to cut short anywhere.
+/// `held` tells whether a running transfer fills a pack or found spool in it: what it is about to commit is not in
+/// the index yet. Whoever begins to use a pack holds it first and asks [`Index::is_doomed`] then; here a pack is
+/// doomed first, in one transaction that succeeds only while nothing stands in it, and whether it is held is asked
+/// once more. So one of the two sees the other, however slowly either goes, and a commit into a doomed pack fails.
+/// Safe to run beside transfers, and safe to cut short anywhere.
 ///
 /// # Errors
 /// [`StoreError`]; what was removed before stays removed.
 pub fn collect(
     records: &dyn RecordStore,
     index: &dyn Index,
-    active: &HashSet<PackId>,
+    held: &dyn Fn(&PackId) -> bool,
     older_than: UnixSeconds,
 ) -> Result<CollectReport, StoreError> {
     let mut report = CollectReport::default();
     for pack in records.packs()? {
-        if active.contains(&pack.id) || pack.created >= older_than {
+        if held(&pack.id) {
             report.packs_spared += 1;
             continue;
         }
-        // Asked last, right before the removal.
-        if index.pack_extent(pack.id)?.is_some() {
+        if pack.created >= older_than {
+            // Nobody writes to it: what an interrupted transfer left need not wait for the next one to be durable.
+            // That it cannot be made so is told to whoever wants to build on it.
+            drop(records.park(pack.id));
+            report.packs_spared += 1;
+            continue;
+        }
+        if !index.doom(pack.id)? {
             report.packs_in_use += 1;
             continue;
         }
+        if held(&pack.id) {
+            index.spare(pack.id)?;
+            report.packs_spared += 1;
+            continue;
+        }
         records.delete(pack.id)?;
+        index.spare(pack.id)?;
         report.packs_removed += 1;
         report.bytes_removed += pack.len;
     }

@@ -11,7 +11,7 @@ use super::{ChunkAt, RecordAt, RecordCache, RecordStore, StoreError, StoredInsta
 use crate::codec::{CodecError, CodecId, Registry};
 use crate::dicom::ReadAt;
 use crate::ids::ChunkId;
-use crate::manifest::InstanceEntry;
+use crate::manifest::{ChunkEntry, InstanceEntry};
 use crate::units::{to_u64, to_usize};
 
 /// Why a stored instance could not be given back.
@@ -174,6 +174,25 @@ impl StoredReader {
             whole.update(&chunk);
         }
         self.compare(whole.finalize())
+    }
+
+    /// The chunks, counted from 0, that are not what they should be where they stand: damaged, unreadable or gone.
+    /// Each record is read anew and compared with its check, and each chunk is hashed.
+    #[must_use]
+    pub fn damaged(&self) -> Vec<usize> {
+        let fresh = Self {
+            records: Arc::clone(&self.records),
+            registry: self.registry.clone(),
+            entry: self.entry.clone(),
+            places: self.places.clone(),
+            starts: self.starts.clone(),
+            cache: RecordCache::new(RecordCache::BYTES_ALONE),
+            proves: false,
+        };
+        let is_damaged = |(index, entry): (usize, &ChunkEntry)| {
+            (!fresh.chunk(index).is_ok_and(|chunk| ChunkId::of(&chunk) == entry.id)).then_some(index)
+        };
+        self.entry.chunks.iter().enumerate().filter_map(is_damaged).collect()
     }
 
     /// Reads the whole instance and compares its hash with the entry's. This proves every byte of it; what it does

@@ -17,7 +17,9 @@ mod folder;
 pub mod fs;
 mod instance;
 mod mem;
+pub mod note;
 pub mod recipe;
+mod recover;
 mod spool;
 #[cfg(feature = "fs")]
 mod sqlite;
@@ -30,7 +32,7 @@ use bytes::Bytes;
 
 use crate::clock::UnixSeconds;
 use crate::dicom::Attributes;
-use crate::ids::{InstanceHash, ManifestRoot, PackId, PageHash, PeerId, StudyUid};
+use crate::ids::{InstanceHash, ManifestRoot, PackId, PageHash, PeerId, StoreId, StudyUid};
 use crate::manifest::InstanceEntry;
 use crate::wire::record::{Record, RecordHeader};
 
@@ -45,6 +47,8 @@ pub(crate) use fs::FileState;
 pub use fs::{FileBytes, FsOptions, FsRecords, OpenError};
 pub use instance::{InstanceError, StoredReader};
 pub use mem::{MemIndex, MemRecords};
+pub use note::{Note, NoteError};
+pub use recover::{RecoverReport, recover};
 pub use spool::{SpoolLimits, spool_chunks};
 #[cfg(feature = "fs")]
 pub use sqlite::SqliteIndex;
@@ -133,13 +137,24 @@ pub struct PackInfo {
     pub len: u64,
     /// When it was created.
     pub created: UnixSeconds,
+    /// Its place in the order in which the store made its packs.
+    pub sequence: u64,
 }
+
+/// What [`RecordStore::notes`] calls with the offset behind each note, and its bytes.
+pub type VisitNote<'a> = dyn FnMut(u64, &[u8]) -> Result<(), StoreError> + 'a;
 
 /// Holds packs of records.
 ///
-/// Durability: a record is durable once [`PackWriter::sync`] has returned after its `append`, and then
-/// survives loss of power. Before that it may be lost, wholly or in part, but a torn record is never
-/// read as a whole one. Records are never changed. Any number of threads may read; each pack has one writer.
+/// Durability: the store knows up to which byte each pack is durable, which is to survive loss of power, and
+/// [`make_durable`](Self::make_durable) moves that on, whoever wrote the pack: the transfer that asks, another that
+/// is still writing it, or a process that is gone. Who commits names every record that the commit builds on.
+/// What is not durable may be lost, wholly or in part, but a torn record is never read as a whole one. Bytes that
+/// a failed sync covered are never offered nor made durable again: they must be fetched anew, into another pack.
+/// Records are never changed. Any number of threads may read; each pack has one writer.
+///
+/// An object store keeps the same contract with packs that are full after a sync: what is sealed is durable, and
+/// what is staged is not.
 pub trait RecordStore: Send + Sync + fmt::Debug {
     /// Starts a pack for records from `owner`.
     ///
@@ -161,6 +176,27 @@ pub trait RecordStore: Send + Sync + fmt::Debug {
         self.read(at)
     }
 
+    /// Makes the first bytes of packs durable, each up to the given length, and the packs' names with them.
+    /// What is so already costs nothing. Appending to them goes on meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing that was not durable before may be taken as durable then, or ever.
+    fn make_durable(&self, ends: &[(PackId, u64)]) -> Result<(), StoreError>;
+
+    /// Prepares a pack for somebody who wants to build on records that a transfer left in it: what a former
+    /// process wrote is made durable, and read from the medium from now on. Returns the length up to which its
+    /// records may be offered; they must still be read and hashed before they are used.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing in it may be offered.
+    fn adopt(&self, pack: PackId) -> Result<u64, StoreError>;
+
+    /// Makes durable what a writer that is gone has left, and gives up what was held open for that.
+    ///
+    /// # Errors
+    /// As [`RecordStore::make_durable`].
+    fn park(&self, pack: PackId) -> Result<(), StoreError>;
+
     /// All packs, in no order, also those of transfers that did not finish.
     ///
     /// # Errors
@@ -179,6 +215,17 @@ pub trait RecordStore: Send + Sync + fmt::Debug {
         check: bool,
         visit: &mut dyn FnMut(RecordAt, &RecordHeader),
     ) -> Result<u64, StoreError>;
+
+    /// Visits the notes ([`Note`]) of a pack in order that stand at `from` or behind: 0, or an offset behind an
+    /// earlier note. Goes up to the first thing that is not whole; a note in front of others may be damaged, which
+    /// decoding shows. Returns the length of the whole part.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchPack`], [`StoreError::Io`], and what `visit` returns.
+    fn notes(&self, pack: PackId, from: u64, visit: &mut VisitNote<'_>) -> Result<u64, StoreError>;
+
+    /// The id of the store, which its index carries, too.
+    fn store_id(&self) -> StoreId;
 
     /// Removes a pack. Removing one that is not there is no error.
     ///
@@ -201,11 +248,16 @@ pub trait PackWriter: Send + fmt::Debug {
     /// [`StoreError::Full`] or [`StoreError::Io`]. The pack takes no more records then.
     fn append(&mut self, record: &Record) -> Result<RecordAt, StoreError>;
 
-    /// Makes all appended records durable, and the pack's name with them.
+    /// Appends an encoded note ([`note`]), and returns where it ends. Durable as records are.
     ///
     /// # Errors
-    /// [`StoreError`]. What had not been synced before must then be taken as lost and fetched again:
-    /// syncing again proves nothing (a failed write-back may be forgotten by the kernel).
+    /// As [`PackWriter::append`].
+    fn note(&mut self, note: &[u8]) -> Result<u64, StoreError>;
+
+    /// Makes all appended records durable: [`RecordStore::make_durable`] for the whole pack.
+    ///
+    /// # Errors
+    /// As there.
     fn sync(&mut self) -> Result<(), StoreError>;
 
     /// Length of the pack in bytes.
@@ -213,6 +265,10 @@ pub trait PackWriter: Send + fmt::Debug {
 
     /// Whether it holds no record.
     fn is_empty(&self) -> bool;
+
+    /// Whether another pack should be begun for what comes next: this one is as long as packs of this store are
+    /// to be, or its medium seals what is synced.
+    fn is_full(&self) -> bool;
 }
 
 /// An instance and where its chunks are.
@@ -237,6 +293,10 @@ pub struct CommitBatch {
     pub pages: Vec<(PageHash, PeerId, Bytes)>,
     /// Wall clock, for people.
     pub at: UnixSeconds,
+    /// The pack in which a note says the same, and where that note ends.
+    pub note: Option<(PackId, u64)>,
+    /// Whether what is recorded of an instance already is older than this batch, and gives way.
+    pub newest: bool,
 }
 
 /// Whose instances a question is about.
@@ -306,7 +366,7 @@ pub struct StudyRow {
     pub bytes: u64,
     /// Version: how often a manifest for it was completed. 0 while the first is arriving.
     pub version: u64,
-    /// Whether a transfer for it has begun that is not complete.
+    /// Whether a transfer runs that has added to it.
     pub arriving: bool,
     /// Root of the manifest of the newest version.
     pub root: Option<ManifestRoot>,
@@ -316,21 +376,48 @@ pub struct StudyRow {
 
 /// Knows which instances are committed.
 ///
-/// Atomicity: each call is one transaction. Durability: what `commit` and `publish` wrote survives
-/// loss of power once they have returned. Readers see all of a transaction or none of it.
+/// Atomicity: each call is one transaction. Readers see all of a transaction or none of it. Durability: after loss of
+/// power what earlier calls wrote is there, up to some call and none behind it. What `commit` and `publish` wrote is
+/// told by notes in packs as well, which are made durable first, and [`recover`] brings what the index has lost. So
+/// an index need not wait for its own log; one that shares its rows with other machines does.
 pub trait Index: Send + Sync + fmt::Debug {
     /// Records instances and pages. An instance that is there already (same owner, same SOP Instance
-    /// UID, same hash) stays as it is. One with the same SOP Instance UID and another hash is kept beside it.
+    /// UID, same hash) stays as it is, unless it is damaged ([`Index::note_damage`]): then it stands where the batch
+    /// says, and is whole again. One with the same SOP Instance UID and another hash is kept beside it.
     ///
     /// # Errors
-    /// [`StoreError`]; nothing is recorded then.
+    /// [`StoreError`], among them [`StoreError::NoSuchPack`] for a pack that is doomed; nothing is recorded then.
     fn commit(&self, batch: &CommitBatch) -> Result<(), StoreError>;
 
-    /// Notes that a manifest for `studies` of `owner` has begun to arrive.
+    /// Notes that a transfer runs that adds to `studies` of `owner`, which are there.
     ///
     /// # Errors
     /// [`StoreError`].
     fn begin(&self, owner: PeerId, studies: &[StudyUid], at: UnixSeconds) -> Result<(), StoreError>;
+
+    /// Notes that a transfer has ended that [`Index::begin`] was called for, however it ended.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn end(&self, owner: PeerId, studies: &[StudyUid]) -> Result<(), StoreError>;
+
+    /// Forgets all transfers: none runs at the start.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn clear_arrivals(&self) -> Result<(), StoreError>;
+
+    /// Up to where the notes of a pack are recorded; `None` when none is.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn noted(&self, pack: PackId) -> Result<Option<u64>, StoreError>;
+
+    /// Notes of `pack` are recorded up to `end`: it is in use.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn note(&self, pack: PackId, end: u64) -> Result<(), StoreError>;
 
     /// Publishes a version of each of `studies` of `owner`: the manifest `root` is committed in whole.
     /// Publishing the same root again changes nothing. Returns the version of each.
@@ -358,7 +445,7 @@ pub trait Index: Send + Sync + fmt::Debug {
         limit: usize,
     ) -> Result<Vec<StoredInstance>, StoreError>;
 
-    /// Which of these contents of a study are committed within `scope`: one answer for each hash.
+    /// Which of these contents of a study are committed within `scope`, and not damaged: one answer for each hash.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -388,6 +475,46 @@ pub trait Index: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`StoreError`].
     fn pack_extent(&self, pack: PackId) -> Result<Option<u64>, StoreError>;
+
+    /// Marks a pack as about to be removed, unless a committed instance stands in it. Returns whether it is marked.
+    /// From then on a commit that names it fails.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn doom(&self, pack: PackId) -> Result<bool, StoreError>;
+
+    /// Whether a pack is marked by [`Index::doom`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn is_doomed(&self, pack: PackId) -> Result<bool, StoreError>;
+
+    /// Takes the mark of [`Index::doom`] back: the pack stays after all, or it is gone.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn spare(&self, pack: PackId) -> Result<(), StoreError>;
+
+    /// Notes that these records are damaged. Committed instances of `study` that stand in them, whoever owns them,
+    /// are *damaged* from then on: [`Index::has`] does not count them, and committing one again gives it the places
+    /// that it has then. Records that no committed instance stands in are not noted. Returns how many instances are
+    /// newly damaged.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn note_damage(&self, study: &StudyUid, records: &[RecordAt]) -> Result<u64, StoreError>;
+
+    /// The damaged records of a study.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn damage(&self, study: &StudyUid) -> Result<std::collections::HashSet<RecordAt>, StoreError>;
+
+    /// Up to `limit` damaged instances that have not been healed, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn damaged(&self, limit: usize) -> Result<Vec<StoredInstance>, StoreError>;
 
     /// Up to `limit` studies with their owners, in a fixed order: the first ones, or those behind
     /// `after`. For walking over the whole store in bounded memory.

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::{ChunkAt, Index, RecordStore, StoreError};
-use crate::ids::{ChunkId, PeerId};
+use super::{ChunkAt, Index, RecordAt, RecordStore, StoreError};
+use crate::ids::{ChunkId, PackId, PeerId};
 use crate::limits::CHUNKS_IN_FLIGHT_MAX;
+use crate::wire::record::RecordHeader;
 
 /// How much [`spool_chunks`] looks at. The newest packs come first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,9 +33,12 @@ const NEWEST_PACKS_BYTES: u64 = 64 << 20;
 /// The chunks in packs of `owner` that may not be committed yet: where each stands and how long it is.
 ///
 /// Packs that committed instances use to the last record are passed over without being opened, except for
-/// the newest. A chunk
-/// that is returned is a claim of the record that holds it, and may be damaged or not yet durable: the
-/// caller must read, decode and hash it, and sync, before it counts as received.
+/// the newest. What is looked at was adopted, so that reading it shows what the medium holds. A chunk that is
+/// returned is a claim of the record that holds it, and may be damaged or not yet durable: the caller must read,
+/// decode and hash it, and name it to [`RecordStore::make_durable`], before it counts as received.
+///
+/// `claim` is asked before a pack is looked at: it keeps the pack from being collected while what is found in it is
+/// used, or answers `false` when it is being collected already.
 ///
 /// # Errors
 /// [`StoreError`]. A pack that cannot be read is passed over; the chunks in it are sent again.
@@ -43,6 +47,7 @@ pub fn spool_chunks(
     index: &dyn Index,
     owner: &PeerId,
     limits: SpoolLimits,
+    claim: &mut dyn FnMut(PackId) -> Result<bool, StoreError>,
 ) -> Result<HashMap<ChunkId, (ChunkAt, u32)>, StoreError> {
     let mut packs = records.packs()?;
     packs.retain(|pack| pack.owner == *owner);
@@ -59,8 +64,19 @@ pub fn spool_chunks(
         if pack.len > bytes_left || found.len() >= limits.chunks_max {
             break;
         }
+        if !claim(pack.id)? {
+            continue;
+        }
         bytes_left -= pack.len;
-        let mut visit = |record, header: &crate::wire::record::RecordHeader| {
+        let end = match records.adopt(pack.id) {
+            Ok(end) => end,
+            Err(StoreError::NoSuchPack(_) | StoreError::Io { .. }) => continue,
+            Err(e) => return Err(e),
+        };
+        let mut visit = |record: RecordAt, header: &RecordHeader| {
+            if record.offset + u64::from(record.len) > end {
+                return;
+            }
             for (slot, chunk) in (0u16..).zip(&header.chunks) {
                 if found.len() < limits.chunks_max {
                     found.entry(chunk.id).or_insert((ChunkAt { record, slot }, chunk.len));

@@ -5,6 +5,7 @@ use std::ops::DerefMut;
 
 use bytes::Bytes;
 
+use super::note::{NOTE_FIXED_BYTES, Note, NoteError, note_len};
 use super::{RecordAt, StoreError};
 use crate::dicom::ReadAt;
 use crate::ids::PackId;
@@ -13,13 +14,19 @@ use crate::units::{to_u32, to_u64, to_usize};
 use crate::wire::buffers::Buffers;
 use crate::wire::record::{RECORD_FIXED_BYTES, Record, RecordError, RecordFixed, RecordHeader};
 
+/// Something whole in a pack.
+enum Item {
+    Record(RecordHeader),
+    Note,
+}
+
 /// What is being walked.
 pub(super) struct Walk<'a, S: ReadAt + ?Sized> {
     /// The pack's bytes.
     pub(super) source: &'a S,
     /// Its name, for errors.
     pub(super) pack: PackId,
-    /// Where the first record begins.
+    /// Where the first record or note to be visited begins.
     pub(super) start: u64,
     /// Whether payloads are read and compared with their checks.
     pub(super) check: bool,
@@ -27,29 +34,67 @@ pub(super) struct Walk<'a, S: ReadAt + ?Sized> {
 
 impl<S: ReadAt + ?Sized> Walk<'_, S> {
     /// The walk that [`super::RecordStore::scan`] promises: visits whole records up to the first that
-    /// is not, and returns the offset behind the last.
+    /// is not, and returns the offset behind the last. Passes over notes.
     pub(super) fn run(&self, visit: &mut dyn FnMut(RecordAt, &RecordHeader)) -> Result<u64, StoreError> {
         // A writer may be appending: what comes behind this length is for the next walk.
         let end = self.source.len();
         let mut offset = self.start;
-        while let Some(header) = self.header(offset, end)? {
-            let at = RecordAt { pack: self.pack, offset, len: header.record_len() };
-            let next = offset + u64::from(at.len);
-            if self.check && !self.is_whole(at)? {
-                if next == end {
-                    break;
+        while let Some((item, len)) = self.item(offset, end)? {
+            let at = RecordAt { pack: self.pack, offset, len };
+            let next = offset + u64::from(len);
+            if let Item::Record(header) = item {
+                if self.check && !self.is_whole(at)? {
+                    if next == end {
+                        break;
+                    }
+                    return Err(self.damaged("a record's check does not match", offset));
                 }
-                return Err(self.damaged("a record's check does not match", offset));
+                visit(at, &header);
             }
-            visit(at, &header);
             offset = next;
         }
         Ok(offset)
     }
 
-    /// The header at `offset`, when there is one and its record ends before the pack does.
-    fn header(&self, offset: u64, end: u64) -> Result<Option<RecordHeader>, StoreError> {
+    /// The walk that [`super::RecordStore::notes`] promises.
+    pub(super) fn notes(&self, visit: &mut super::VisitNote<'_>) -> Result<u64, StoreError> {
+        let end = self.source.len();
+        let mut offset = self.start;
+        while let Some((item, len)) = self.item(offset, end)? {
+            let next = offset + u64::from(len);
+            if matches!(item, Item::Note) {
+                let mut bytes = vec![0; to_usize(u64::from(len))];
+                self.read(offset, &mut bytes)?;
+                // A torn tail: it was not durable, so nobody was told of it.
+                if next == end && matches!(Note::decode(&bytes), Err(NoteError::Check)) {
+                    break;
+                }
+                visit(next, &bytes)?;
+            }
+            offset = next;
+        }
+        Ok(offset)
+    }
+
+    /// What stands at `offset`, when it ends before the pack does, and its length.
+    fn item(&self, offset: u64, end: u64) -> Result<Option<(Item, u32)>, StoreError> {
         let left = end.saturating_sub(offset);
+        let mut fixed = [0; NOTE_FIXED_BYTES];
+        if left < to_u64(fixed.len()) {
+            return Ok(None);
+        }
+        self.read(offset, &mut fixed)?;
+        if let Some(len) = note_len(&fixed) {
+            return Ok((u64::from(len) <= left).then_some((Item::Note, len)));
+        }
+        Ok(self.header(offset, left)?.map(|header| {
+            let len = header.record_len();
+            (Item::Record(header), len)
+        }))
+    }
+
+    /// The header at `offset`, when there is one and its record is no longer than what is left.
+    fn header(&self, offset: u64, left: u64) -> Result<Option<RecordHeader>, StoreError> {
         if left < to_u64(RECORD_FIXED_BYTES) {
             return Ok(None);
         }

@@ -12,10 +12,10 @@ use bytes::Bytes;
 
 use super::{Seeded, noise};
 use crate::clock::UnixSeconds;
-use crate::ids::{InstanceHash, ManifestRoot, PackId, PageHash, PeerId, StudyUid};
+use crate::ids::{InstanceHash, ManifestRoot, PackId, PageHash, PeerId, StoreId, StudyUid};
 use crate::store::{
     CommitBatch, Index, MemIndex, MemRecords, PackInfo, PackWriter, RecordAt, RecordStore, Scope, StoreError,
-    StoredInstance, StudyQuery, StudyRow,
+    StoredInstance, StudyQuery, StudyRow, VisitNote,
 };
 use crate::units::{to_u64, to_usize};
 use crate::wire::record::{Record, RecordHeader};
@@ -97,6 +97,8 @@ pub struct FaultyRecords {
     live: MemRecords,
     /// How much of each pack is durable; a pack that is not named here has no durable name either.
     durable: Arc<Mutex<HashMap<PackId, u64>>>,
+    /// Packs whose sync has failed: the kernel has forgotten what was not durable, and says so no more.
+    failed: Arc<Mutex<HashSet<PackId>>>,
     faults: Faults,
 }
 
@@ -104,7 +106,7 @@ impl FaultyRecords {
     /// An empty store.
     #[must_use]
     pub fn new(faults: Faults) -> Self {
-        Self { live: MemRecords::default(), durable: Arc::default(), faults }
+        Self { live: MemRecords::default(), durable: Arc::default(), failed: Arc::default(), faults }
     }
 
     /// Cuts the power, when it is not off yet, and starts again without faults: what was synced is
@@ -125,6 +127,7 @@ impl FaultyRecords {
         }
         // What is there now has been read back from the medium.
         durable.extend(self.live.packs().expect("memory does not fail").iter().map(|p| (p.id, p.len)));
+        lock(&self.failed).clear();
         self.faults.reset();
     }
 }
@@ -161,6 +164,37 @@ impl RecordStore for FaultyRecords {
         self.live.read(at)
     }
 
+    fn make_durable(&self, ends: &[(PackId, u64)]) -> Result<(), StoreError> {
+        for (pack, end) in ends {
+            let durable = lock(&self.durable).get(pack).copied();
+            if durable.is_some_and(|durable| durable >= *end) {
+                continue;
+            }
+            if lock(&self.failed).contains(pack) {
+                return Err(error_of(Fault::Medium));
+            }
+            let len = self.live.adopt(*pack)?;
+            if let Some(fault) = self.faults.step() {
+                lock(&self.failed).insert(*pack);
+                return Err(error_of(fault));
+            }
+            lock(&self.durable).insert(*pack, len);
+        }
+        Ok(())
+    }
+
+    fn adopt(&self, pack: PackId) -> Result<u64, StoreError> {
+        if lock(&self.failed).contains(&pack) {
+            return Ok(lock(&self.durable).get(&pack).copied().unwrap_or(0));
+        }
+        self.live.adopt(pack)
+    }
+
+    fn park(&self, pack: PackId) -> Result<(), StoreError> {
+        let len = self.live.adopt(pack)?;
+        self.make_durable(&[(pack, len)])
+    }
+
     fn packs(&self) -> Result<Vec<PackInfo>, StoreError> {
         self.live.packs()
     }
@@ -172,6 +206,14 @@ impl RecordStore for FaultyRecords {
         visit: &mut dyn FnMut(RecordAt, &RecordHeader),
     ) -> Result<u64, StoreError> {
         self.live.scan(pack, check, visit)
+    }
+
+    fn notes(&self, pack: PackId, from: u64, visit: &mut VisitNote<'_>) -> Result<u64, StoreError> {
+        self.live.notes(pack, from, visit)
+    }
+
+    fn store_id(&self) -> StoreId {
+        self.live.store_id()
     }
 
     fn delete(&self, pack: PackId) -> Result<(), StoreError> {
@@ -193,36 +235,39 @@ struct FaultyWriter {
     broken: bool,
 }
 
+impl FaultyWriter {
+    /// Fails when this write is to fail, perhaps half way.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        if self.broken {
+            return Err(error_of(Fault::Medium));
+        }
+        let Some(fault) = self.store.faults.step() else { return Ok(()) };
+        self.broken = true;
+        if matches!(fault, Fault::ShortWrite | Fault::PowerCut) {
+            let half = &bytes[..bytes.len() / 2];
+            self.store.live.edit_pack(self.inner.id(), |pack| pack.extend_from_slice(half));
+        }
+        Err(error_of(fault))
+    }
+}
+
 impl PackWriter for FaultyWriter {
     fn id(&self) -> PackId {
         self.inner.id()
     }
 
     fn append(&mut self, record: &Record) -> Result<RecordAt, StoreError> {
-        if self.broken {
-            return Err(error_of(Fault::Medium));
-        }
-        let Some(fault) = self.store.faults.step() else {
-            return self.inner.append(record);
-        };
-        self.broken = true;
-        if matches!(fault, Fault::ShortWrite | Fault::PowerCut) {
-            let half = &record.bytes()[..record.bytes().len() / 2];
-            self.store.live.edit_pack(self.id(), |bytes| bytes.extend_from_slice(half));
-        }
-        Err(error_of(fault))
+        self.write(record.bytes())?;
+        self.inner.append(record)
+    }
+
+    fn note(&mut self, note: &[u8]) -> Result<u64, StoreError> {
+        self.write(note)?;
+        self.inner.note(note)
     }
 
     fn sync(&mut self) -> Result<(), StoreError> {
-        if self.broken {
-            return Err(error_of(Fault::Medium));
-        }
-        if let Some(fault) = self.store.faults.step() {
-            self.broken = true;
-            return Err(error_of(fault));
-        }
-        lock(&self.store.durable).insert(self.id(), self.inner.len());
-        Ok(())
+        self.store.make_durable(&[(self.id(), self.len())])
     }
 
     fn len(&self) -> u64 {
@@ -231,6 +276,10 @@ impl PackWriter for FaultyWriter {
 
     fn is_empty(&self) -> bool {
         self.inner.is_empty()
+    }
+
+    fn is_full(&self) -> bool {
+        self.inner.is_full()
     }
 }
 
@@ -309,6 +358,46 @@ impl Index for FaultyIndex {
 
     fn pack_extent(&self, pack: PackId) -> Result<Option<u64>, StoreError> {
         self.inner.pack_extent(pack)
+    }
+
+    fn end(&self, owner: PeerId, studies: &[StudyUid]) -> Result<(), StoreError> {
+        self.write(|| self.inner.end(owner, studies))
+    }
+
+    fn clear_arrivals(&self) -> Result<(), StoreError> {
+        self.write(|| self.inner.clear_arrivals())
+    }
+
+    fn noted(&self, pack: PackId) -> Result<Option<u64>, StoreError> {
+        self.inner.noted(pack)
+    }
+
+    fn note(&self, pack: PackId, end: u64) -> Result<(), StoreError> {
+        self.write(|| self.inner.note(pack, end))
+    }
+
+    fn doom(&self, pack: PackId) -> Result<bool, StoreError> {
+        self.write(|| self.inner.doom(pack))
+    }
+
+    fn is_doomed(&self, pack: PackId) -> Result<bool, StoreError> {
+        self.inner.is_doomed(pack)
+    }
+
+    fn spare(&self, pack: PackId) -> Result<(), StoreError> {
+        self.write(|| self.inner.spare(pack))
+    }
+
+    fn note_damage(&self, study: &StudyUid, records: &[RecordAt]) -> Result<u64, StoreError> {
+        self.write(|| self.inner.note_damage(study, records))
+    }
+
+    fn damage(&self, study: &StudyUid) -> Result<HashSet<RecordAt>, StoreError> {
+        self.inner.damage(study)
+    }
+
+    fn damaged(&self, limit: usize) -> Result<Vec<StoredInstance>, StoreError> {
+        self.inner.damaged(limit)
     }
 
     fn study_keys(

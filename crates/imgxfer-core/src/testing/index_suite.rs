@@ -8,8 +8,8 @@ use bytes::Bytes;
 
 use super::{Sample, peer, study};
 use crate::clock::UnixSeconds;
-use crate::ids::{InstanceHash, ManifestRoot, PageHash, StudyUid};
-use crate::store::{CommitBatch, Index, Scope, StoredInstance, StudyQuery, StudyRow};
+use crate::ids::{InstanceHash, ManifestRoot, PackId, PageHash, StudyUid};
+use crate::store::{CommitBatch, Index, Scope, StoreError, StoredInstance, StudyQuery, StudyRow};
 
 /// Puts indexes through the contract of [`Index`]. `make` returns an empty one each time.
 ///
@@ -21,6 +21,9 @@ pub fn index_suite(make: &dyn Fn() -> Arc<dyn Index>) {
     conflicts_are_kept_beside_each_other(&*make());
     instances_come_in_order_and_pages(&*make());
     scopes_hide_what_others_sent(&*make());
+    damage_is_healed(&*make());
+    doomed_packs_take_no_commit(&*make());
+    notes_are_remembered(&*make());
     versions_are_published_once(&*make());
     queries_narrow(&*make());
     pages_belong_to_their_owner(&*make());
@@ -30,7 +33,7 @@ pub fn index_suite(make: &dyn Fn() -> Arc<dyn Index>) {
 }
 
 fn commit(index: &dyn Index, at: i64, instances: Vec<StoredInstance>) {
-    index.commit(&CommitBatch { instances, pages: Vec::new(), at: UnixSeconds(at) }).unwrap();
+    index.commit(&CommitBatch { instances, pages: Vec::new(), at: UnixSeconds(at), ..CommitBatch::default() }).unwrap();
 }
 
 fn rows(index: &dyn Index) -> Vec<StudyRow> {
@@ -149,18 +152,23 @@ fn versions_are_published_once(index: &dyn Index) {
     let root = |n| ManifestRoot::from_bytes([n; 32]);
     let studies = [study(1), study(2)];
     index.begin(peer(1), &studies, UnixSeconds(1)).unwrap();
-    let arriving = rows(index);
-    assert!(arriving.iter().all(|r| r.arriving && r.version == 0 && r.root.is_none()), "announced");
-    assert_eq!(arriving.len(), 2, "both");
-    commit(index, 2, vec![Sample::new(peer(1), 1, 0, 1, 10).stored()]);
+    assert!(rows(index).is_empty(), "no row before the first commit");
+    commit(index, 2, vec![Sample::new(peer(1), 1, 0, 1, 10).stored(), Sample::new(peer(1), 2, 0, 1, 10).stored()]);
+    index.begin(peer(1), &studies, UnixSeconds(2)).unwrap();
+    assert!(rows(index).iter().all(|r| r.arriving && r.version == 0 && r.root.is_none()), "both arrive");
     assert_eq!(index.publish(peer(1), &studies, root(1), UnixSeconds(3)).unwrap(), [1, 1], "first version");
+    index.end(peer(1), &studies).unwrap();
     assert!(rows(index).iter().all(|r| !r.arriving && r.root == Some(root(1))), "complete");
     let before = rows(index);
     assert_eq!(index.publish(peer(1), &studies, root(1), UnixSeconds(4)).unwrap(), [1, 1], "the same root");
     assert_eq!(rows(index), before, "changes nothing");
     index.begin(peer(1), &studies[..1], UnixSeconds(5)).unwrap();
     assert_eq!(rows(index).iter().filter(|r| r.arriving).count(), 1, "arriving again");
+    index.begin(peer(1), &studies[..1], UnixSeconds(5)).unwrap();
+    index.end(peer(1), &studies[..1]).unwrap();
+    assert_eq!(rows(index).iter().filter(|r| r.arriving).count(), 1, "one of two transfers has ended");
     assert_eq!(index.publish(peer(1), &studies[..1], root(1), UnixSeconds(6)).unwrap(), [1], "nothing new in it");
+    index.clear_arrivals().unwrap();
     assert!(rows(index).iter().all(|r| !r.arriving), "and not arriving any more");
     assert_eq!(index.publish(peer(1), &studies[..1], root(2), UnixSeconds(7)).unwrap(), [2], "second version");
     assert_eq!(index.publish(peer(2), &[study(9)], root(2), UnixSeconds(7)).unwrap(), [1], "one never heard of");
@@ -197,7 +205,7 @@ fn queries_narrow(index: &dyn Index) {
     let later = ask(&|q| q.date_from = Some(date.clone())).len();
     let earlier = ask(&|q| q.date_to = Some(date.clone())).len();
     assert_eq!(later + earlier, 30 + between.len(), "the two halves meet");
-    index.begin(peer(1), &[study(99)], UnixSeconds(2)).unwrap();
+    index.publish(peer(1), &[study(99)], ManifestRoot::from_bytes([9; 32]), UnixSeconds(2)).unwrap();
     assert_eq!(ask(&|q| q.date_to = Some("99991231".into())).len(), 30, "no date is before no date");
 }
 
@@ -257,4 +265,65 @@ fn readers_see_whole_batches(index: &Arc<dyn Index>) {
         }
     });
     assert_eq!(rows(&**index)[0].instances, 200, "all there in the end");
+}
+
+fn damage_is_healed(index: &dyn Index) {
+    let instances: Vec<_> = (0..4).map(|sop| Sample::new(peer(1), 1, 0, sop, 3000).stored()).collect();
+    commit(index, 1, instances.clone());
+    commit(index, 1, vec![Sample::new(peer(1), 2, 0, 9, 3000).stored()]);
+    let rotten = instances[2].chunks[1].record;
+    let hashes: Vec<_> = instances.iter().map(|i| i.entry.hash).collect();
+    let hit = instances.iter().filter(|i| i.chunks.iter().any(|c| c.record == rotten)).count();
+    assert_eq!(index.note_damage(&study(2), &[rotten]).unwrap(), 0, "nothing of that study stands there");
+    assert!(index.damage(&study(2)).unwrap().is_empty());
+    assert_eq!(index.note_damage(&study(1), &[rotten]).unwrap(), u64::try_from(hit).unwrap());
+    assert_eq!(index.note_damage(&study(1), &[rotten]).unwrap(), 0, "known already");
+    assert_eq!(index.damage(&study(1)).unwrap(), [rotten].into(), "remembered");
+    assert_eq!(index.damaged(10).unwrap().len(), hit);
+    let has = index.has(&Scope::All, &study(1), &hashes).unwrap();
+    assert!(!has[2], "what is damaged does not count as there");
+    let mut again = instances[2].clone();
+    again.chunks[1].record.pack = PackId::from_bytes([0x77; 16]);
+    commit(index, 2, vec![again.clone()]);
+    assert!(index.has(&Scope::All, &study(1), &hashes).unwrap()[2], "healed");
+    assert_eq!(index.damaged(10).unwrap().len(), hit - 1);
+    let all = all_of(index, &Scope::All, &study(1), 10);
+    assert_eq!(all.len(), 4, "and there once");
+    assert!(all.contains(&again), "where it stands now");
+    assert!(index.pack_extent(PackId::from_bytes([0x77; 16])).unwrap().is_some());
+}
+
+fn doomed_packs_take_no_commit(index: &dyn Index) {
+    let instance = Sample::new(peer(1), 1, 0, 1, 100).stored();
+    let pack = instance.chunks[0].record.pack;
+    assert!(index.doom(pack).unwrap(), "nothing stands in it");
+    assert!(index.is_doomed(pack).unwrap());
+    assert!(index.doom(pack).unwrap(), "after a crash between the mark and the removal");
+    let batch = CommitBatch { instances: vec![instance], ..CommitBatch::default() };
+    assert!(matches!(index.commit(&batch), Err(StoreError::NoSuchPack(named)) if named == pack));
+    assert!(rows(index).is_empty() && index.pack_extent(pack).unwrap().is_none(), "nothing is recorded");
+    index.spare(pack).unwrap();
+    assert!(!index.is_doomed(pack).unwrap());
+    index.commit(&batch).unwrap();
+    assert!(!index.doom(pack).unwrap(), "it is in use");
+    assert!(!index.is_doomed(pack).unwrap());
+}
+
+fn notes_are_remembered(index: &dyn Index) {
+    let first = Sample::new(peer(1), 1, 0, 1, 100).stored();
+    let pack = PackId::from_bytes([0x55; 16]);
+    assert_eq!(index.noted(pack).unwrap(), None);
+    let note = Some((pack, 700));
+    index.commit(&CommitBatch { instances: vec![first.clone()], note, ..CommitBatch::default() }).unwrap();
+    assert_eq!(index.noted(pack).unwrap(), Some(700));
+    assert!(!index.doom(pack).unwrap(), "a pack with a note is in use");
+    index.note(pack, 900).unwrap();
+    index.note(pack, 800).unwrap();
+    assert_eq!(index.noted(pack).unwrap(), Some(900), "never back");
+    let mut newer = first.clone();
+    newer.chunks[0].record.offset += 1000;
+    commit(index, 1, vec![newer.clone()]);
+    assert_eq!(all_of(index, &Scope::All, &study(1), 10), [first], "what is there stays");
+    index.commit(&CommitBatch { instances: vec![newer.clone()], newest: true, ..CommitBatch::default() }).unwrap();
+    assert_eq!(all_of(index, &Scope::All, &study(1), 10), [newer], "unless the batch is newer");
 }

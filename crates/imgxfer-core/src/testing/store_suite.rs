@@ -184,13 +184,13 @@ fn spool_is_found(store: &dyn RecordStore) {
     let record = spool.append(&record_of(&[&wanted[0], &wanted[1]])).unwrap();
     let mut foreign = store.create_pack(peer(2)).unwrap();
     foreign.append(&record_of(&[&noise(3, 900)])).unwrap();
-    let found = spool_chunks(store, &index, &peer(1), SpoolLimits::default()).unwrap();
+    let found = spool_chunks(store, &index, &peer(1), SpoolLimits::default(), &mut |_| Ok(true)).unwrap();
     assert_eq!(found.get(&ChunkId::of(&wanted[0])), Some(&(ChunkAt { record, slot: 0 }, 700)));
     assert_eq!(found.get(&ChunkId::of(&wanted[1])), Some(&(ChunkAt { record, slot: 1 }, 800)));
     // What is committed may be found as well, since new packs are read whatever the index says of them.
     assert!(found.values().all(|(at, _)| at.record.pack != foreign.id()), "nothing of another owner's");
     let limits = SpoolLimits { chunks_max: 1, ..SpoolLimits::default() };
-    assert_eq!(spool_chunks(store, &index, &peer(1), limits).unwrap().len(), 1, "bounded");
+    assert_eq!(spool_chunks(store, &index, &peer(1), limits, &mut |_| Ok(true)).unwrap().len(), 1, "bounded");
 }
 
 fn only_unused_packs_are_collected(store: &dyn RecordStore) {
@@ -204,10 +204,10 @@ fn only_unused_packs_are_collected(store: &dyn RecordStore) {
     }
     let instances = vec![packs[0].1.clone()];
     index.commit(&CommitBatch { instances, ..CommitBatch::default() }).unwrap();
-    let active = HashSet::from([packs[1].0]);
-    let none = collect(store, &index, &active, UnixSeconds(0)).unwrap();
+    let held = |pack: &PackId| *pack == packs[1].0;
+    let none = collect(store, &index, &held, UnixSeconds(0)).unwrap();
     assert_eq!(none.packs_removed, 0, "all are too young");
-    let report = collect(store, &index, &active, UnixSeconds(i64::MAX)).unwrap();
+    let report = collect(store, &index, &held, UnixSeconds(i64::MAX)).unwrap();
     assert_eq!((report.packs_removed, report.packs_in_use, report.packs_spared), (1, 1, 1), "one of each kind");
     let left: HashSet<_> = store.packs().unwrap().iter().map(|p| p.id).collect();
     assert_eq!(left, HashSet::from([packs[0].0, packs[1].0]), "the right one went");

@@ -11,7 +11,7 @@ use imgxfer_core::engine::{Depot, FileSource, OtherFiles};
 use imgxfer_core::error::TransferError;
 use imgxfer_core::progress::TransferEvent;
 use imgxfer_core::server::{Host, Rights, Server, ServerLimits};
-use imgxfer_core::store::{FsOptions, FsRecords, SqliteIndex};
+use imgxfer_core::store::FsOptions;
 use imgxfer_core::transport::{Dial, Endpoint, EndpointConfig, Identity, Session, Trust};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -27,9 +27,7 @@ impl Host for SameRights {
 
 /// A store on disk.
 pub(crate) fn depot_at(folder: &Path) -> Depot {
-    let records = FsRecords::open(&folder.join("records"), FsOptions::default()).unwrap();
-    let index = SqliteIndex::open(&folder.join("index.db")).unwrap();
-    Depot::new(Arc::new(records), Arc::new(index), Registry::default())
+    Depot::open(folder, FsOptions::default(), Registry::default()).unwrap().0
 }
 
 /// A site that serves.

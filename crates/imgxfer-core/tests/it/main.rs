@@ -7,8 +7,10 @@
 mod bad_input;
 mod blocked_udp;
 mod cuts;
+mod durability;
 mod golden_wire;
 mod harness;
+mod healing;
 mod hostile;
 mod in_memory;
 mod limits;

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use imgxfer_core::clock::UnixSeconds;
 use imgxfer_core::codec::CodecId;
-use imgxfer_core::ids::{ChunkId, PackId, StandardUid};
+use imgxfer_core::ids::{ChunkId, ManifestRoot, PackId, StandardUid, StoreId};
 use imgxfer_core::manifest::ChunkClass;
 use imgxfer_core::store::fs::PackHeader;
-use imgxfer_core::store::{ChunkAt, RecordAt, StoredInstance, recipe};
-use imgxfer_core::testing::{Sample, peer};
+use imgxfer_core::store::{ChunkAt, Note, RecordAt, StoredInstance, note, recipe};
+use imgxfer_core::testing::{Sample, peer, study};
 use imgxfer_core::wire::record::{Record, RecordChunk};
 
 fn path(name: &str) -> PathBuf {
@@ -39,7 +39,13 @@ fn assert_vector(name: &str, bytes: &[u8]) {
 }
 
 fn header() -> PackHeader {
-    PackHeader { owner: peer(0x11), id: PackId::from_bytes([0x22; 16]), created: UnixSeconds(1_790_000_000) }
+    PackHeader {
+        owner: peer(0x11),
+        id: PackId::from_bytes([0x22; 16]),
+        created: UnixSeconds(1_790_000_000),
+        store: StoreId::from_bytes([0x33; 16]),
+        sequence: 0x0102_0304_0506_0708,
+    }
 }
 
 fn record() -> Record {
@@ -65,9 +71,30 @@ fn instance() -> StoredInstance {
 
 #[test]
 fn the_pack_header_is_as_ever() {
-    assert_vector("pack-header-v1", &header().encode());
-    let bytes = vector("pack-header-v1").try_into().unwrap();
+    assert_vector("pack-header-v2", &header().encode());
+    let bytes = vector("pack-header-v2").try_into().unwrap();
     assert_eq!(PackHeader::decode(&bytes).unwrap(), header());
+}
+
+#[test]
+fn the_notes_are_as_ever() {
+    let at = UnixSeconds(1_790_000_001);
+    let committed = note::committed(peer(0x11), at, &[instance()]);
+    let published = note::published(peer(0x11), at, ManifestRoot::from_bytes([0x44; 32]), &[study(7)]);
+    assert_eq!(committed.len(), 1);
+    assert_vector("note-committed-v1", &committed[0]);
+    assert_vector("note-published-v1", &published);
+    let instances = vec![instance()];
+    let owner = peer(0x11);
+    assert_eq!(Note::decode(&vector("note-committed-v1")).unwrap(), Note::Committed { owner, at, instances });
+    let (root, studies) = (ManifestRoot::from_bytes([0x44; 32]), vec![study(7)]);
+    assert_eq!(Note::decode(&vector("note-published-v1")).unwrap(), Note::Published { owner, at, root, studies });
+    for place in 0..published.len() {
+        let mut wrong = published.clone();
+        wrong[place] ^= 1;
+        assert!(Note::decode(&wrong).is_err(), "a flipped bit in byte {place}");
+        assert!(Note::decode(&published[..place]).is_err(), "cut at {place}");
+    }
 }
 
 #[test]

@@ -38,6 +38,10 @@ impl Folder {
         self.root.join("lock")
     }
 
+    pub(super) fn id_path(&self) -> PathBuf {
+        self.root.join("store")
+    }
+
     pub(super) fn root(&self) -> &Path {
         &self.root
     }

@@ -4,17 +4,17 @@ use std::io;
 
 use crate::clock::UnixSeconds;
 use crate::dicom::ReadAt;
-use crate::ids::{PackId, PeerId};
+use crate::ids::{PackId, PeerId, StoreId};
 use crate::wire::bytes::{Reader, Truncated};
 
 /// First bytes of every pack.
 pub const PACK_MAGIC: [u8; 4] = *b"IXPK";
 /// Version of the layout that this program writes, and the newest that it reads.
-pub const PACK_VERSION: u32 = 1;
+pub const PACK_VERSION: u32 = 2;
 /// Length of the header; the first record follows.
-pub const PACK_HEADER_BYTES: usize = 72;
+pub const PACK_HEADER_BYTES: usize = 96;
 /// Bytes of the header that its check covers.
-const CHECKED_BYTES: usize = 64;
+const CHECKED_BYTES: usize = 88;
 
 /// Why bytes are not the header of a pack.
 #[derive(Debug, thiserror::Error)]
@@ -48,11 +48,13 @@ impl From<Truncated> for PackHeaderError {
 /// | offset | bytes | what |
 /// |---|---|---|
 /// | 0 | 4 | magic `IXPK` |
-/// | 4 | 4 | version, 1 |
+/// | 4 | 4 | version, 2 |
 /// | 8 | 32 | owner: the peer whose transfer filled it |
 /// | 40 | 16 | pack id, as in the file's name |
 /// | 56 | 8 | created: seconds since 1970, signed |
-/// | 64 | 8 | check: the first 8 bytes of BLAKE3 over bytes 0 to 63 |
+/// | 64 | 16 | store: the id of the store that made it |
+/// | 80 | 8 | sequence: grows by one with each pack that the store makes |
+/// | 88 | 8 | check: the first 8 bytes of BLAKE3 over bytes 0 to 87 |
 ///
 /// All integers are little-endian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +65,10 @@ pub struct PackHeader {
     pub id: PackId,
     /// When it was created.
     pub created: UnixSeconds,
+    /// The store that made it.
+    pub store: StoreId,
+    /// Its place in the order in which that store made its packs; tells what came first where no clock does.
+    pub sequence: u64,
 }
 
 impl PackHeader {
@@ -75,6 +81,8 @@ impl PackHeader {
         out[8..40].copy_from_slice(self.owner.as_bytes());
         out[40..56].copy_from_slice(self.id.as_bytes());
         out[56..64].copy_from_slice(&self.created.0.to_le_bytes());
+        out[64..80].copy_from_slice(self.store.as_bytes());
+        out[80..88].copy_from_slice(&self.sequence.to_le_bytes());
         let check = check_of(&out);
         out[CHECKED_BYTES..].copy_from_slice(&check);
         out
@@ -96,7 +104,9 @@ impl PackHeader {
         let owner = PeerId::from_bytes(reader.array()?);
         let id = PackId::from_bytes(reader.array()?);
         let created = UnixSeconds(i64::from_le_bytes(reader.array()?));
-        Ok(Self { owner, id, created })
+        let store = StoreId::from_bytes(reader.array()?);
+        let sequence = reader.u64()?;
+        Ok(Self { owner, id, created, store, sequence })
     }
 
     /// Reads the header of a pack.

@@ -1,6 +1,6 @@
 //! Packs as files in a folder.
 //!
-//! Layout under the store's folder: `lock` (held by the one process that writes), and
+//! Layout under the store's folder: `lock` (held by the one process that writes), `store` (the store's id), and
 //! `packs/ab/<pack id in hexadecimal>.pack`, where `ab` are the first two digits of the id. A pack is a
 //! header ([`PackHeader`]) and records, one behind the other. Names come from the store's own random
 //! ids, never from a peer. `docs/store-format.md` has the bytes and the order in which things are synced.
@@ -9,6 +9,7 @@ pub(super) mod dirs;
 mod file;
 mod header;
 mod open;
+mod pack;
 mod space;
 mod writer;
 
@@ -17,13 +18,13 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::clock::UnixSeconds;
-use crate::ids::{PackId, PeerId};
+use crate::dicom::ReadAt;
+use crate::ids::{PackId, PeerId, StoreId};
 use crate::store::walk::{Walk, read_in};
-use crate::store::{PackInfo, PackWriter, RecordAt, RecordStore, StoreError};
+use crate::store::{PackInfo, PackWriter, RecordAt, RecordStore, StoreError, VisitNote};
 use crate::units::to_u64;
 use crate::wire::buffers::Buffers;
 use crate::wire::record::{Record, RecordHeader};
@@ -33,6 +34,7 @@ use dirs::Folder;
 pub(crate) use file::FileState;
 pub use file::{FileBytes, OpenError};
 pub use header::{PACK_HEADER_BYTES, PACK_MAGIC, PACK_VERSION, PackHeader, PackHeaderError};
+use pack::Pack;
 use space::Space;
 
 /// How [`FsRecords`] uses its folder.
@@ -61,23 +63,18 @@ impl fmt::Debug for FsRecords {
 
 struct Shared {
     folder: Folder,
+    store: StoreId,
+    /// Of the next pack.
+    sequence: AtomicU64,
     space: Space,
     read_only: bool,
-    packs: Mutex<HashMap<PackId, Known>>,
+    packs: Mutex<HashMap<PackId, Arc<Pack>>>,
     /// Most recently used first.
     open: Mutex<Vec<(PackId, Arc<FileBytes>)>>,
     /// What records are read into.
     buffers: Buffers,
     /// Held while the store is open.
     _lock: Option<File>,
-}
-
-/// What is known of a pack without opening it.
-#[derive(Debug, Clone)]
-struct Known {
-    owner: PeerId,
-    created: UnixSeconds,
-    len: Arc<AtomicU64>,
 }
 
 /// Buffers kept for the next records to be read: as many as are given up at once.
@@ -106,6 +103,10 @@ impl FsRecords {
     /// when a newer program wrote it, [`StoreError::Io`].
     pub fn open(folder: &Path, options: FsOptions) -> Result<Self, StoreError> {
         open::open(folder, options).map(|shared| Self { shared: Arc::new(shared) })
+    }
+
+    fn pack(&self, id: PackId) -> Result<Arc<Pack>, StoreError> {
+        lock(&self.shared.packs).get(&id).cloned().ok_or(StoreError::NoSuchPack(id))
     }
 
     /// The file of a pack, from those kept open or opened now.
@@ -145,13 +146,29 @@ impl RecordStore for FsRecords {
         read_in(&live, at, &self.shared.buffers, Record::decode_unchecked)
     }
 
+    fn make_durable(&self, ends: &[(PackId, u64)]) -> Result<(), StoreError> {
+        self.shared.refuse_if_read_only()?;
+        ends.iter().try_for_each(|(id, end)| self.pack(*id)?.make_durable(&self.shared.folder.pack_path(*id), *end))
+    }
+
+    fn adopt(&self, pack: PackId) -> Result<u64, StoreError> {
+        self.shared.refuse_if_read_only()?;
+        self.pack(pack)?.adopt(&self.shared.folder.pack_path(pack))
+    }
+
+    fn park(&self, pack: PackId) -> Result<(), StoreError> {
+        self.shared.refuse_if_read_only()?;
+        self.pack(pack)?.park(&self.shared.folder.pack_path(pack))
+    }
+
     fn packs(&self) -> Result<Vec<PackInfo>, StoreError> {
         let packs = lock(&self.shared.packs);
-        let info = |(id, known): (&PackId, &Known)| PackInfo {
+        let info = |(id, pack): (&PackId, &Arc<Pack>)| PackInfo {
             id: *id,
-            owner: known.owner,
-            len: known.len.load(Ordering::Acquire),
-            created: known.created,
+            owner: pack.owner,
+            len: pack.len(),
+            created: pack.created,
+            sequence: pack.sequence,
         };
         Ok(packs.iter().map(info).collect())
     }
@@ -164,16 +181,20 @@ impl RecordStore for FsRecords {
     ) -> Result<u64, StoreError> {
         let file = self.file(pack)?;
         let live = file.now().map_err(|e| io_error("read a pack", e))?;
-        match PackHeader::read(&live) {
-            Ok(header) if header.id == pack => {}
-            Ok(_) => return Err(StoreError::Damaged { what: "the header names another pack", pack, offset: 0 }),
-            Err(PackHeaderError::Version { found }) => {
-                return Err(StoreError::Version { found, known: PACK_VERSION });
-            }
-            Err(PackHeaderError::Read(e)) => return Err(io_error("read a pack", e)),
-            Err(_) => return Err(StoreError::Damaged { what: "the pack's header", pack, offset: 0 }),
-        }
+        expect_header(&live, pack)?;
         Walk { source: &live, pack, start: to_u64(PACK_HEADER_BYTES), check }.run(visit)
+    }
+
+    fn notes(&self, pack: PackId, from: u64, visit: &mut VisitNote<'_>) -> Result<u64, StoreError> {
+        let file = self.file(pack)?;
+        let live = file.now().map_err(|e| io_error("read a pack", e))?;
+        // Whatever has become of the header: notes say themselves whose they are.
+        let start = from.max(to_u64(PACK_HEADER_BYTES));
+        Walk { source: &live, pack, start, check: false }.notes(visit)
+    }
+
+    fn store_id(&self) -> StoreId {
+        self.shared.store
     }
 
     fn delete(&self, pack: PackId) -> Result<(), StoreError> {
@@ -190,6 +211,17 @@ impl RecordStore for FsRecords {
 
     fn space_left(&self) -> Option<u64> {
         self.shared.space.left().ok()
+    }
+}
+
+/// The header of the pack that a file is named as.
+fn expect_header(source: &dyn ReadAt, pack: PackId) -> Result<(), StoreError> {
+    match PackHeader::read(source) {
+        Ok(header) if header.id == pack => Ok(()),
+        Ok(_) => Err(StoreError::Damaged { what: "the header names another pack", pack, offset: 0 }),
+        Err(PackHeaderError::Version { found }) => Err(StoreError::Version { found, known: PACK_VERSION }),
+        Err(PackHeaderError::Read(e)) => Err(io_error("read a pack", e)),
+        Err(_) => Err(StoreError::Damaged { what: "the pack's header", pack, offset: 0 }),
     }
 }
 

@@ -10,14 +10,16 @@ use std::sync::{Arc, Mutex};
 
 use rustix::fs::FlockOperation;
 
-use super::dirs::Folder;
+use super::dirs::{self, Folder};
 use super::file::{FileBytes, OpenError};
 use super::header::{PACK_HEADER_BYTES, PACK_VERSION, PackHeader, PackHeaderError};
+use super::pack::Pack;
 use super::space::Space;
-use super::{BUFFERS_KEPT_MAX, FsOptions, Known, Shared, io_error};
+use super::writer::random_id;
+use super::{BUFFERS_KEPT_MAX, FsOptions, Shared, io_error};
 use crate::clock::UnixSeconds;
 use crate::dicom::ReadAt;
-use crate::ids::{PackId, PeerId};
+use crate::ids::{PackId, PeerId, StoreId};
 use crate::store::StoreError;
 use crate::units::to_u64;
 use crate::wire::buffers::Buffers;
@@ -31,14 +33,21 @@ pub(super) fn open(root: &Path, options: FsOptions) -> Result<Shared, StoreError
     let lock = if options.read_only { None } else { Some(take(&folder)?) };
     let space = Space::new(folder.root(), options.reserve_bytes).map_err(|e| io_error("open its folder", e))?;
     let mut packs = HashMap::new();
+    let mut made_by = None;
     for id in folder.packs().map_err(|e| io_error("list its packs", e))? {
-        if let Some(known) = look_at(&folder, id, options.read_only)? {
-            packs.insert(id, known);
+        if let Some((pack, store)) = look_at(&folder, id, options.read_only)? {
+            made_by = made_by.or(store);
+            packs.insert(id, Arc::new(pack));
         }
     }
+    let store = match store_id(&folder).map_err(|e| io_error("read its id", e))? {
+        Some(store) => store,
+        None => make_store_id(&folder, made_by, options.read_only).map_err(|e| io_error("write its id", e))?,
+    };
+    let sequence = AtomicU64::new(packs.values().map(|pack: &Arc<Pack>| pack.sequence + 1).max().unwrap_or(0));
     let (packs, open) = (Mutex::new(packs), Mutex::new(Vec::new()));
     let buffers = Buffers::new(BUFFERS_KEPT_MAX);
-    Ok(Shared { folder, space, read_only: options.read_only, packs, open, buffers, _lock: lock })
+    Ok(Shared { folder, store, sequence, space, read_only: options.read_only, packs, open, buffers, _lock: lock })
 }
 
 /// Makes the folders and takes the lock, which the kernel gives back however the process ends.
@@ -58,8 +67,8 @@ fn take(folder: &Folder) -> Result<File, StoreError> {
     }
 }
 
-/// What is known of a pack; `None` when it held nothing and is gone now.
-fn look_at(folder: &Folder, id: PackId, read_only: bool) -> Result<Option<Known>, StoreError> {
+/// What is known of a pack, and which store made it; `None` when it held nothing and is gone now.
+fn look_at(folder: &Folder, id: PackId, read_only: bool) -> Result<Option<(Pack, Option<StoreId>)>, StoreError> {
     let path = folder.pack_path(id);
     let file = match FileBytes::open_no_follow(&path) {
         Ok(file) => file,
@@ -76,14 +85,41 @@ fn look_at(folder: &Folder, id: PackId, read_only: bool) -> Result<Option<Known>
         }
         return Ok(None);
     }
-    let (owner, created) = match PackHeader::read(&file) {
-        Ok(header) => (header.owner, header.created),
+    let pack = match PackHeader::read(&file) {
+        Ok(PackHeader { owner, created, sequence, store, .. }) => {
+            (Pack::found(owner, created, sequence, len), Some(store))
+        }
         Err(PackHeaderError::Version { found }) => return Err(StoreError::Version { found, known: PACK_VERSION }),
         Err(PackHeaderError::Read(e)) => return Err(io_error("read a pack", e)),
         // Committed instances may stand in it: kept, reported by a check, collected when unused.
-        Err(PackHeaderError::Damaged | PackHeaderError::Truncated) => (NOBODY, modified(&path)),
+        Err(PackHeaderError::Damaged | PackHeaderError::Truncated) => {
+            (Pack::found(NOBODY, modified(&path), 0, len), None)
+        }
     };
-    Ok(Some(Known { owner, created, len: Arc::new(AtomicU64::new(len)) }))
+    Ok(Some(pack))
+}
+
+/// The id that the store's folder names.
+fn store_id(folder: &Folder) -> io::Result<Option<StoreId>> {
+    match std::fs::read_to_string(folder.id_path()) {
+        Ok(text) => Ok(StoreId::from_hex(text.trim()).ok()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// A new store draws its id; one whose packs were copied without the rest keeps the one that they carry.
+fn make_store_id(folder: &Folder, made_by: Option<StoreId>, read_only: bool) -> io::Result<StoreId> {
+    let id = made_by.map_or_else(|| random_id().map(StoreId::from_bytes), Ok)?;
+    if !read_only {
+        let path = folder.id_path();
+        let unfinished = path.with_extension("new");
+        std::fs::write(&unfinished, format!("{id}\n"))?;
+        File::open(&unfinished)?.sync_all()?;
+        std::fs::rename(&unfinished, &path)?;
+        dirs::sync(folder.root())?;
+    }
+    Ok(id)
 }
 
 fn modified(path: &Path) -> UnixSeconds {

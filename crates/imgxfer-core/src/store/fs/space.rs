@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::store::StoreError;
 
@@ -14,6 +15,8 @@ const RESERVE_BYTES_MIN: u64 = 64 << 20;
 pub(super) struct Space {
     folder: File,
     reserve_bytes: Option<u64>,
+    /// Bytes that writers were granted and have not written.
+    granted: AtomicU64,
 }
 
 /// Free space as the file system tells it to users other than root.
@@ -25,7 +28,7 @@ struct Free {
 
 impl Space {
     pub(super) fn new(folder: &Path, reserve_bytes: Option<u64>) -> io::Result<Self> {
-        Ok(Self { folder: File::open(folder)?, reserve_bytes })
+        Ok(Self { folder: File::open(folder)?, reserve_bytes, granted: AtomicU64::new(0) })
     }
 
     /// Bytes that may be written before the reserve is touched.
@@ -34,11 +37,28 @@ impl Space {
         Ok(free.saturating_sub(reserve))
     }
 
-    /// Fails when fewer than `wanted` bytes may be written.
-    pub(super) fn require(&self, wanted: u64) -> Result<(), StoreError> {
-        let Free { free, reserve } =
-            self.look().map_err(|source| StoreError::Io { what: "ask for the free space", source })?;
-        if free.saturating_sub(reserve) < wanted { Err(StoreError::Full { free }) } else { Ok(()) }
+    /// Grants a writer `wanted` bytes, beside what others were granted.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] when there are not as many above the reserve.
+    pub(super) fn grant(&self, wanted: u64) -> Result<(), StoreError> {
+        let granted = self.granted.fetch_add(wanted, Ordering::AcqRel).saturating_add(wanted);
+        let look = self.look().map_err(|source| StoreError::Io { what: "ask for the free space", source });
+        let answer =
+            look.and_then(
+                |Free { free, reserve }| {
+                    if free.saturating_sub(reserve) < granted { Err(StoreError::Full { free }) } else { Ok(()) }
+                },
+            );
+        if answer.is_err() {
+            self.used(wanted);
+        }
+        answer
+    }
+
+    /// Of what was granted, so many bytes were written or are given back.
+    pub(super) fn used(&self, bytes: u64) {
+        self.granted.fetch_sub(bytes, Ordering::AcqRel);
     }
 
     fn look(&self) -> io::Result<Free> {

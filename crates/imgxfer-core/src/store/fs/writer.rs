@@ -4,14 +4,15 @@ use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use rustix::rand::GetRandomFlags;
 
 use super::header::{PACK_HEADER_BYTES, PackHeader};
-use super::{Known, Shared, dirs, io_error, lock};
+use super::pack::{Pack, closed};
+use super::{Shared, io_error, lock};
 use crate::clock::UnixSeconds;
 use crate::ids::{PackId, PeerId};
 use crate::store::{PackWriter, RecordAt, StoreError};
@@ -20,89 +21,75 @@ use crate::wire::record::Record;
 
 /// Free space is asked for anew after this many bytes.
 const SPACE_STEP_BYTES: u64 = 16 << 20;
+/// A pack is full at this length, and another is begun.
+const PACK_BYTES_MAX: u64 = 256 << 20;
 
 /// One pack that grows.
 pub(super) struct FsWriter {
     shared: Arc<Shared>,
-    file: File,
-    folder: PathBuf,
+    pack: Arc<Pack>,
+    file: Arc<File>,
     id: PackId,
     len: u64,
-    /// The length as the store lists it.
-    listed: Arc<AtomicU64>,
     /// Bytes that may be written before the free space is asked for again.
     granted: u64,
-    state: State,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// The pack's name is not durable yet.
-    Unnamed,
-    Good,
-    /// An append failed: nothing more is appended; what was appended whole can still be synced.
-    Closed {
-        named: bool,
-    },
-    /// A sync failed: the kernel may have dropped what it could not write and forget that it did.
-    Poisoned,
+    /// An append failed: nothing more is appended; what was appended whole can still be made durable.
+    closed: bool,
 }
 
 impl fmt::Debug for FsWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { id, len, state, .. } = self;
-        f.debug_struct("FsWriter").field("id", id).field("len", len).field("state", state).finish_non_exhaustive()
+        let Self { id, len, closed, .. } = self;
+        f.debug_struct("FsWriter").field("id", id).field("len", len).field("closed", closed).finish_non_exhaustive()
     }
 }
 
 impl FsWriter {
     pub(super) fn create(shared: &Arc<Shared>, owner: PeerId) -> Result<Self, StoreError> {
         shared.refuse_if_read_only()?;
-        shared.space.require(SPACE_STEP_BYTES)?;
-        let id = random_id().map_err(|e| io_error("draw a random name", e))?;
-        let header = PackHeader { owner, id, created: UnixSeconds::now() };
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o640)
-            .open(shared.folder.pack_path(id))
-            .map_err(|e| io_error("create a pack", e))?;
-        if let Err(e) = file.write_all_at(&header.encode(), 0) {
-            // When this fails too, the next start removes it.
-            drop(std::fs::remove_file(shared.folder.pack_path(id)));
-            return Err(io_error("write to a pack", e));
-        }
-        let len = to_u64(PACK_HEADER_BYTES);
-        let listed = Arc::new(AtomicU64::new(len));
-        let known = Known { owner, created: header.created, len: Arc::clone(&listed) };
-        drop(lock(&shared.packs).insert(id, known));
-        Ok(Self {
-            shared: Arc::clone(shared),
-            file,
-            folder: shared.folder.pack_folder(id),
-            id,
-            len,
-            listed,
-            granted: SPACE_STEP_BYTES,
-            state: State::Unnamed,
-        })
+        let id = PackId::from_bytes(random_id().map_err(|e| io_error("draw a random name", e))?);
+        let sequence = shared.sequence.fetch_add(1, Ordering::AcqRel);
+        let header = PackHeader { owner, id, created: UnixSeconds::now(), store: shared.store, sequence };
+        shared.space.grant(SPACE_STEP_BYTES)?;
+        let path = shared.folder.pack_path(id);
+        let made = create_file(&path, &header);
+        let file = Arc::new(made.inspect_err(|_| shared.space.used(SPACE_STEP_BYTES))?);
+        let pack = Arc::new(Pack::begun(&header, &file));
+        drop(lock(&shared.packs).insert(id, Arc::clone(&pack)));
+        let len = pack.len();
+        Ok(Self { shared: Arc::clone(shared), pack, file, id, len, granted: SPACE_STEP_BYTES, closed: false })
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         let len = to_u64(bytes.len());
         if self.granted < len {
-            self.shared.space.require(SPACE_STEP_BYTES.max(len))?;
-            self.granted = SPACE_STEP_BYTES.max(len);
+            let more = SPACE_STEP_BYTES.max(len);
+            self.shared.space.grant(more)?;
+            self.granted += more;
         }
         self.file.write_all_at(bytes, self.len).map_err(|e| io_error("write to a pack", e))?;
         self.granted -= len;
+        self.shared.space.used(len);
         Ok(())
     }
+}
 
-    fn sync_all(&self, named: bool) -> io::Result<()> {
-        self.file.sync_data()?;
-        if named { Ok(()) } else { dirs::sync(&self.folder) }
+impl Drop for FsWriter {
+    fn drop(&mut self) {
+        self.shared.space.used(self.granted);
+        self.pack.writer_gone();
     }
+}
+
+fn create_file(path: &Path, header: &PackHeader) -> Result<File, StoreError> {
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create_new(true).mode(0o640).open(path).map_err(|e| io_error("create a pack", e))?;
+    if let Err(e) = file.write_all_at(&header.encode(), 0) {
+        // When this fails too, the next start removes it.
+        drop(std::fs::remove_file(path));
+        return Err(io_error("write to a pack", e));
+    }
+    Ok(file)
 }
 
 impl PackWriter for FsWriter {
@@ -111,39 +98,18 @@ impl PackWriter for FsWriter {
     }
 
     fn append(&mut self, record: &Record) -> Result<RecordAt, StoreError> {
-        let named = match self.state {
-            State::Unnamed => false,
-            State::Good => true,
-            State::Closed { .. } | State::Poisoned => return Err(closed()),
-        };
-        let bytes = record.bytes();
-        if let Err(e) = self.write(bytes) {
-            self.state = State::Closed { named };
-            return Err(e);
-        }
-        let at = RecordAt { pack: self.id, offset: self.len, len: to_u32(bytes.len()) };
-        self.len += u64::from(at.len);
-        self.listed.store(self.len, Ordering::Release);
-        Ok(at)
+        let offset = self.len;
+        self.append_bytes(record.bytes())?;
+        Ok(RecordAt { pack: self.id, offset, len: to_u32(record.bytes().len()) })
+    }
+
+    fn note(&mut self, note: &[u8]) -> Result<u64, StoreError> {
+        self.append_bytes(note)?;
+        Ok(self.len)
     }
 
     fn sync(&mut self) -> Result<(), StoreError> {
-        let (named, next) = match self.state {
-            State::Unnamed => (false, State::Good),
-            State::Good => (true, State::Good),
-            State::Closed { named } => (named, State::Closed { named: true }),
-            State::Poisoned => return Err(closed()),
-        };
-        match self.sync_all(named) {
-            Ok(()) => {
-                self.state = next;
-                Ok(())
-            }
-            Err(e) => {
-                self.state = State::Poisoned;
-                Err(io_error("sync a pack", e))
-            }
-        }
+        self.pack.make_durable(&self.shared.folder.pack_path(self.id), self.len)
     }
 
     fn len(&self) -> u64 {
@@ -153,15 +119,27 @@ impl PackWriter for FsWriter {
     fn is_empty(&self) -> bool {
         self.len == to_u64(PACK_HEADER_BYTES)
     }
+
+    fn is_full(&self) -> bool {
+        self.len >= PACK_BYTES_MAX
+    }
 }
 
-/// The answer of a pack that failed before.
-fn closed() -> StoreError {
-    StoreError::Io { what: "go on with a pack that failed before", source: io::ErrorKind::BrokenPipe.into() }
+impl FsWriter {
+    fn append_bytes(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        if self.closed || self.pack.has_failed() {
+            return Err(closed());
+        }
+        self.write(bytes).inspect_err(|_| self.closed = true)?;
+        self.len += to_u64(bytes.len());
+        self.pack.grown_to(self.len);
+        Ok(())
+    }
 }
 
-fn random_id() -> io::Result<PackId> {
-    let mut bytes = [0u8; PackId::LEN];
+/// Bytes that nobody can guess.
+pub(super) fn random_id() -> io::Result<[u8; 16]> {
+    let mut bytes = [0; 16];
     let mut filled = 0;
     while filled < bytes.len() {
         match rustix::rand::getrandom(&mut bytes[filled..], GetRandomFlags::empty()) {
@@ -170,7 +148,7 @@ fn random_id() -> io::Result<PackId> {
             Err(e) => return Err(e.into()),
         }
     }
-    Ok(PackId::from_bytes(bytes))
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -181,13 +159,10 @@ mod tests {
     use crate::store::fs::{FsOptions, open};
     use crate::wire::record::RecordChunk;
 
-    /// A writer whose every write finds no space and whose every sync fails.
-    fn on_a_bad_device(folder: &tempfile::TempDir) -> FsWriter {
+    fn writer(folder: &tempfile::TempDir) -> FsWriter {
         let options = FsOptions { reserve_bytes: Some(0), ..FsOptions::default() };
         let shared = Arc::new(open::open(folder.path(), options).unwrap());
-        let mut writer = FsWriter::create(&shared, PeerId::from_bytes([1; 32])).unwrap();
-        writer.file = OpenOptions::new().write(true).open("/dev/full").unwrap();
-        writer
+        FsWriter::create(&shared, PeerId::from_bytes([1; 32])).unwrap()
     }
 
     fn record() -> Record {
@@ -195,25 +170,52 @@ mod tests {
         Record::encode(CodecId::STORE, ChunkClass::Opaque, &[chunk], b"x")
     }
 
+    fn full_device() -> Arc<File> {
+        Arc::new(OpenOptions::new().write(true).open("/dev/full").unwrap())
+    }
+
     #[test]
     fn no_space_closes_the_pack() {
         let folder = tempfile::tempdir().unwrap();
-        let mut writer = on_a_bad_device(&folder);
+        let mut writer = writer(&folder);
+        let good = std::mem::replace(&mut writer.file, full_device());
         assert!(matches!(writer.append(&record()), Err(StoreError::Full { .. })));
-        assert_eq!(writer.state, State::Closed { named: false });
-        writer.file = OpenOptions::new().write(true).open(writer.shared.folder.pack_path(writer.id)).unwrap();
+        writer.file = good;
         assert!(matches!(writer.append(&record()), Err(StoreError::Io { .. })), "also when there is space again");
         writer.sync().unwrap();
         assert!(writer.is_empty());
     }
 
     #[test]
-    fn a_failed_sync_is_never_tried_again() {
+    fn a_failed_sync_is_never_tried_again_by_anybody() {
         let folder = tempfile::tempdir().unwrap();
-        let mut writer = on_a_bad_device(&folder);
+        let mut writer = writer(&folder);
+        let path = writer.shared.folder.pack_path(writer.id);
+        writer.append(&record()).unwrap();
+        writer.sync().unwrap();
+        let durable = writer.len();
+        writer.append(&record()).unwrap();
+        writer.pack.hold(full_device());
         assert!(matches!(writer.sync(), Err(StoreError::Io { what: "sync a pack", .. })));
-        writer.file = OpenOptions::new().write(true).open(writer.shared.folder.pack_path(writer.id)).unwrap();
-        assert!(writer.sync().is_err(), "also when the medium would work again");
+        // The medium would work again.
+        writer.pack.hold(Arc::clone(&writer.file));
+        assert!(writer.sync().is_err(), "not by the writer");
         assert!(writer.append(&record()).is_err());
+        assert!(writer.pack.make_durable(&path, durable + 1).is_err(), "nor by somebody who builds on it");
+        writer.pack.make_durable(&path, durable).unwrap();
+        assert_eq!(writer.pack.adopt(&path).unwrap(), durable, "what was durable before is offered, and no more");
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), durable, "nor will the next process find more");
+    }
+
+    #[test]
+    fn what_writers_were_granted_is_not_granted_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = writer(&folder);
+        let shared = Arc::clone(&first.shared);
+        let left = shared.space.left().unwrap();
+        shared.space.grant(left.saturating_sub(2 * SPACE_STEP_BYTES)).unwrap();
+        let second = shared.space.grant(4 * SPACE_STEP_BYTES);
+        assert!(matches!(second, Err(StoreError::Full { .. })), "the first writer's grant counts");
+        drop(first);
     }
 }

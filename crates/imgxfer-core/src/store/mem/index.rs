@@ -11,7 +11,7 @@ use crate::clock::UnixSeconds;
 use crate::dicom::Attributes;
 use crate::ids::{InstanceHash, ManifestRoot, PackId, PageHash, PeerId, SeriesUid, SopInstanceUid, StudyUid};
 use crate::limits::QUERY_ROWS_MAX;
-use crate::store::{CommitBatch, Index, Scope, StoreError, StoredInstance, StudyQuery, StudyRow};
+use crate::store::{CommitBatch, Index, RecordAt, Scope, StoreError, StoredInstance, StudyQuery, StudyRow};
 use crate::units::{to_u64, to_usize};
 
 /// An [`Index`] in memory. Nothing survives the process.
@@ -25,6 +25,9 @@ struct State {
     studies: BTreeMap<(PeerId, StudyUid), Study>,
     pages: HashMap<(PeerId, PageHash), Bytes>,
     extents: HashMap<PackId, u64>,
+    noted: HashMap<PackId, u64>,
+    doomed: HashSet<PackId>,
+    damage: HashMap<StudyUid, HashSet<RecordAt>>,
 }
 
 /// The order in which instances of a study are handed out.
@@ -34,20 +37,26 @@ type Place = (SeriesUid, SopInstanceUid, InstanceHash);
 struct Study {
     instances: BTreeMap<Place, StoredInstance>,
     hashes: HashSet<InstanceHash>,
+    damaged: BTreeSet<Place>,
     contents: HashMap<SopInstanceUid, BTreeSet<InstanceHash>>,
     modalities: BTreeSet<String>,
     attributes: Attributes,
     bytes: u64,
     version: u64,
-    arriving: bool,
+    /// How many transfers run that add to it.
+    arriving: u64,
     root: Option<ManifestRoot>,
     updated: UnixSeconds,
 }
 
 impl Study {
-    fn add(&mut self, instance: &StoredInstance) -> bool {
+    fn add(&mut self, instance: &StoredInstance, newest: bool) -> bool {
         let entry = &instance.entry;
         let place = place_of(instance);
+        if self.damaged.remove(&place) || (newest && self.instances.contains_key(&place)) {
+            self.instances.insert(place, instance.clone());
+            return true;
+        }
         if self.instances.contains_key(&place) {
             return false;
         }
@@ -77,7 +86,7 @@ impl Study {
             conflicts: to_u64(self.contents.values().filter(|hashes| hashes.len() > 1).count()),
             bytes: self.bytes,
             version: self.version,
-            arriving: self.arriving,
+            arriving: self.arriving > 0,
             root: self.root,
             updated: self.updated,
         }
@@ -94,6 +103,15 @@ impl Study {
             && query.modality.as_ref().is_none_or(|m| self.modalities.contains(m))
             && query.date_from.as_ref().is_none_or(|from| date >= from)
             && query.date_to.as_ref().is_none_or(|to| !date.is_empty() && date <= to)
+    }
+}
+
+impl State {
+    fn note(&mut self, pack: PackId, end: u64) {
+        for ends in [&mut self.noted, &mut self.extents] {
+            let known = ends.entry(pack).or_default();
+            *known = (*known).max(end);
+        }
     }
 }
 
@@ -116,9 +134,13 @@ impl fmt::Debug for MemIndex {
 impl Index for MemIndex {
     fn commit(&self, batch: &CommitBatch) -> Result<(), StoreError> {
         let mut state = self.lock();
+        let packs = batch.instances.iter().flat_map(|i| &i.chunks).map(|chunk| chunk.record.pack);
+        if let Some(doomed) = packs.into_iter().find(|pack| state.doomed.contains(pack)) {
+            return Err(StoreError::NoSuchPack(doomed));
+        }
         for instance in &batch.instances {
             let study = state.studies.entry((instance.owner, instance.entry.study.clone())).or_default();
-            if !study.add(instance) {
+            if !study.add(instance, batch.newest) {
                 continue;
             }
             study.updated = batch.at;
@@ -126,6 +148,9 @@ impl Index for MemIndex {
                 let extent = state.extents.entry(chunk.record.pack).or_default();
                 *extent = (*extent).max(chunk.record.offset + u64::from(chunk.record.len));
             }
+        }
+        if let Some((pack, end)) = batch.note {
+            state.note(pack, end);
         }
         for (page, owner, bytes) in &batch.pages {
             state.pages.insert((*owner, *page), bytes.clone());
@@ -136,10 +161,35 @@ impl Index for MemIndex {
     fn begin(&self, owner: PeerId, studies: &[StudyUid], at: UnixSeconds) -> Result<(), StoreError> {
         let mut state = self.lock();
         for study in studies {
-            let study = state.studies.entry((owner, study.clone())).or_default();
-            study.arriving = true;
-            study.updated = at;
+            if let Some(study) = state.studies.get_mut(&(owner, study.clone())) {
+                study.arriving += 1;
+                study.updated = at;
+            }
         }
+        Ok(())
+    }
+
+    fn end(&self, owner: PeerId, studies: &[StudyUid]) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        for study in studies {
+            if let Some(study) = state.studies.get_mut(&(owner, study.clone())) {
+                study.arriving = study.arriving.saturating_sub(1);
+            }
+        }
+        Ok(())
+    }
+
+    fn clear_arrivals(&self) -> Result<(), StoreError> {
+        self.lock().studies.values_mut().for_each(|study| study.arriving = 0);
+        Ok(())
+    }
+
+    fn noted(&self, pack: PackId) -> Result<Option<u64>, StoreError> {
+        Ok(self.lock().noted.get(&pack).copied())
+    }
+
+    fn note(&self, pack: PackId, end: u64) -> Result<(), StoreError> {
+        self.lock().note(pack, end);
         Ok(())
     }
 
@@ -153,7 +203,6 @@ impl Index for MemIndex {
         let mut state = self.lock();
         let mut publish = |study: &StudyUid| {
             let study = state.studies.entry((owner, study.clone())).or_default();
-            study.arriving = false;
             if study.root != Some(root) {
                 study.root = Some(root);
                 study.version += 1;
@@ -194,7 +243,10 @@ impl Index for MemIndex {
         let state = self.lock();
         let studies: Vec<_> =
             state.studies.iter().filter(|((owner, uid), _)| uid == study && scope.admits(owner)).collect();
-        Ok(hashes.iter().map(|hash| studies.iter().any(|(_, s)| s.hashes.contains(hash))).collect())
+        let is_whole = |study: &Study, hash: &InstanceHash| {
+            study.hashes.contains(hash) && !study.damaged.iter().any(|(_, _, damaged)| damaged == hash)
+        };
+        Ok(hashes.iter().map(|hash| studies.iter().any(|(_, s)| is_whole(s, hash))).collect())
     }
 
     fn page(&self, owner: PeerId, page: &PageHash) -> Result<Option<Bytes>, StoreError> {
@@ -223,6 +275,51 @@ impl Index for MemIndex {
 
     fn pack_extent(&self, pack: PackId) -> Result<Option<u64>, StoreError> {
         Ok(self.lock().extents.get(&pack).copied())
+    }
+
+    fn doom(&self, pack: PackId) -> Result<bool, StoreError> {
+        let mut state = self.lock();
+        let unused = !state.extents.contains_key(&pack);
+        if unused {
+            state.doomed.insert(pack);
+        }
+        Ok(unused)
+    }
+
+    fn is_doomed(&self, pack: PackId) -> Result<bool, StoreError> {
+        Ok(self.lock().doomed.contains(&pack))
+    }
+
+    fn spare(&self, pack: PackId) -> Result<(), StoreError> {
+        self.lock().doomed.remove(&pack);
+        Ok(())
+    }
+
+    fn note_damage(&self, study: &StudyUid, records: &[RecordAt]) -> Result<u64, StoreError> {
+        let mut state = self.lock();
+        let State { studies, damage, .. } = &mut *state;
+        let mut newly = 0;
+        for (_, content) in studies.iter_mut().filter(|((_, uid), _)| uid == study) {
+            for (place, instance) in &content.instances {
+                let hit: Vec<_> = instance.chunks.iter().map(|c| c.record).filter(|at| records.contains(at)).collect();
+                if !hit.is_empty() {
+                    damage.entry(study.clone()).or_default().extend(hit);
+                    newly += u64::from(content.damaged.insert(place.clone()));
+                }
+            }
+        }
+        Ok(newly)
+    }
+
+    fn damage(&self, study: &StudyUid) -> Result<HashSet<RecordAt>, StoreError> {
+        Ok(self.lock().damage.get(study).cloned().unwrap_or_default())
+    }
+
+    fn damaged(&self, limit: usize) -> Result<Vec<StoredInstance>, StoreError> {
+        let state = self.lock();
+        let of =
+            |study: &Study| study.damaged.iter().filter_map(|p| study.instances.get(p).cloned()).collect::<Vec<_>>();
+        Ok(state.studies.values().flat_map(of).take(limit).collect())
     }
 
     fn study_keys(

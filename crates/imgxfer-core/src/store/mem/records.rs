@@ -5,11 +5,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::clock::UnixSeconds;
-use crate::ids::{PackId, PeerId};
+use crate::ids::{PackId, PeerId, StoreId};
 use crate::store::walk::{Walk, read_checked};
-use crate::store::{PackInfo, PackWriter, RecordAt, RecordStore, StoreError};
+use crate::store::{PackInfo, PackWriter, RecordAt, RecordStore, StoreError, VisitNote};
 use crate::units::to_u64;
 use crate::wire::record::{Record, RecordHeader};
+
+/// A pack is full at this length.
+const PACK_BYTES_MAX: u64 = 256 << 20;
 
 /// A [`RecordStore`] in memory. Nothing survives the process; syncing does nothing.
 ///
@@ -102,12 +105,26 @@ impl RecordStore for MemRecords {
         self.with_pack(at.pack, |pack| read_checked(pack.bytes.as_slice(), at))
     }
 
+    fn make_durable(&self, ends: &[(PackId, u64)]) -> Result<(), StoreError> {
+        ends.iter().try_for_each(|(pack, _)| self.with_pack(*pack, |_| Ok(())))
+    }
+
+    fn adopt(&self, pack: PackId) -> Result<u64, StoreError> {
+        self.with_pack(pack, |pack| Ok(to_u64(pack.bytes.len())))
+    }
+
+    fn park(&self, _: PackId) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     fn packs(&self) -> Result<Vec<PackInfo>, StoreError> {
         let info = |(id, pack): (&PackId, &MemPack)| PackInfo {
             id: *id,
             owner: pack.owner,
             len: to_u64(pack.bytes.len()),
             created: pack.created,
+            // Names count up.
+            sequence: u64::try_from(u128::from_be_bytes(*id.as_bytes())).unwrap_or(u64::MAX),
         };
         Ok(self.lock().packs.iter().map(info).collect())
     }
@@ -121,6 +138,15 @@ impl RecordStore for MemRecords {
         // A copy, so that `visit` may use the store.
         let bytes = self.with_pack(pack, |p| Ok(p.bytes.clone()))?;
         Walk { source: bytes.as_slice(), pack, start: 0, check }.run(visit)
+    }
+
+    fn notes(&self, pack: PackId, from: u64, visit: &mut VisitNote<'_>) -> Result<u64, StoreError> {
+        let bytes = self.with_pack(pack, |p| Ok(p.bytes.clone()))?;
+        Walk { source: bytes.as_slice(), pack, start: from, check: false }.notes(visit)
+    }
+
+    fn store_id(&self) -> StoreId {
+        StoreId::from_bytes([0; 16])
     }
 
     fn delete(&self, pack: PackId) -> Result<(), StoreError> {
@@ -147,18 +173,22 @@ impl PackWriter for MemWriter {
     }
 
     fn append(&mut self, record: &Record) -> Result<RecordAt, StoreError> {
-        let bytes = record.bytes();
+        let offset = self.len;
+        self.note(record.bytes())?;
+        Ok(RecordAt { pack: self.id, offset, len: crate::units::to_u32(record.bytes().len()) })
+    }
+
+    fn note(&mut self, note: &[u8]) -> Result<u64, StoreError> {
         let mut state = self.store.lock();
         let free = state.left();
-        if self.failed || free.is_some_and(|free| to_u64(bytes.len()) > free) {
+        if self.failed || free.is_some_and(|free| to_u64(note.len()) > free) {
             self.failed = true;
             return Err(StoreError::Full { free: free.unwrap_or(0) });
         }
         let pack = state.packs.get_mut(&self.id).ok_or(StoreError::NoSuchPack(self.id))?;
-        pack.bytes.extend_from_slice(bytes);
-        let at = RecordAt { pack: self.id, offset: self.len, len: crate::units::to_u32(bytes.len()) };
-        self.len += u64::from(at.len);
-        Ok(at)
+        pack.bytes.extend_from_slice(note);
+        self.len += to_u64(note.len());
+        Ok(self.len)
     }
 
     fn sync(&mut self) -> Result<(), StoreError> {
@@ -171,5 +201,9 @@ impl PackWriter for MemWriter {
 
     fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    fn is_full(&self) -> bool {
+        self.len >= PACK_BYTES_MAX
     }
 }

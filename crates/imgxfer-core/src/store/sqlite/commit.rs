@@ -14,8 +14,9 @@ use crate::units::to_u64;
 
 type Sql<T> = rusqlite::Result<T>;
 
-pub(super) fn commit(tx: &Transaction<'_>, batch: &CommitBatch) -> Sql<()> {
-    let mut writer = BatchWriter::new(tx, batch.at)?;
+/// Returns the pack that keeps the batch from being recorded, since it is doomed.
+pub(super) fn commit(tx: &Transaction<'_>, batch: &CommitBatch) -> Sql<Option<PackId>> {
+    let mut writer = BatchWriter::new(tx, batch)?;
     let mut extents = HashMap::new();
     for instance in &batch.instances {
         if writer.instance(instance)? {
@@ -25,28 +26,50 @@ pub(super) fn commit(tx: &Transaction<'_>, batch: &CommitBatch) -> Sql<()> {
     writer.finish()?;
     let mut statement = tx.prepare_cached(
         "INSERT INTO packs (pack, extent) VALUES (?1, ?2)
-         ON CONFLICT (pack) DO UPDATE SET extent = max(extent, excluded.extent)",
+         ON CONFLICT (pack) DO UPDATE SET extent = max(extent, excluded.extent) WHERE NOT doomed",
     )?;
     for (pack, extent) in extents {
-        statement.execute(params![pack.as_bytes(), signed(extent)])?;
+        if statement.execute(params![pack.as_bytes(), signed(extent)])? == 0 {
+            return Ok(Some(pack));
+        }
+    }
+    if let Some((pack, end)) = batch.note {
+        note(tx, pack, end)?;
     }
     let mut statement = tx.prepare_cached("INSERT OR IGNORE INTO pages (owner, hash, encoded) VALUES (?1, ?2, ?3)")?;
     for (hash, owner, encoded) in &batch.pages {
         statement.execute(params![owner_id(tx, *owner)?, hash.as_bytes(), encoded.as_ref()])?;
     }
-    Ok(())
+    Ok(None)
 }
 
 pub(super) fn begin(tx: &Transaction<'_>, owner: PeerId, studies: &[StudyUid], at: UnixSeconds) -> Sql<()> {
     let owner = owner_id(tx, owner)?;
-    let mut statement = tx.prepare_cached(
-        "INSERT INTO studies (owner, uid, arriving, updated) VALUES (?1, ?2, 1, ?3)
-         ON CONFLICT (uid, owner) DO UPDATE SET arriving = 1, updated = excluded.updated",
-    )?;
+    let mut statement =
+        tx.prepare_cached("UPDATE studies SET arriving = arriving + 1, updated = ?3 WHERE owner = ?1 AND uid = ?2")?;
     for study in studies {
         statement.execute(params![owner, study.as_str(), at.0])?;
     }
     Ok(())
+}
+
+pub(super) fn end(tx: &Transaction<'_>, owner: PeerId, studies: &[StudyUid]) -> Sql<()> {
+    let owner = owner_id(tx, owner)?;
+    let mut statement =
+        tx.prepare_cached("UPDATE studies SET arriving = arriving - 1 WHERE owner = ?1 AND uid = ?2 AND arriving > 0")?;
+    for study in studies {
+        statement.execute(params![owner, study.as_str()])?;
+    }
+    Ok(())
+}
+
+/// The notes of a pack are recorded up to `end`.
+pub(super) fn note(tx: &Transaction<'_>, pack: PackId, end: u64) -> Sql<()> {
+    let mut statement = tx.prepare_cached(
+        "INSERT INTO packs (pack, extent, noted) VALUES (?1, ?2, ?2) ON CONFLICT (pack)
+         DO UPDATE SET extent = max(extent, excluded.extent), noted = max(noted, excluded.noted), doomed = 0",
+    )?;
+    statement.execute(params![pack.as_bytes(), signed(end)]).map(drop)
 }
 
 pub(super) fn publish(
@@ -61,7 +84,6 @@ pub(super) fn publish(
     let mut statement = tx.prepare_cached(
         "INSERT INTO studies (owner, uid, version, root, updated) VALUES (?1, ?2, 1, ?3, ?4)
          ON CONFLICT (uid, owner) DO UPDATE SET
-             arriving = 0,
              version = version + (root IS NOT excluded.root),
              updated = CASE WHEN root IS NOT excluded.root THEN excluded.updated ELSE updated END,
              root = excluded.root
@@ -94,7 +116,9 @@ fn extend(extents: &mut HashMap<PackId, u64>, instance: &StoredInstance) {
 struct BatchWriter<'a> {
     tx: &'a Transaction<'a>,
     at: UnixSeconds,
+    newest: bool,
     add: CachedStatement<'a>,
+    heal: CachedStatement<'a>,
     has_other: CachedStatement<'a>,
     contents: CachedStatement<'a>,
     owners: HashMap<PeerId, i64>,
@@ -115,22 +139,27 @@ struct StudySums {
 }
 
 impl<'a> BatchWriter<'a> {
-    fn new(tx: &'a Transaction<'a>, at: UnixSeconds) -> Sql<Self> {
+    fn new(tx: &'a Transaction<'a>, batch: &CommitBatch) -> Sql<Self> {
+        let CommitBatch { at, newest, .. } = *batch;
         let add = tx.prepare_cached(
             "INSERT INTO instances
                  (study, series, sop_instance, sop_class, transfer_syntax, hash, bytes, committed, recipe)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
              ON CONFLICT (series, sop_instance, hash) DO NOTHING",
         )?;
+        let heal = tx.prepare_cached(
+            "UPDATE instances SET recipe = ?4, damaged = 0
+             WHERE series = ?1 AND sop_instance = ?2 AND hash = ?3 AND (damaged OR ?5)",
+        )?;
         let has_other =
             tx.prepare_cached("SELECT 1 FROM instances WHERE study = ?1 AND sop_instance = ?2 AND hash <> ?3")?;
         let contents = tx.prepare_cached(
             "SELECT count(DISTINCT hash), sum(hash = ?3) FROM instances WHERE study = ?1 AND sop_instance = ?2",
         )?;
-        Ok(Self { tx, at, add, has_other, contents, owners: HashMap::new(), studies: BTreeMap::new() })
+        Ok(Self { tx, at, newest, add, heal, has_other, contents, owners: HashMap::new(), studies: BTreeMap::new() })
     }
 
-    /// Returns whether it was new.
+    /// Returns whether it stands where the batch says: it was new, or damaged.
     fn instance(&mut self, instance: &StoredInstance) -> Sql<bool> {
         let owner = match self.owners.get(&instance.owner) {
             Some(id) => *id,
@@ -157,7 +186,8 @@ impl<'a> BatchWriter<'a> {
             recipe::encode(instance),
         ])?;
         if added == 0 {
-            return Ok(false);
+            let healed = params![series, sop, entry.hash.as_bytes(), recipe::encode(instance), self.newest];
+            return Ok(self.heal.execute(healed)? > 0);
         }
         // A second content makes a conflict; a third makes no further one. The new row is counted.
         let key = params![sums.id, sop, entry.hash.as_bytes()];

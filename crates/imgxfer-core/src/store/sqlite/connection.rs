@@ -1,11 +1,12 @@
 //! Opening the database.
 
 use std::fs::OpenOptions;
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::error::index_error;
 use super::schema;
@@ -26,7 +27,9 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     connection.busy_timeout(BUSY_TIMEOUT).map_err(fail)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     connection.pragma_update(None, "journal_mode", "WAL").map_err(fail)?;
-    connection.pragma_update(None, "synchronous", "FULL").map_err(fail)?;
+    // The log is synced before it is carried over, and not by each transaction: notes in packs tell the same, and
+    // are durable first.
+    connection.pragma_update(None, "synchronous", "NORMAL").map_err(fail)?;
     connection.pragma_update(None, "foreign_keys", true).map_err(fail)?;
     // 32 MiB of pages: a study's rows and the indexes over them stay in memory while it arrives.
     connection.pragma_update(None, "cache_size", -32_768).map_err(fail)?;
@@ -49,6 +52,42 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     connection.pragma_update(None, "cell_size_check", true).map_err(fail)?;
     connection.pragma_update(None, "trusted_schema", false).map_err(fail)?;
     Ok(connection)
+}
+
+/// Whether the file is there and is no database that can be read through, as a torn page or a flipped bit makes it.
+/// Looks at its structure, not at every row: a second for some gigabytes.
+pub(super) fn is_damaged(path: &Path) -> Result<bool, StoreError> {
+    if !path.exists() {
+        return Ok(false);
+    }
+    let check = || -> rusqlite::Result<bool> {
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        Ok(verdict != "ok")
+    };
+    check().or_else(|error| match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Ok(true),
+        _ => Err(index_error("check itself", &error)),
+    })
+}
+
+/// Gives an index and the files beside it other names. Returns the new one.
+pub(super) fn set_aside(path: &Path, why: &str) -> io::Result<PathBuf> {
+    let named = |suffix: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    let free = (1..).find(|n| !named(&format!(".{why}-{n}")).exists()).unwrap_or(0_u32);
+    for beside in ["-wal", "-shm", ""] {
+        match std::fs::rename(named(beside), named(&format!(".{why}-{free}{beside}"))) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+    }
+    dirs::sync(path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new(".")))?;
+    Ok(named(&format!(".{why}-{free}")))
 }
 
 /// Makes the file with the mode that SQLite then gives to the files beside it, and makes its name durable.

@@ -26,8 +26,7 @@ pub(super) fn index_error(what: &'static str, error: &rusqlite::Error) -> StoreE
     StoreError::Index { what, detail: format!("{text}{advice}") }
 }
 
-const DAMAGED: &str = ": the index is damaged; stop imgxferd, restore the index from a backup or move it aside, \
-                       start again and have the other sites send their studies again (what the packs hold is kept)";
+const DAMAGED: &str = ": the index is damaged; restart imgxferd, which sets it aside and makes it anew from the packs";
 
 /// A row that does not hold what this program writes.
 pub(super) fn damaged_row(what: &'static str) -> StoreError {

@@ -1,11 +1,12 @@
 //! The index in an SQLite database.
 //!
-//! One file, in WAL mode with `synchronous=FULL`: what a call wrote survives loss of power once it has
-//! returned. One connection writes; a few others read beside it, each seeing whole transactions. The
+//! One file, in WAL mode with `synchronous=NORMAL`: after loss of power it is as it was at some earlier moment, and
+//! [`recover`](super::recover) brings it up to what the packs tell. One connection writes; a few others read beside it, each seeing whole transactions. The
 //! schema is in `docs/store-format.md`.
 
 mod commit;
 mod connection;
+mod damage;
 mod error;
 mod query;
 mod schema;
@@ -19,8 +20,8 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::clock::UnixSeconds;
-use crate::ids::{InstanceHash, ManifestRoot, PackId, PageHash, PeerId, StudyUid};
-use crate::store::{CommitBatch, Index, Scope, StoreError, StoredInstance, StudyQuery, StudyRow};
+use crate::ids::{InstanceHash, ManifestRoot, PackId, PageHash, PeerId, StoreId, StudyUid};
+use crate::store::{CommitBatch, Index, RecordAt, Scope, StoreError, StoredInstance, StudyQuery, StudyRow};
 
 use error::{damaged_row, index_error};
 
@@ -64,6 +65,44 @@ impl SqliteIndex {
         let connection = connection::open_writer(path)?;
         let writer = Mutex::new(Writer { connection, failed: false });
         Ok(Self { path: path.to_owned(), writer, readers: Mutex::new(Vec::new()) })
+    }
+
+    /// Opens the index of the store `store` at `path`. A file that is damaged, or that is the index of another store,
+    /// is set aside under a name that ends in `.damaged-<n>` or `.other-<n>`, and an empty index is made in its place:
+    /// [`recover`](super::recover) must fill it from the packs.
+    ///
+    /// # Errors
+    /// As [`SqliteIndex::open`].
+    pub fn open_for(path: &Path, store: StoreId) -> Result<Self, StoreError> {
+        let opened = match connection::is_damaged(path) {
+            Ok(true) => Err("damaged"),
+            Ok(false) => {
+                let index = Self::open(path)?;
+                if index.belongs_to(store)? { Ok(index) } else { Err("other") }
+            }
+            Err(error) => return Err(error),
+        };
+        opened.or_else(|why| {
+            let kept = connection::set_aside(path, why)
+                .map_err(|source| StoreError::Io { what: "set an index aside", source })?;
+            tracing::error!(index = %path.display(), kept = %kept.display(), why, "the index cannot be used: it is set aside and made anew from the packs");
+            let index = Self::open(path)?;
+            index.belongs_to(store).map(|_| index)
+        })
+    }
+
+    /// The store that this is the index of; set once, by the first store that asks.
+    ///
+    /// # Errors
+    /// [`StoreError::Index`].
+    pub fn belongs_to(&self, store: StoreId) -> Result<bool, StoreError> {
+        self.write("compare its store", |tx| {
+            let known: Option<[u8; 16]> = tx.query_row("SELECT id FROM store", [], |row| row.get(0)).optional()?;
+            if known.is_none() {
+                tx.execute("INSERT INTO store (id) VALUES (?1)", [store.as_bytes()])?;
+            }
+            Ok(known.is_none_or(|known| known == *store.as_bytes()))
+        })
     }
 
     /// Reads through the whole database and compares its structures, as `imgxfer verify --store` does.
@@ -123,11 +162,39 @@ impl SqliteIndex {
 
 impl Index for SqliteIndex {
     fn commit(&self, batch: &CommitBatch) -> Result<(), StoreError> {
-        self.write("commit", |tx| commit::commit(tx, batch))
+        // A transaction that ends by an error is taken back.
+        let mut doomed = None;
+        let written = self.write("commit", |tx| {
+            doomed = commit::commit(tx, batch)?;
+            if doomed.is_some() { Err(rusqlite::Error::StatementChangedRows(0)) } else { Ok(()) }
+        });
+        doomed.map_or(written, |pack| Err(StoreError::NoSuchPack(pack)))
     }
 
     fn begin(&self, owner: PeerId, studies: &[StudyUid], at: UnixSeconds) -> Result<(), StoreError> {
         self.write("note a transfer", |tx| commit::begin(tx, owner, studies, at))
+    }
+
+    fn end(&self, owner: PeerId, studies: &[StudyUid]) -> Result<(), StoreError> {
+        self.write("note the end of a transfer", |tx| commit::end(tx, owner, studies))
+    }
+
+    fn clear_arrivals(&self) -> Result<(), StoreError> {
+        self.write("forget transfers", |tx| {
+            tx.execute("UPDATE studies SET arriving = 0 WHERE arriving > 0", []).map(drop)
+        })
+    }
+
+    fn noted(&self, pack: PackId) -> Result<Option<u64>, StoreError> {
+        let sql = "SELECT noted FROM packs WHERE pack = ?1 AND NOT doomed";
+        let noted: Option<i64> = self.read("look for a pack", |c| {
+            c.prepare_cached(sql)?.query_row([pack.as_bytes()], |row| row.get(0)).optional()
+        })?;
+        Ok(noted.map(query::unsigned))
+    }
+
+    fn note(&self, pack: PackId, end: u64) -> Result<(), StoreError> {
+        self.write("record a note", |tx| commit::note(tx, pack, end))
     }
 
     fn publish(
@@ -168,18 +235,46 @@ impl Index for SqliteIndex {
 
     fn packs_in_use(&self) -> Result<HashSet<PackId>, StoreError> {
         self.read("list packs", |c| {
-            let mut statement = c.prepare_cached("SELECT pack FROM packs")?;
+            let mut statement = c.prepare_cached("SELECT pack FROM packs WHERE NOT doomed")?;
             let packs = statement.query_map([], |row| row.get(0).map(PackId::from_bytes))?;
             packs.collect()
         })
     }
 
     fn pack_extent(&self, pack: PackId) -> Result<Option<u64>, StoreError> {
-        let sql = "SELECT extent FROM packs WHERE pack = ?1";
+        let sql = "SELECT extent FROM packs WHERE pack = ?1 AND NOT doomed";
         let extent: Option<i64> = self.read("look for a pack", |c| {
             c.prepare_cached(sql)?.query_row([pack.as_bytes()], |row| row.get(0)).optional()
         })?;
         Ok(extent.map(query::unsigned))
+    }
+
+    fn doom(&self, pack: PackId) -> Result<bool, StoreError> {
+        let sql = "INSERT INTO packs (pack, extent, doomed) VALUES (?1, 0, 1)
+                   ON CONFLICT (pack) DO UPDATE SET doomed = doomed WHERE doomed";
+        self.write("mark a pack for removal", |tx| Ok(tx.prepare_cached(sql)?.execute([pack.as_bytes()])? > 0))
+    }
+
+    fn is_doomed(&self, pack: PackId) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 FROM packs WHERE pack = ?1 AND doomed";
+        self.read("look for a pack", |c| c.prepare_cached(sql)?.exists([pack.as_bytes()]))
+    }
+
+    fn spare(&self, pack: PackId) -> Result<(), StoreError> {
+        let sql = "DELETE FROM packs WHERE pack = ?1 AND doomed";
+        self.write("spare a pack", |tx| tx.prepare_cached(sql)?.execute([pack.as_bytes()]).map(drop))
+    }
+
+    fn note_damage(&self, study: &StudyUid, records: &[RecordAt]) -> Result<u64, StoreError> {
+        self.write("note damage", |tx| damage::note(tx, study, records))?
+    }
+
+    fn damage(&self, study: &StudyUid) -> Result<HashSet<RecordAt>, StoreError> {
+        self.read("look for damage", |c| damage::of_study(c, study))
+    }
+
+    fn damaged(&self, limit: usize) -> Result<Vec<StoredInstance>, StoreError> {
+        self.read("list what is damaged", |c| damage::instances(c, limit))?
     }
 
     fn study_keys(

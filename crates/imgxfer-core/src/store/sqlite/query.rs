@@ -98,7 +98,7 @@ fn of_one_owner(
 
 pub(super) fn has(c: &Connection, scope: &Scope, study: &StudyUid, hashes: &[InstanceHash]) -> Sql<Vec<bool>> {
     let ids = study_ids(c, scope, study)?;
-    let mut find = c.prepare_cached("SELECT 1 FROM instances WHERE study = ?1 AND hash = ?2")?;
+    let mut find = c.prepare_cached("SELECT 1 FROM instances WHERE study = ?1 AND hash = ?2 AND NOT damaged")?;
     let mut has_one = |hash: &InstanceHash| {
         for (id, _) in &ids {
             if find.exists(params![id, hash.as_bytes()])? {

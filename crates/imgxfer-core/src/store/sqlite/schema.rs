@@ -11,6 +11,10 @@ const APPLICATION_ID: i32 = 0x6978_6672;
 /// Each step brings the schema from the version that is its place in the list to the next.
 /// A step that was released never changes.
 const STEPS: [&str; 1] = ["
+CREATE TABLE store (
+    id BLOB NOT NULL
+) STRICT;
+
 CREATE TABLE owners (
     id INTEGER PRIMARY KEY,
     peer BLOB NOT NULL UNIQUE
@@ -62,11 +66,13 @@ CREATE TABLE instances (
     hash BLOB NOT NULL,
     bytes INTEGER NOT NULL,
     committed INTEGER NOT NULL,
+    damaged INTEGER NOT NULL DEFAULT 0,
     recipe BLOB NOT NULL,
     UNIQUE (series, sop_instance, hash)
 ) STRICT;
 CREATE INDEX instances_by_sop ON instances (study, sop_instance, hash);
 CREATE INDEX instances_by_hash ON instances (study, hash);
+CREATE INDEX instances_damaged ON instances (id) WHERE damaged;
 
 CREATE TABLE pages (
     id INTEGER PRIMARY KEY,
@@ -78,8 +84,19 @@ CREATE TABLE pages (
 
 CREATE TABLE packs (
     pack BLOB PRIMARY KEY,
-    extent INTEGER NOT NULL
+    extent INTEGER NOT NULL,
+    noted INTEGER NOT NULL DEFAULT 0,
+    doomed INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE damage (
+    pack BLOB NOT NULL,
+    offset INTEGER NOT NULL,
+    len INTEGER NOT NULL,
+    study TEXT NOT NULL,
+    PRIMARY KEY (pack, offset)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX damage_by_study ON damage (study);
 "];
 
 /// Version of the schema that this program writes.

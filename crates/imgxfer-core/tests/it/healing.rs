@@ -1,0 +1,198 @@
+//! What is damaged is found, is not counted as there, and is whole again when it is sent again. An index that is lost
+//! or old takes nothing with it.
+
+use std::collections::HashMap;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use imgxfer_core::clock::UnixSeconds;
+use imgxfer_core::codec::Registry;
+use imgxfer_core::engine::{Depot, OtherFiles};
+use imgxfer_core::server::Rights;
+use imgxfer_core::sim::studies::StudySpec;
+use imgxfer_core::store::{CheckOptions, CheckReport, FsOptions, Scope, StudyQuery, check};
+use imgxfer_core::transport::Identity;
+
+use crate::harness::{Site, client_with, depot_at, push};
+
+/// A site with a store on disk that files are pushed to, one start after the other.
+struct Hospital {
+    store: tempfile::TempDir,
+    input: tempfile::TempDir,
+    site: Identity,
+    sender: Identity,
+}
+
+impl Hospital {
+    fn new() -> Self {
+        let (store, input) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        StudySpec::new(7).with_instances(2, 4).with_size(64, 64).write_to(input.path()).unwrap();
+        Self { store, input, site: Identity::generate().unwrap(), sender: Identity::generate().unwrap() }
+    }
+
+    /// Pushes everything to the site as it starts; returns how many original bytes crossed the line.
+    async fn push(&self) -> u64 {
+        let site = Site::start(self.site.clone(), depot_at(self.store.path()), Rights::all());
+        site.trust.pin(self.sender.peer_id());
+        let client = client_with(self.sender.clone());
+        let (report, _) = push(&client, &site, &[self.input.path().to_owned()], OtherFiles::Skip).await;
+        let report = report.unwrap();
+        assert!(report.receipt.complete, "{report:?}");
+        site.stop().await;
+        report.progress.payload_raw_bytes
+    }
+
+    fn packs(&self) -> Vec<PathBuf> {
+        let shards = std::fs::read_dir(self.store.path().join("packs")).unwrap();
+        let files = shards.flat_map(|shard| std::fs::read_dir(shard.unwrap().path()).unwrap());
+        files.map(|file| file.unwrap().path()).collect()
+    }
+
+    fn check(&self) -> CheckReport {
+        let depot = depot_at(self.store.path());
+        let options = CheckOptions { read_data: true, ..CheckOptions::default() };
+        check(&depot.records, depot.index.as_ref(), &options, &mut |_| true).unwrap()
+    }
+
+    /// Instances, versions and damaged instances of the one study.
+    fn holds(&self) -> (u64, u64, usize) {
+        let depot = depot_at(self.store.path());
+        let rows = depot.index.studies(&Scope::All, &StudyQuery::default()).unwrap();
+        assert_eq!(rows.len(), 1);
+        (rows[0].instances, rows[0].version, depot.index.damaged(100).unwrap().len())
+    }
+}
+
+fn flip(path: &Path, offset: u64) {
+    let mut file = std::fs::File::options().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.seek(SeekFrom::Start(offset)).unwrap();
+    file.read_exact(&mut byte).unwrap();
+    file.seek(SeekFrom::Start(offset)).unwrap();
+    file.write_all(&[byte[0] ^ 1]).unwrap();
+}
+
+#[tokio::test]
+async fn a_push_heals_exactly_what_is_rotten() {
+    let hospital = Hospital::new();
+    hospital.push().await;
+    assert_eq!(hospital.push().await, 0, "everything is there");
+    let (pack, at, rotten) = {
+        let depot = depot_at(hospital.store.path());
+        let instances = depot.index.instances(&Scope::All, &depot.index.study_keys(None, 1).unwrap()[0].1, None, 100);
+        let instances = instances.unwrap();
+        // Frames stand with their neighbours, and headers with headers.
+        let at = instances[3].chunks[1].record;
+        let chunks = instances.iter().flat_map(|i| i.entry.chunks.iter().zip(&i.chunks));
+        let rotten: HashMap<_, _> =
+            chunks.filter(|(_, place)| place.record == at).map(|(chunk, _)| (chunk.id, u64::from(chunk.len))).collect();
+        (hospital.packs().into_iter().find(|p| p.to_string_lossy().contains(&at.pack.to_string())).unwrap(), at, rotten)
+    };
+    flip(&pack, at.offset + u64::from(at.len) - 1);
+    let found = hospital.check();
+    assert!(found.findings.iter().any(imgxfer_core::store::Finding::is_loss), "{found:?}");
+    assert!(hospital.holds().2 > 0, "and remembered");
+    let rotten: u64 = rotten.values().sum();
+    assert_eq!(hospital.push().await, rotten, "what stood in that record crosses the line, and nothing else");
+    assert_eq!(hospital.holds(), (8, 1, 0), "whole again, and nothing twice");
+    assert!(!hospital.check().findings.iter().any(imgxfer_core::store::Finding::is_loss));
+    assert_eq!(hospital.push().await, 0, "nothing is left to heal");
+    // The healed places count also for an index made anew.
+    std::fs::remove_file(hospital.store.path().join("index.db")).unwrap();
+    assert_eq!(hospital.holds(), (8, 1, 0));
+    assert!(!hospital.check().findings.iter().any(imgxfer_core::store::Finding::is_loss));
+}
+
+#[tokio::test]
+async fn a_lost_index_is_made_anew_from_the_packs() {
+    let hospital = Hospital::new();
+    hospital.push().await;
+    let index = hospital.store.path().join("index.db");
+    // Moved aside, damaged, or the index of another store.
+    std::fs::rename(&index, hospital.store.path().join("aside")).unwrap();
+    assert_eq!(hospital.holds(), (8, 1, 0), "moved aside");
+    std::fs::write(&index, vec![0x5a; 20_000]).unwrap();
+    assert_eq!(hospital.holds(), (8, 1, 0), "damaged");
+    let other = Hospital::new();
+    other.push().await;
+    drop(depot_at(other.store.path()));
+    for beside in ["index.db", "index.db-wal", "index.db-shm"] {
+        drop(std::fs::remove_file(hospital.store.path().join(beside)));
+        drop(std::fs::copy(other.store.path().join(beside), hospital.store.path().join(beside)));
+    }
+    assert_eq!(hospital.holds(), (8, 1, 0), "another store's");
+    // Collecting right away takes nothing: all packs are in use.
+    let before = hospital.packs().len();
+    let report = depot_at(hospital.store.path()).collect(UnixSeconds(i64::MAX)).unwrap();
+    assert_eq!(report.packs_removed, 0);
+    assert_eq!(hospital.packs().len(), before);
+    assert!(hospital.check().is_clean());
+    assert_eq!(hospital.push().await, 0, "nothing need be sent again");
+}
+
+#[tokio::test]
+async fn an_older_index_learns_what_it_does_not_know() {
+    let hospital = Hospital::new();
+    let older = tempfile::tempdir().unwrap();
+    let first = hospital.input.path().join("later");
+    std::fs::create_dir(&first).unwrap();
+    hospital.push().await;
+    let copy = older.path().join("index.db");
+    drop(depot_at(hospital.store.path()));
+    std::fs::copy(hospital.store.path().join("index.db"), &copy).unwrap();
+    StudySpec::new(8).with_instances(1, 3).with_size(64, 64).write_to(&first).unwrap();
+    hospital.push().await;
+    for beside in ["-wal", "-shm"] {
+        drop(std::fs::remove_file(hospital.store.path().join(format!("index.db{beside}"))));
+    }
+    std::fs::copy(&copy, hospital.store.path().join("index.db")).unwrap();
+    let depot = depot_at(hospital.store.path());
+    assert_eq!(depot.collect(UnixSeconds(i64::MAX)).unwrap().packs_removed, 0);
+    let rows = depot.index.studies(&Scope::All, &StudyQuery::default()).unwrap();
+    let mut counts: Vec<_> = rows.iter().map(|row| (row.instances, row.version > 0)).collect();
+    counts.sort_unstable();
+    assert_eq!(counts, [(3, true), (8, true)]);
+    drop(depot);
+    assert!(hospital.check().is_clean());
+}
+
+#[tokio::test]
+async fn packs_alone_are_a_store() {
+    let hospital = Hospital::new();
+    hospital.push().await;
+    let machine = tempfile::tempdir().unwrap();
+    for pack in hospital.packs() {
+        let target = machine.path().join(pack.strip_prefix(hospital.store.path()).unwrap());
+        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+        std::fs::copy(&pack, &target).unwrap();
+    }
+    let (depot, report) = Depot::open(machine.path(), FsOptions::default(), Registry::default()).unwrap();
+    assert_eq!((report.instances, report.instances_missing, report.notes_damaged), (8, 0, 0));
+    assert_eq!(depot.records.store_id(), depot_at(hospital.store.path()).records.store_id(), "the same store");
+    let options = CheckOptions { read_data: true, ..CheckOptions::default() };
+    let found = check(&depot.records, depot.index.as_ref(), &options, &mut |_| true).unwrap();
+    assert!(found.is_clean() && found.instances == 8, "{found:?}");
+}
+
+#[tokio::test]
+async fn collection_and_resumption_see_each_other() {
+    let hospital = Hospital::new();
+    let depot = depot_at(hospital.store.path());
+    let owner = hospital.sender.peer_id();
+    let scope = Scope::Owners(vec![owner]);
+    let leave = || {
+        use imgxfer_core::engine::Intake;
+        let intake = depot.intake(owner, scope.clone()).unwrap();
+        intake.keep(&imgxfer_core::testing::record_of(&[b"left by somebody"])).unwrap().pack
+    };
+    let pack = leave();
+    let resumed = Arc::new(depot.intake(owner, scope.clone()).unwrap());
+    assert_eq!(depot.collect(UnixSeconds(i64::MAX)).unwrap().packs_removed, 0, "a transfer has found it");
+    drop(resumed);
+    // Marked by a collection that is slow to remove it.
+    assert!(depot.index.doom(pack).unwrap());
+    let late = depot.intake(owner, scope.clone()).unwrap();
+    assert_eq!(depot.collect(UnixSeconds(i64::MAX)).unwrap().packs_removed, 1, "passed over, so it goes");
+    drop(late);
+}
