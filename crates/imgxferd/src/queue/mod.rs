@@ -216,8 +216,9 @@ impl Queue {
                 continue;
             }
             let started = "UPDATE job SET state = 'running', attempts = attempts + 1 WHERE id = ?";
-            db.execute(started, [job.id])?;
+            // Read first: a job that is marked as running and given to nobody would stay so until a restart.
             let files = files_of(&db, job.id)?;
+            db.execute(started, [job.id])?;
             let job = Job { state: JobState::Running, attempts: job.attempts + 1, ..job };
             self.tell();
             return Ok(Claim::Job(Box::new(job), files));
