@@ -53,6 +53,7 @@ pub enum PixelData {
 /// What the scanner found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
+#[expect(clippy::struct_excessive_bools, reason = "findings that are independent of each other")]
 pub struct Scan {
     /// Study, series and SOP Instance UID; `None` when one is missing or malformed.
     pub identity: Option<Identity>,
