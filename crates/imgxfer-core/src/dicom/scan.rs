@@ -2,11 +2,11 @@
 
 use std::io;
 
-use super::inflate::Inflated;
+use super::inflate::{INFLATED_BYTES_MAX, Inflated};
 use super::part10::{self, Start, Syntax};
 use super::values::Values;
 use super::walk::{Found, RawPixels, walk};
-use super::window::Window;
+use super::window::{Input as _, Window};
 use super::{Attributes, ReadAt, fragments, layout, tags};
 use crate::codec::PixelShape;
 use crate::ids::{SeriesUid, SopInstanceUid, StandardUid, StudyUid};
@@ -53,6 +53,7 @@ pub enum PixelData {
 /// What the scanner found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
+#[expect(clippy::struct_excessive_bools, reason = "findings that are independent of each other")]
 pub struct Scan {
     /// Study, series and SOP Instance UID; `None` when one is missing or malformed.
     pub identity: Option<Identity>,
@@ -72,6 +73,10 @@ pub struct Scan {
     /// The file ends before its data set does: a value runs past the end, or a delimiter is missing.
     /// What stands here was found before that.
     pub truncated: bool,
+    /// The file may be the beginning of a longer one, or have room for what is not written yet: it is
+    /// [`Scan::truncated`], its elements stop before the file does (zeros stand behind them, or encapsulated
+    /// pixel data without its end), or it gives rows of an image and holds none.
+    pub unfinished: bool,
     /// The preamble looks like a program or another kind of file (see [`super::preamble_is_suspicious`]).
     pub suspicious_preamble: bool,
     /// Every element was walked over, all lengths agree and no nesting is deep. Only such a file is
@@ -131,9 +136,13 @@ pub fn scan(source: &dyn ReadAt) -> Result<Scan, NotDicom> {
     if syntax.deflated {
         let mut inflated = Inflated::new(&mut window, start.data_set)?;
         let mut found = walk(&mut inflated, 0, syntax.encoding)?;
+        let patience_ended = !inflated.complete && inflated.end() >= INFLATED_BYTES_MAX;
+        let cut = found.truncated || !inflated.complete && !patience_ended;
         found.truncated |= !inflated.complete;
+        let lacks_pixels = !patience_ended && lacks_pixels(&found);
+        let unfinished = cut || found.gave_up && !patience_ended || lacks_pixels;
         found.pixels = None;
-        return summarise(&mut window, start, syntax, found);
+        return summarise(&mut window, start, syntax, found, unfinished);
     }
     let detected = part10::detect(&mut window, start.data_set, syntax.encoding)?;
     if detected.is_none() && !start.has_marker {
@@ -145,15 +154,29 @@ pub fn scan(source: &dyn ReadAt) -> Result<Scan, NotDicom> {
     syntax.big_endian_pixels |= encoding.big_endian;
     let mut found = walk(&mut window, start.data_set, encoding)?;
     found.irregular |= other_than_declared;
-    summarise(&mut window, start, syntax, found)
+    let unfinished = found.truncated || found.gave_up || lacks_pixels(&found);
+    summarise(&mut window, start, syntax, found, unfinished)
 }
 
-fn summarise(window: &mut Window<'_>, start: Start, syntax: Syntax, found: Found) -> Result<Scan, NotDicom> {
-    let Found { values, pixels, extended_offset_table, truncated, irregular } = found;
+/// Whether the attributes are those of an image, and the image is not there.
+fn lacks_pixels(found: &Found) -> bool {
+    found.pixels.is_none() && found.values.number(tags::ROWS).is_some_and(|rows| rows > 0)
+}
+
+fn summarise(
+    window: &mut Window<'_>,
+    start: Start,
+    syntax: Syntax,
+    found: Found,
+    unfinished: bool,
+) -> Result<Scan, NotDicom> {
+    let Found { values, pixels, extended_offset_table, truncated, irregular, gave_up: _ } = found;
     let identity = identity(&values);
     if identity.is_none() && !start.has_marker {
         return Err(NotDicom::NoMarker);
     }
+    // Elements come in ascending order: without its UIDs there is no more than a beginning.
+    let identity_is_missing = identity.is_none();
     let truncated = truncated || start.truncated;
     let number_of_frames = values.integer_text(tags::NUMBER_OF_FRAMES);
     let pixels = match pixels {
@@ -182,6 +205,7 @@ fn summarise(window: &mut Window<'_>, start: Start, syntax: Syntax, found: Found
         number_of_frames,
         image_position: values.fingerprint(tags::IMAGE_POSITION),
         truncated,
+        unfinished: unfinished || start.truncated || identity_is_missing,
         suspicious_preamble: start.suspicious_preamble,
         vetted: !truncated && !irregular && !start.irregular,
     })

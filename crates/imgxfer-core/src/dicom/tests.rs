@@ -294,3 +294,32 @@ proptest! {
         survives(&bytes);
     }
 }
+
+#[test]
+fn a_beginning_of_a_file_is_unfinished_whether_or_not_room_is_made_for_the_rest() {
+    for syntax in Syntax::ALL {
+        let whole = small().with_syntax(syntax).instance(1, 1).bytes;
+        assert!(!scan_ok(&whole).unfinished, "{syntax:?}");
+        let native = match scan_ok(&whole).pixels {
+            Some(PixelData::Native { offset, .. }) => to_usize(offset),
+            Some(_) => whole.len(),
+            // Zeros may happen to go on inflating.
+            None => 0,
+        };
+        let mut missed = 0;
+        for len in 0..whole.len() {
+            let part = whole[..len].to_vec();
+            missed += u32::from(scan(&part).is_ok_and(|scan| !scan.unfinished));
+            let mut with_room = part;
+            with_room.resize(whole.len() + 1, 0);
+            // Zeros within native pixel data may be black, and those of its length are as they should be.
+            if len + 4 <= native.min(whole.len() - 16) {
+                with_room.truncate(whole.len());
+                let unfinished = scan(&with_room).map_or(true, |scan| scan.unfinished);
+                assert!(unfinished, "{syntax:?}: {len} of {} bytes, and zeros", whole.len());
+            }
+        }
+        // Cut between two elements, or a zero byte behind, after the UIDs and before the rows: maybe a report.
+        assert!(missed < 24, "{syntax:?}: {missed} beginnings pass as whole");
+    }
+}

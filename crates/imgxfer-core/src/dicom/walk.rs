@@ -35,6 +35,8 @@ pub(super) struct Found {
     pub(super) truncated: bool,
     /// Something did not agree and was passed over.
     pub(super) irregular: bool,
+    /// The walk stopped before the end of the file: zeros, or nothing that could be read, stand there.
+    pub(super) gave_up: bool,
 }
 
 /// A sequence or item that the walk is inside of.
@@ -70,6 +72,7 @@ pub(super) fn walk<I: Input>(input: &mut I, offset: u64, encoding: Encoding) -> 
         extended_offset_table: None,
         truncated: false,
         irregular: false,
+        gave_up: false,
     };
     let mut walk = Walk { input, position: offset, root: encoding, stack: Vec::new(), depth: 0, found };
     while let Step::Next = walk.step()? {}
@@ -90,8 +93,9 @@ impl<I: Input> Walk<'_, I> {
         let element = Element::parse(bytes, encoding);
         let inside = self.limit().saturating_sub(self.position);
         if all_zero && available >= 8 && self.stack.is_empty() {
-            // Padding to the block of some medium. No element has the tag (0000,0000).
-            self.found.irregular = true;
+            // Padding to the block of some medium, or room for what is not written yet. No element has
+            // the tag (0000,0000).
+            (self.found.irregular, self.found.gave_up) = (true, true);
             return Ok(Step::Stop);
         }
         let Some(element) = element.filter(|e| e.header_len <= inside) else {
@@ -280,6 +284,7 @@ impl<I: Input> Walk<'_, I> {
                 return Step::Next;
             }
         }
+        self.found.gave_up = true;
         Step::Stop
     }
 }

@@ -157,6 +157,8 @@ pub(super) struct Inbox {
     #[serde(default)]
     pub(super) settle_seconds: Number,
     #[serde(default)]
+    pub(super) hold_seconds: Number,
+    #[serde(default)]
     pub(super) poll_seconds: Number,
     #[serde(default)]
     pub(super) after: Text,

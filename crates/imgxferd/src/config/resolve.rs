@@ -420,6 +420,7 @@ fn inbox(raw: &Sourced<raw::Inbox>, config: &Config) -> Result<Inbox> {
     };
     Ok(Inbox {
         settle: seconds("inbox.settle_seconds", &value.settle_seconds, 10, 86_400)?,
+        hold: seconds("inbox.hold_seconds", &value.hold_seconds, 600, 86_400)?,
         poll: seconds("inbox.poll_seconds", &value.poll_seconds, 30, 3600)?,
         all_files: value.all_files.as_ref().is_some_and(|flag| *flag.as_ref()),
         path,
@@ -585,6 +586,7 @@ fn inbox_settings(inbox: &Inbox, origin: &Origin) -> Vec<Setting> {
         at("to", inbox.to.clone().into()),
         at("priority", name_of(&PRIORITIES, &inbox.priority).into()),
         at("settle_seconds", whole(inbox.settle.as_secs()).into()),
+        at("hold_seconds", whole(inbox.hold.as_secs()).into()),
         at("poll_seconds", whole(inbox.poll.as_secs()).into()),
         at("after", after.into()),
         at("all_files", inbox.all_files.into()),

@@ -350,6 +350,10 @@ pub struct Inbox {
     pub priority: Priority,
     /// A study is sent when none of its files has changed for this long. Default 10 s.
     pub settle: Duration,
+    /// How long after its last change a file that ends before its elements do, or that a program has open for
+    /// writing, holds its study back. Then it is sent as it is, and such a beginning is never moved or
+    /// deleted. Never shorter than [`Inbox::settle`]. Default 10 minutes.
+    pub hold: Duration,
     /// How often the folder is read through besides notifications of the system, which network shares
     /// do not give. Default 30 s.
     pub poll: Duration,
@@ -368,6 +372,7 @@ impl Inbox {
             to: to.to_owned(),
             priority: Priority::Routine,
             settle: Duration::from_secs(10),
+            hold: Duration::from_mins(10),
             poll: Duration::from_secs(30),
             after: After::Keep,
             all_files: false,
@@ -386,6 +391,13 @@ impl Inbox {
     pub const fn with_times(mut self, settle: Duration, poll: Duration) -> Self {
         self.settle = settle;
         self.poll = poll;
+        self
+    }
+
+    /// Sets how long an unfinished file holds its study back.
+    #[must_use]
+    pub const fn with_hold(mut self, hold: Duration) -> Self {
+        self.hold = hold;
         self
     }
 

@@ -6,14 +6,16 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use imgxfer_core::ids::InstanceHash;
+use imgxfer_core::store::FileBytes;
 
+use super::whole;
 use crate::config::{After, Inbox};
 use crate::files::sync_folder;
 use crate::queue::{FileState, JobFile, Queue, QueueError, Stamp};
 
 /// Applies the inbox's rule to what a job has committed. Blocks. A file that has changed since it was sent
-/// stays where it is and is sent again. What fails stays to be done, and is told in the log.
-pub(super) fn apply(queue: &Queue, inbox: &Inbox, job: i64) -> Result<(), QueueError> {
+/// stays where it is and is sent again. What fails stays to be done. Returns how many files that are.
+pub(super) fn apply(queue: &Queue, inbox: &Inbox, job: i64) -> Result<u64, QueueError> {
     let mut failed = 0_u64;
     for file in queue.files(job)? {
         if file.state != FileState::Committed {
@@ -34,10 +36,36 @@ pub(super) fn apply(queue: &Queue, inbox: &Inbox, job: i64) -> Result<(), QueueE
             Err(_) => failed += 1,
         }
     }
-    if failed > 0 {
-        tracing::warn!(job, files = failed, inbox = %inbox.path.display(), "committed files could not be moved or deleted; check permissions and space");
+    Ok(failed)
+}
+
+/// What a file that was sent is now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Now {
+    /// Byte for byte what was sent, and nobody writes to it.
+    Sent,
+    /// Something else, which is to be sent.
+    Changed,
+    /// What was sent, which ends before its elements do: the rest may come.
+    Unfinished,
+}
+
+fn now(file: &JobFile) -> io::Result<Now> {
+    if whole::has_writer(&file.path) {
+        // It is asked again at the next look.
+        return Err(io::ErrorKind::ResourceBusy.into());
     }
-    Ok(())
+    if !is_what_was_sent(file)? {
+        return Ok(Now::Changed);
+    }
+    if whole::is_unfinished(&FileBytes::open_no_follow(&file.path)?)? {
+        return Ok(Now::Unfinished);
+    }
+    // Right before the deed once more: it may have been opened while it was read.
+    if whole::has_writer(&file.path) {
+        return Err(io::ErrorKind::ResourceBusy.into());
+    }
+    Ok(if Stamp::of(&file.path.symlink_metadata()?) == Some(file.stamp) { Now::Sent } else { Now::Changed })
 }
 
 /// Whether a file is byte for byte what was sent.
@@ -61,9 +89,10 @@ fn is_what_was_sent(file: &JobFile) -> io::Result<bool> {
 }
 
 fn delete(file: &JobFile) -> io::Result<FileState> {
-    match is_what_was_sent(file) {
-        Ok(true) => {}
-        Ok(false) => return Ok(FileState::Changed),
+    match now(file) {
+        Ok(Now::Sent) => {}
+        Ok(Now::Changed) => return Ok(FileState::Changed),
+        Ok(Now::Unfinished) => return Ok(FileState::Unfinished),
         // Somebody was faster, or a crash came between the deed and its record.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(FileState::Deleted),
         Err(error) => return Err(error),
@@ -73,9 +102,10 @@ fn delete(file: &JobFile) -> io::Result<FileState> {
 }
 
 fn move_away(file: &JobFile, inbox: &Path, folder: &Path) -> io::Result<FileState> {
-    match is_what_was_sent(file) {
-        Ok(true) => {}
-        Ok(false) => return Ok(FileState::Changed),
+    match now(file) {
+        Ok(Now::Sent) => {}
+        Ok(Now::Changed) => return Ok(FileState::Changed),
+        Ok(Now::Unfinished) => return Ok(FileState::Unfinished),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(FileState::Moved),
         Err(error) => return Err(error),
     }
@@ -172,6 +202,32 @@ mod tests {
         assert_eq!(delete(&longer).unwrap(), FileState::Deleted);
         assert!(!path.exists());
         assert_eq!(delete(&longer).unwrap(), FileState::Deleted);
+    }
+
+    #[test]
+    fn a_beginning_or_an_open_file_is_not_deleted() {
+        let root = tempfile::tempdir().unwrap();
+        let whole = imgxfer_core::sim::studies::StudySpec::new(1).with_size(16, 16).instance(1, 1).bytes;
+        let path = root.path().join("1.dcm");
+        let file = committed(&path, &whole[..whole.len() - 100]);
+        assert_eq!(delete(&file).unwrap(), FileState::Unfinished);
+        let file = committed(&path, &whole);
+        let writer = OpenOptions::new().append(true).open(&path).unwrap();
+        assert_eq!(delete(&file).unwrap_err().kind(), io::ErrorKind::ResourceBusy);
+        drop(writer);
+        assert_eq!(delete(&file).unwrap(), FileState::Deleted);
+    }
+
+    #[test]
+    fn a_file_in_anothers_place_with_its_length_and_time_is_not_what_was_sent() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("1.dcm");
+        let file = committed(&path, b"one");
+        let modified = path.metadata().unwrap().modified().unwrap();
+        let other = committed(&root.path().join("2.dcm"), b"two");
+        File::options().append(true).open(&other.path).unwrap().set_modified(modified).unwrap();
+        std::fs::rename(&other.path, &path).unwrap();
+        assert_ne!(Stamp::of(&path.symlink_metadata().unwrap()), Some(file.stamp));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 mod after;
 mod settle;
+mod whole;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ use notify::{RecursiveMode, Watcher as _};
 use tokio::sync::{Notify, watch};
 
 use crate::config::Inbox;
-use crate::queue::{NewJob, Queue, QueueError, Stamp};
+use crate::queue::{NewJob, Queue, QueueError, Stamp, backoff};
 use settle::{Group, Kind, Settler};
 
 /// After a change the folder is read at most this often.
@@ -34,6 +35,8 @@ struct Watched {
     settler: Settler,
     known: HashMap<PathBuf, Stamp>,
     clock: Stopwatch,
+    /// Jobs whose files could not all be moved or deleted: tries so far, and when the next is due.
+    again: HashMap<i64, (u32, Duration)>,
     /// Whether the folder could be read last time, so that trouble is told once.
     readable: bool,
 }
@@ -41,8 +44,8 @@ struct Watched {
 impl Watched {
     fn new(inbox: Inbox, queue: Arc<Queue>) -> Result<Self, QueueError> {
         let known = queue.known_files(&inbox.path)?;
-        let settler = Settler::new(inbox.settle);
-        Ok(Self { inbox, queue, settler, known, clock: Stopwatch::start(), readable: true })
+        let settler = Settler::new(inbox.settle, inbox.hold);
+        Ok(Self { inbox, queue, settler, known, clock: Stopwatch::start(), again: HashMap::new(), readable: true })
     }
 
     /// Does for committed files what the inbox says.
@@ -51,8 +54,24 @@ impl Watched {
         if jobs.is_empty() {
             return Ok(());
         }
+        let now = self.clock.elapsed();
+        self.again.retain(|job, _| jobs.contains(job));
         for job in jobs {
-            after::apply(&self.queue, &self.inbox, job)?;
+            let (tries, due) = self.again.get(&job).copied().unwrap_or_default();
+            if due > now {
+                continue;
+            }
+            let failed = after::apply(&self.queue, &self.inbox, job)?;
+            if failed == 0 {
+                self.again.remove(&job);
+                continue;
+            }
+            if tries == 0 {
+                tracing::warn!(job, files = failed, inbox = %self.inbox.path.display(), "committed files are not moved or deleted yet: they are open for writing, or permissions or space are missing; tried again with growing pauses");
+            }
+            // Each try reads the files through.
+            let wait = backoff(u64::try_from(job).unwrap_or(0), tries + 3).max(self.inbox.poll);
+            self.again.insert(job, (tries + 1, self.clock.elapsed() + wait));
         }
         self.known = self.queue.known_files(&self.inbox.path)?;
         Ok(())
@@ -75,8 +94,11 @@ impl Watched {
         self.settler.observe(now, listing);
         self.settler.look_again();
         for (path, stamp) in self.settler.to_classify() {
-            let kind = self.kind_of(&path);
+            let (kind, unfinished) = self.kind_of(&path);
             self.settler.classify(&path, stamp, kind);
+            if unfinished {
+                self.settler.unfinished(&path);
+            }
         }
         let rejected = self.settler.rejected(now);
         for (path, stamp) in &rejected {
@@ -92,6 +114,15 @@ impl Watched {
         }
         self.settler.taken(rejected.iter().map(|(path, _)| path.as_path()));
         for (_, files) in self.settler.ready(now) {
+            for (path, _) in files.iter().filter(|(path, _)| whole::has_writer(path)) {
+                self.settler.written(path);
+            }
+        }
+        for (_, files) in self.settler.ready(now) {
+            let held = self.settler.held(files.iter().map(|(path, _)| path.as_path()));
+            if held > 0 {
+                tracing::warn!(inbox = %self.inbox.path.display(), files = held, "files that end before their elements do, or are open for writing, were held for hold_seconds and are sent as they are; such beginnings are never removed");
+            }
             let job = NewJob {
                 priority: self.inbox.priority,
                 all_files: self.inbox.all_files,
@@ -106,8 +137,10 @@ impl Watched {
         Ok(self.settler.next_due(self.clock.elapsed()).map_or(self.inbox.poll, |due| due.min(self.inbox.poll)))
     }
 
-    fn kind_of(&self, path: &Path) -> Kind {
-        let Ok(file) = FileBytes::open_no_follow(path) else { return Kind::Unreadable };
+    /// What a file is, and whether it may be the beginning of a longer one.
+    fn kind_of(&self, path: &Path) -> (Kind, bool) {
+        let Ok(file) = FileBytes::open_no_follow(path) else { return (Kind::Unreadable, false) };
+        let Ok(unfinished) = whole::is_unfinished(&file) else { return (Kind::Unreadable, false) };
         let other = || {
             if self.inbox.all_files {
                 Kind::In(Group::Others(path.parent().unwrap_or(&self.inbox.path).to_owned()))
@@ -115,13 +148,14 @@ impl Watched {
                 Kind::NotSent
             }
         };
-        match dicom::scan(&file) {
+        let kind = match dicom::scan(&file) {
             // An index of files that move away from it is of no use to anybody.
             Ok(scan) if scan.is_dicomdir() => Kind::NotSent,
             Ok(scan) => scan.identity.map_or_else(other, |identity| Kind::In(Group::Study(identity.study))),
             Err(dicom::NotDicom::Read(_)) => Kind::Unreadable,
             Err(_) => other(),
-        }
+        };
+        (kind, unfinished)
     }
 }
 
@@ -151,6 +185,13 @@ fn list(folder: &Path, out: &mut Vec<(PathBuf, Stamp)>) -> std::io::Result<()> {
     result
 }
 
+/// Whether an event tells of a change. That files are read, as this program does itself, is none.
+fn is_change(event: &notify::Event) -> bool {
+    use notify::event::{AccessKind, AccessMode, EventKind};
+    let closed_by_writer = EventKind::Access(AccessKind::Close(AccessMode::Write));
+    !event.kind.is_access() || event.kind == closed_by_writer
+}
+
 /// Watches one inbox until the daemon stops. `nudge` is told when a job of the inbox is done.
 pub(crate) async fn watch_inbox(
     inbox: Inbox,
@@ -160,7 +201,11 @@ pub(crate) async fn watch_inbox(
 ) {
     let changed = Arc::clone(&nudge);
     let path = inbox.path.clone();
-    let watcher = notify::recommended_watcher(move |_: notify::Result<notify::Event>| changed.notify_one());
+    let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        if event.as_ref().map_or(true, is_change) {
+            changed.notify_one();
+        }
+    });
     let watcher = watcher.and_then(|mut watcher| watcher.watch(&path, RecursiveMode::Recursive).map(|()| watcher));
     if watcher.is_err() {
         tracing::warn!(inbox = %path.display(), poll_seconds = inbox.poll.as_secs(), "the system does not tell of changes here; the folder is read through instead");
@@ -182,6 +227,10 @@ pub(crate) async fn watch_inbox(
             Ok(Ok((watched, wait))) => (Some(watched), wait),
             Ok(Err(error)) => {
                 tracing::error!(inbox = %path.display(), %error, "an inbox is not served; it is tried again");
+                (None, poll)
+            }
+            Err(error) if error.is_panic() => {
+                tracing::error!(inbox = %path.display(), "a defect stopped the watching of an inbox; it begins anew");
                 (None, poll)
             }
             // Only when the runtime goes down.
@@ -240,6 +289,38 @@ mod tests {
         after_restart.look().unwrap();
         assert_eq!(queue.jobs(10).unwrap().len(), 3, "what comes later is another job");
         assert!(path.join("note.txt").exists());
+    }
+
+    #[test]
+    fn a_beginning_holds_its_study_and_is_never_deleted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("in");
+        let spec = StudySpec::new(1).with_instances(1, 2).with_size(16, 16);
+        let files = spec.write_to(&path).unwrap();
+        let whole = std::fs::read(&files[1]).unwrap();
+        std::fs::write(&files[1], &whole[..whole.len() - 100]).unwrap();
+        let inbox = Inbox::new(&path, "cloud").with_times(Duration::ZERO, Duration::from_secs(60));
+        let (mut inbox_now, queue) = watched(folder.path(), inbox);
+        inbox_now.look().unwrap();
+        assert!(queue.jobs(10).unwrap().is_empty(), "the study waits for its end");
+        std::fs::write(&files[1], &whole).unwrap();
+        inbox_now.look().unwrap();
+        assert_eq!(queue.jobs(10).unwrap()[0].files, 2);
+    }
+
+    #[test]
+    fn an_open_file_holds_its_study() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("in");
+        let files = StudySpec::new(1).with_instances(1, 2).with_size(16, 16).write_to(&path).unwrap();
+        let inbox = Inbox::new(&path, "cloud").with_times(Duration::ZERO, Duration::from_secs(60));
+        let (mut inbox_now, queue) = watched(folder.path(), inbox);
+        let writer = std::fs::OpenOptions::new().append(true).open(&files[0]).unwrap();
+        inbox_now.look().unwrap();
+        assert!(queue.jobs(10).unwrap().is_empty());
+        drop(writer);
+        inbox_now.look().unwrap();
+        assert_eq!(queue.jobs(10).unwrap()[0].files, 2);
     }
 
     #[test]

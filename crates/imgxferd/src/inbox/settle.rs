@@ -38,6 +38,10 @@ struct Seen {
     /// When this stamp was first seen.
     since: Duration,
     kind: Option<Kind>,
+    /// It may be the beginning of a longer file.
+    unfinished: bool,
+    /// Some program had it open for writing when that was asked last.
+    written: bool,
 }
 
 type Files = Vec<(PathBuf, Stamp)>;
@@ -49,12 +53,14 @@ pub(super) type Ready = (Group, Files);
 #[derive(Debug)]
 pub(super) struct Settler {
     settle: Duration,
+    hold: Duration,
     files: BTreeMap<PathBuf, Seen>,
 }
 
 impl Settler {
-    pub(super) fn new(settle: Duration) -> Self {
-        Self { settle, files: BTreeMap::new() }
+    /// Files are quiet `settle` after their last change; those that seem not to be written to their end, `hold`.
+    pub(super) fn new(settle: Duration, hold: Duration) -> Self {
+        Self { settle, hold: hold.max(settle), files: BTreeMap::new() }
     }
 
     /// Takes in what the folder holds at `now`, without what is known and unchanged.
@@ -63,7 +69,7 @@ impl Settler {
         for (path, stamp) in listing {
             let seen = match before.remove(&path) {
                 Some(seen) if seen.stamp == stamp => seen,
-                _ => Seen { stamp, since: now, kind: None },
+                _ => Seen { stamp, since: now, kind: None, unfinished: false, written: false },
             };
             self.files.insert(path, seen);
         }
@@ -88,8 +94,32 @@ impl Settler {
         }
     }
 
+    /// Marks a file that may be the beginning of a longer one.
+    pub(super) fn unfinished(&mut self, path: &Path) {
+        if let Some(seen) = self.files.get_mut(path) {
+            seen.unfinished = true;
+        }
+    }
+
+    /// Marks a file that a program has open for writing.
+    pub(super) fn written(&mut self, path: &Path) {
+        if let Some(seen) = self.files.get_mut(path) {
+            seen.written = true;
+        }
+    }
+
+    /// Files that are taken as they are because they were held for long enough.
+    pub(super) fn held<'a>(&self, paths: impl IntoIterator<Item = &'a Path>) -> usize {
+        let held = |path: &&Path| self.files.get(*path).is_some_and(|seen| seen.unfinished || seen.written);
+        paths.into_iter().filter(held).count()
+    }
+
+    fn rest(&self, seen: &Seen) -> Duration {
+        if seen.unfinished || seen.written { self.hold } else { self.settle }
+    }
+
     fn quiet(&self, seen: &Seen, now: Duration) -> bool {
-        now.saturating_sub(seen.since) >= self.settle
+        now.saturating_sub(seen.since) >= self.rest(seen)
     }
 
     /// Groups none of whose files has changed for the settling time, each file in order of its path.
@@ -117,9 +147,10 @@ impl Settler {
         self.files.iter().filter(|(_, seen)| rejected(seen)).map(|(path, seen)| (path.clone(), seen.stamp)).collect()
     }
 
-    /// Files that could not be read are looked at again.
+    /// Files that could not be read are looked at again, and who writes is asked anew.
     pub(super) fn look_again(&mut self) {
         for seen in self.files.values_mut() {
+            seen.written = false;
             if seen.kind == Some(Kind::Unreadable) {
                 seen.kind = None;
             }
@@ -136,7 +167,7 @@ impl Settler {
     /// When, after `now`, something becomes quiet; `None` when nothing waits.
     pub(super) fn next_due(&self, now: Duration) -> Option<Duration> {
         let waits = self.files.values().filter(|seen| seen.kind != Some(Kind::Unreadable));
-        waits.map(|seen| (seen.since + self.settle).saturating_sub(now)).filter(|wait| !wait.is_zero()).min()
+        waits.map(|seen| (seen.since + self.rest(seen)).saturating_sub(now)).filter(|wait| !wait.is_zero()).min()
     }
 }
 
@@ -152,11 +183,11 @@ mod tests {
 
     impl Table {
         fn new() -> Self {
-            Self { settler: Settler::new(Duration::from_secs(10)), files: BTreeMap::new() }
+            Self { settler: Settler::new(Duration::from_secs(10), Duration::from_secs(60)), files: BTreeMap::new() }
         }
 
         fn put(&mut self, path: &str, len: u64, kind: Kind) -> &mut Self {
-            self.files.insert(path.into(), (Stamp { len, modified_ns: 0 }, kind));
+            self.files.insert(path.into(), (Stamp { len, modified_ns: 0, inode: 0, changed_ns: 0 }, kind));
             self
         }
 
@@ -201,6 +232,27 @@ mod tests {
         table.files.remove(Path::new("c"));
         assert!(table.at(14).is_empty());
         assert_eq!(table.at(15).len(), 1);
+    }
+
+    #[test]
+    fn an_unfinished_file_or_an_open_one_holds_its_study_for_so_long() {
+        let mut table = Table::new();
+        table.put("a", 1, study(1)).put("b", 1, study(1)).at(0);
+        table.settler.unfinished(Path::new("b"));
+        assert!(table.at(59).is_empty());
+        assert_eq!(table.settler.next_due(Duration::from_secs(59)), Some(Duration::from_secs(1)));
+        assert_eq!(table.at(60).len(), 1);
+        assert_eq!(table.settler.held([Path::new("a"), Path::new("b")]), 1);
+        table.put("b", 2, study(1));
+        assert!(table.at(61).is_empty());
+        assert_eq!(table.at(71).len(), 1, "it has grown, and ends where its elements do");
+        table.settler.written(Path::new("a"));
+        assert_eq!(table.at(71).len(), 1, "held for so long already");
+        table.put("a", 2, study(1)).at(80);
+        table.settler.written(Path::new("a"));
+        assert!(table.at(100).is_empty());
+        table.settler.look_again();
+        assert_eq!(table.at(100).len(), 1, "it was closed");
     }
 
     #[test]

@@ -98,6 +98,17 @@ fn job_of(row: &Row<'_>) -> rusqlite::Result<Job> {
     })
 }
 
+/// The stamp in the columns behind the path.
+fn stamp_of(row: &Row<'_>) -> rusqlite::Result<Stamp> {
+    let inode: i64 = row.get(3)?;
+    Ok(Stamp {
+        len: unsigned(row.get(1)?),
+        modified_ns: row.get(2)?,
+        inode: inode.cast_unsigned(),
+        changed_ns: row.get(4)?,
+    })
+}
+
 fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
@@ -169,9 +180,16 @@ impl Queue {
         let id = transaction.last_insert_rowid();
         {
             let mut insert = transaction
-                .prepare("INSERT INTO file (job, path, len, modified_ns, state) VALUES (?, ?, ?, ?, 'waiting')")?;
+                .prepare("INSERT INTO file (job, path, len, modified_ns, inode, changed_ns, state) VALUES (?, ?, ?, ?, ?, ?, 'waiting')")?;
             for (path, stamp) in &job.files {
-                insert.execute(params![id, bytes_of(path), signed(stamp.len), stamp.modified_ns])?;
+                insert.execute(params![
+                    id,
+                    bytes_of(path),
+                    signed(stamp.len),
+                    stamp.modified_ns,
+                    stamp.inode.cast_signed(),
+                    stamp.changed_ns
+                ])?;
             }
         }
         transaction.commit()?;
@@ -198,8 +216,9 @@ impl Queue {
                 continue;
             }
             let started = "UPDATE job SET state = 'running', attempts = attempts + 1 WHERE id = ?";
-            db.execute(started, [job.id])?;
+            // Read first: a job that is marked as running and given to nobody would stay so until a restart.
             let files = files_of(&db, job.id)?;
+            db.execute(started, [job.id])?;
             let job = Job { state: JobState::Running, attempts: job.attempts + 1, ..job };
             self.tell();
             return Ok(Claim::Job(Box::new(job), files));
@@ -261,8 +280,17 @@ impl Queue {
             match &file.outcome {
                 Outcome::Sent { hash, stamp } => {
                     transaction.execute(
-                        "UPDATE file SET state = 'committed', hash = ?, len = ?, modified_ns = ? WHERE job = ? AND path = ?",
-                        params![hash.as_bytes(), signed(stamp.len), stamp.modified_ns, job, bytes_of(&file.path)],
+                        "UPDATE file SET state = 'committed', hash = ?, len = ?, modified_ns = ?, inode = ?, changed_ns = ? \
+                         WHERE job = ? AND path = ?",
+                        params![
+                            hash.as_bytes(),
+                            signed(stamp.len),
+                            stamp.modified_ns,
+                            stamp.inode.cast_signed(),
+                            stamp.changed_ns,
+                            job,
+                            bytes_of(&file.path)
+                        ],
                     )?;
                 }
                 Outcome::Skipped => {
@@ -411,8 +439,15 @@ impl Queue {
     /// A file of an inbox is no DICOM and is left alone.
     pub(crate) fn ignore(&self, inbox: &Path, path: &Path, stamp: Stamp) -> Result<(), QueueError> {
         lock(&self.db).execute(
-            "INSERT OR REPLACE INTO ignored (inbox, path, len, modified_ns) VALUES (?, ?, ?, ?)",
-            params![bytes_of(inbox), bytes_of(path), signed(stamp.len), stamp.modified_ns],
+            "INSERT OR REPLACE INTO ignored (inbox, path, len, modified_ns, inode, changed_ns) VALUES (?, ?, ?, ?, ?, ?)",
+            params![
+                bytes_of(inbox),
+                bytes_of(path),
+                signed(stamp.len),
+                stamp.modified_ns,
+                stamp.inode.cast_signed(),
+                stamp.changed_ns
+            ],
         )?;
         Ok(())
     }
@@ -421,13 +456,13 @@ impl Queue {
     pub(crate) fn known_files(&self, inbox: &Path) -> Result<HashMap<PathBuf, Stamp>, QueueError> {
         let db = lock(&self.db);
         let mut select = db.prepare_cached(
-            "SELECT path, len, modified_ns FROM ignored WHERE inbox = ?1 UNION ALL \
-             SELECT * FROM (SELECT file.path, file.len, file.modified_ns FROM file JOIN job ON file.job = job.id \
+            "SELECT path, len, modified_ns, inode, changed_ns FROM ignored WHERE inbox = ?1 UNION ALL \
+             SELECT * FROM (SELECT file.path, file.len, file.modified_ns, file.inode, file.changed_ns FROM file JOIN job ON file.job = job.id \
              WHERE job.inbox = ?1 AND file.state != 'changed' ORDER BY job.id)",
         )?;
         let of = |row: &Row<'_>| {
             let path: Vec<u8> = row.get(0)?;
-            Ok((path_of(&path), Stamp { len: unsigned(row.get(1)?), modified_ns: row.get(2)? }))
+            Ok((path_of(&path), stamp_of(row)?))
         };
         let known = select.query_map([bytes_of(inbox)], of)?.collect::<rusqlite::Result<_>>()?;
         Ok(known)
@@ -456,16 +491,17 @@ impl Queue {
 }
 
 fn files_of(db: &Connection, job: i64) -> Result<Vec<JobFile>, QueueError> {
-    let mut select =
-        db.prepare_cached("SELECT path, len, modified_ns, hash, state FROM file WHERE job = ? ORDER BY path")?;
+    let mut select = db.prepare_cached(
+        "SELECT path, len, modified_ns, inode, changed_ns, hash, state FROM file WHERE job = ? ORDER BY path",
+    )?;
     let of = |row: &Row<'_>| {
         let path: Vec<u8> = row.get(0)?;
-        let hash: Option<Vec<u8>> = row.get(3)?;
+        let hash: Option<Vec<u8>> = row.get(5)?;
         Ok(JobFile {
             path: path_of(&path),
-            stamp: Stamp { len: unsigned(row.get(1)?), modified_ns: row.get(2)? },
+            stamp: stamp_of(row)?,
             hash: hash.and_then(|bytes| InstanceHash::from_slice(&bytes)),
-            state: FileState::from_name(&row.get::<_, String>(4)?),
+            state: FileState::from_name(&row.get::<_, String>(6)?),
         })
     };
     let files = select.query_map([job], of)?.collect::<rusqlite::Result<_>>()?;

@@ -34,6 +34,8 @@ CREATE TABLE file (
     path BLOB NOT NULL,
     len INTEGER NOT NULL,
     modified_ns INTEGER NOT NULL,
+    inode INTEGER NOT NULL,
+    changed_ns INTEGER NOT NULL,
     hash BLOB,
     state TEXT NOT NULL,
     PRIMARY KEY (job, path)
@@ -43,6 +45,8 @@ CREATE TABLE ignored (
     path BLOB NOT NULL,
     len INTEGER NOT NULL,
     modified_ns INTEGER NOT NULL,
+    inode INTEGER NOT NULL,
+    changed_ns INTEGER NOT NULL,
     PRIMARY KEY (inbox, path)
 ) WITHOUT ROWID;
 CREATE TABLE receipt (

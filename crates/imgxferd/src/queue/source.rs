@@ -100,7 +100,7 @@ mod tests {
 
     fn outcomes(files: &[PathBuf]) -> Vec<Outcome> {
         let sent = Sent::default();
-        let stamp = Stamp { len: 1, modified_ns: 0 };
+        let stamp = Stamp { len: 1, modified_ns: 0, inode: 0, changed_ns: 0 };
         let files = files.iter().map(|path| (path.clone(), stamp)).collect();
         let mut source = JobSource::new(files, false, Arc::clone(&sent));
         while source.next_item().unwrap().is_some() {}

@@ -1,7 +1,7 @@
 use super::*;
 
 fn stamp(len: u64) -> Stamp {
-    Stamp { len, modified_ns: 1 }
+    Stamp { len, modified_ns: 1, inode: 1, changed_ns: 1 }
 }
 
 fn job(peer: &str, priority: Priority) -> NewJob {

@@ -6,13 +6,18 @@ use imgxfer_core::ids::InstanceHash;
 use imgxfer_core::priority::Priority;
 use serde::Serialize;
 
-/// What is compared to see whether a file is still the same: length and time of change.
+/// What is compared to see whether a file is still the same. The inode and the time of its change tell what
+/// length and time alone do not: a file put in another's place, or written anew with its time set back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Stamp {
     /// Length in bytes.
     pub len: u64,
     /// Time of change, nanoseconds since 1970.
     pub modified_ns: i64,
+    /// Number of the inode.
+    pub inode: u64,
+    /// Time of change of the inode, nanoseconds since 1970.
+    pub changed_ns: i64,
 }
 
 impl Stamp {
@@ -20,8 +25,13 @@ impl Stamp {
     #[must_use]
     pub fn of(metadata: &std::fs::Metadata) -> Option<Self> {
         use std::os::unix::fs::MetadataExt as _;
-        let modified_ns = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
-        metadata.is_file().then_some(Self { len: metadata.len(), modified_ns })
+        let ns = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
+        metadata.is_file().then(|| Self {
+            len: metadata.len(),
+            modified_ns: ns(metadata.mtime(), metadata.mtime_nsec()),
+            inode: metadata.ino(),
+            changed_ns: ns(metadata.ctime(), metadata.ctime_nsec()),
+        })
     }
 }
 
@@ -73,6 +83,8 @@ pub enum FileState {
     Deleted,
     /// Committed as it was then; it has changed since, so it stays.
     Changed,
+    /// Committed as it was then, which ends before its elements do: it stays.
+    Unfinished,
     /// Not DICOM; left alone.
     Skipped,
     /// It could not be sent in the last try.
@@ -80,13 +92,14 @@ pub enum FileState {
 }
 
 impl FileState {
-    const ALL: [(Self, &'static str); 8] = [
+    const ALL: [(Self, &'static str); 9] = [
         (Self::Waiting, "waiting"),
         (Self::Committed, "committed"),
         (Self::Kept, "kept"),
         (Self::Moved, "moved"),
         (Self::Deleted, "deleted"),
         (Self::Changed, "changed"),
+        (Self::Unfinished, "unfinished"),
         (Self::Skipped, "skipped"),
         (Self::Failed, "failed"),
     ];
