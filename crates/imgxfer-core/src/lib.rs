@@ -35,6 +35,7 @@ pub mod chunk;
 pub mod clock;
 pub mod codec;
 pub mod dicom;
+pub mod effort;
 pub mod ids;
 pub mod limits;
 pub mod manifest;
