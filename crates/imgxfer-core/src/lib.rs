@@ -19,7 +19,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`ids`], [`units`], [`limits`], [`clock`], [`priority`] | vocabulary |
+//! | [`ids`], [`units`], [`limits`], [`clock`], [`priority`], [`effort`] | vocabulary |
 //! | [`dicom`], [`codec`], [`chunk`], [`wire`] | bytes to values and back |
 //! | [`manifest`], [`receipt`] | what a transfer consists of; proof that it arrived |
 //! | [`proto`], [`progress`] | sender and receiver as state machines, without clock or sockets |
