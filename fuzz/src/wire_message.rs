@@ -57,7 +57,7 @@ pub fn check(data: &[u8]) {
     let messages = messages(data);
     let mut fresh = Sender::new(TransferId::from_bytes([7; 16]), 0, 1, 1);
     let mut busy = Sender::new(TransferId::from_bytes([7; 16]), 0, 1, 1);
-    busy.handle_message(Body::Accept(Accept { codecs: vec![0, 1], workers: 0 })).expect("a first accept");
+    busy.handle_message(Body::Accept(Accept { codecs: vec![0, 1], ..Accept::default() })).expect("a first accept");
     let instances = (0..4).map(|sop| Sample::new(peer(1), 1, 1, sop, 3500).entry()).collect();
     busy.offer(&Page { instances });
     busy.finish(true);

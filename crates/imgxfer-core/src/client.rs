@@ -32,13 +32,14 @@ use crate::engine::send::{SendOutcome, SendSettings, send};
 use crate::engine::{Intake, Pace, Source};
 use crate::error::{Retry, TransferError};
 use crate::ids::PeerId;
-use crate::limits::MESSAGE_BYTES_MAX;
+use crate::limits::{ANSWER_BYTES_MAX, MESSAGE_BYTES_MAX, PROGRESS_DEADLINE, QUERY_ROWS_MAX, ROW_BYTES_MAX};
 use crate::priority::Priority;
 use crate::progress::{Observer, Progress, TransferEvent};
 use crate::proto::ProtocolError;
 use crate::receipt::{Receipt, SignedReceipt};
 use crate::store::{StudyQuery, StudyRow};
 use crate::transport::{ControlReceiver, ControlSender, Dial, Endpoint, Session, TransportError};
+use crate::units::to_usize;
 use crate::wire::convert::{query_to_wire, study_from_wire};
 use crate::wire::message::{Body, Pull};
 
@@ -412,7 +413,9 @@ impl Client {
         let intake = intake.map_err(|_| TransferError::Cancelled)??;
         let (mut control_out, mut control_in) = session.open_control().await?.into_split();
         control_out.send(&Body::Pull(self.pull_message(target, options)).into_bytes()).await?;
-        let start = match next_message(&mut control_in).await? {
+        let give_up_after = options.retry.give_up_after;
+        let patience = if give_up_after.is_zero() { PROGRESS_DEADLINE } else { give_up_after.min(PROGRESS_DEADLINE) };
+        let start = match answer_within(patience, &mut control_in, MESSAGE_BYTES_MAX).await?.0 {
             Body::Start(start) => start,
             Body::Refused(refused) => return Err(ProtocolError::refused(&refused).into()),
             _ => return Err(ProtocolError::Unexpected("something other than a transfer").into()),
@@ -421,6 +424,10 @@ impl Client {
             registry: self.registry.clone(),
             identity: self.endpoint.identity().clone(),
             pace: options.pace.clone(),
+            only: match target {
+                PullTarget::Study(study) => Some(study.clone()),
+                PullTarget::AccessionNumber(_) | PullTarget::PatientId(_) => None,
+            },
         };
         let router = Router::start(session.clone());
         let control = (control_out, control_in);
@@ -461,9 +468,17 @@ impl Client {
         let (mut control_out, mut control_in) = session.open_control().await?.into_split();
         control_out.send(&Body::Query(query_to_wire(query)).into_bytes()).await?;
         control_out.finish()?;
+        let rows_max =
+            to_usize(u64::from(query.limit.filter(|n| *n > 0).unwrap_or(QUERY_ROWS_MAX).min(QUERY_ROWS_MAX)));
         let mut rows = Vec::new();
+        let mut bytes = 0;
         let more = loop {
-            match next_message(&mut control_in).await? {
+            let (answer, len) = answer_within(PROGRESS_DEADLINE, &mut control_in, ROW_BYTES_MAX).await?;
+            bytes += len;
+            match answer {
+                Body::Study(_) if rows.len() >= rows_max || bytes > ANSWER_BYTES_MAX => {
+                    return Err(ProtocolError::Invalid("more studies than were asked for").into());
+                }
                 Body::Study(study) => {
                     rows.push(study_from_wire(study).ok_or(ProtocolError::Invalid("a study"))?);
                 }
@@ -475,6 +490,18 @@ impl Client {
         session.close(crate::transport::CloseCode::Done, "");
         Ok(Found { rows, more })
     }
+}
+
+/// The next message and its length, if it comes in time.
+async fn answer_within(
+    patience: Duration,
+    control: &mut ControlReceiver,
+    limit: usize,
+) -> Result<(Body, usize), TransferError> {
+    let message = tokio::time::timeout(patience, control.recv(limit)).await.map_err(|_| TransferError::Stalled)?;
+    let message = message?.ok_or(TransportError::Truncated)?;
+    let len = message.len();
+    Ok((Body::from_bytes(message).map_err(ProtocolError::from)?, len))
 }
 
 pub(crate) async fn next_message(control: &mut ControlReceiver) -> Result<Body, TransferError> {

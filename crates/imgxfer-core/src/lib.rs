@@ -19,7 +19,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`ids`], [`units`], [`limits`], [`clock`], [`priority`] | vocabulary |
+//! | [`ids`], [`units`], [`limits`], [`clock`], [`priority`], [`effort`] | vocabulary |
 //! | [`dicom`], [`codec`], [`chunk`], [`wire`] | bytes to values and back |
 //! | [`manifest`], [`receipt`] | what a transfer consists of; proof that it arrived |
 //! | [`proto`], [`progress`] | sender and receiver as state machines, without clock or sockets |
@@ -35,6 +35,7 @@ pub mod chunk;
 pub mod clock;
 pub mod codec;
 pub mod dicom;
+pub mod effort;
 pub mod ids;
 pub mod limits;
 pub mod manifest;

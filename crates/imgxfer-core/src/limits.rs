@@ -63,12 +63,35 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A quiet connection is kept alive at this interval.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(8);
 
-/// A transfer in which nothing moved for this long is given up and tried again: the other end is
-/// alive but does nothing. Every message and every record that arrives starts it anew.
+/// A transfer is given up and tried again when the other end said nothing for this long, though its turn it is.
+/// Every message and every record that arrives starts it anew.
 pub const PROGRESS_DEADLINE: Duration = Duration::from_secs(120);
+
+/// An end that works on what it owes (reads, hashes, reads back, commits) says so at this interval.
+pub const WORKING_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A transfer is given up when an end says that it works, but no count of it moved for this long: longer than
+/// the slowest commit of a group, shorter than a person's patience with a disk that hangs.
+pub const STANDSTILL_DEADLINE: Duration = Duration::from_secs(600);
+
+/// Most original bytes of the instances on a manifest page (one instance always may be): what a sender reads
+/// before it sends any of it.
+pub const PAGE_ORIGINAL_BYTES_MAX: u64 = 64 << 20;
+
+/// The same for the first page, so that sending starts at once.
+pub const FIRST_PAGE_ORIGINAL_BYTES_MAX: u64 = 4 << 20;
 
 /// A TLS handshake must be done by then.
 pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Studies of one transfer: both ends remember which they were, and the receiver's index lists them.
+pub const STUDIES_PER_TRANSFER_MAX: usize = 50_000;
+
+/// Longest row of an answer to a query: its texts are cut at 256 characters each.
+pub const ROW_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes of rows that an asker takes in, over the whole answer.
+pub const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// Rows in one answer to a query, when the asker names no limit.
 pub const QUERY_ROWS_MAX: u32 = 100_000;

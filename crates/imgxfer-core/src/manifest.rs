@@ -17,7 +17,10 @@ use crate::ids::{
     ChunkId, InstanceHash, ManifestRoot, PageHash, SeriesUid, SopInstanceUid, StandardUid, StudyUid, UID_BYTES_MAX,
     UidError,
 };
-use crate::limits::{CHUNK_BYTES_MAX, CHUNKS_PER_INSTANCE_MAX, INSTANCES_PER_PAGE_MAX, NAME_BYTES_MAX, PAGE_BYTES_MAX};
+use crate::limits::{
+    CHUNK_BYTES_MAX, CHUNKS_PER_INSTANCE_MAX, FIRST_PAGE_ORIGINAL_BYTES_MAX, INSTANCES_PER_PAGE_MAX, NAME_BYTES_MAX,
+    PAGE_BYTES_MAX, PAGE_ORIGINAL_BYTES_MAX,
+};
 use crate::units::{to_u32, to_u64};
 use crate::wire::bytes::{Reader, Truncated};
 
@@ -311,11 +314,14 @@ impl Page {
 ///
 /// A page ends where the content says so (after an instance whose hash ends in six zero bits), so
 /// that one instance more or less in a study changes one page and not all that follow; and in any
-/// case at [`INSTANCES_PER_PAGE_MAX`] instances or [`PAGE_BYTES_MAX`] bytes.
+/// case at [`INSTANCES_PER_PAGE_MAX`] instances, [`PAGE_BYTES_MAX`] bytes or [`PAGE_ORIGINAL_BYTES_MAX`] original
+/// bytes, of the first page [`FIRST_PAGE_ORIGINAL_BYTES_MAX`]: sending begins with the first page.
 #[derive(Debug, Default)]
 pub struct PageBuilder {
     page: Page,
     encoded_len: usize,
+    original_bytes: u64,
+    begun: bool,
 }
 
 /// Fewest instances in a page that content may end: below it a page costs more than it saves.
@@ -331,22 +337,27 @@ impl PageBuilder {
     pub fn push(&mut self, instance: InstanceEntry) -> Option<Page> {
         let len = instance.encoded_len();
         let overflow = self.encoded_len + len > PAGE_BYTES_TARGET;
+        let original_len = instance.len;
         let full = if overflow && !self.page.instances.is_empty() { self.take() } else { None };
         let ends = instance.hash.as_bytes()[31] & 0x3f == 0;
         self.page.instances.push(instance);
         self.encoded_len += len;
+        self.original_bytes += original_len;
         if full.is_some() {
             return full;
         }
         let count = self.page.instances.len();
-        let complete = count >= INSTANCES_PER_PAGE_MAX || (ends && count >= INSTANCES_PER_PAGE_MIN);
+        let long = if self.begun { PAGE_ORIGINAL_BYTES_MAX } else { FIRST_PAGE_ORIGINAL_BYTES_MAX };
+        let complete =
+            count >= INSTANCES_PER_PAGE_MAX || self.original_bytes >= long || (ends && count >= INSTANCES_PER_PAGE_MIN);
         if complete { self.take() } else { None }
     }
 
     /// What is left, when the last instance has been pushed.
     pub fn take(&mut self) -> Option<Page> {
-        self.encoded_len = 0;
+        (self.encoded_len, self.original_bytes) = (0, 0);
         let page = std::mem::take(&mut self.page);
+        self.begun |= !page.instances.is_empty();
         (!page.instances.is_empty()).then_some(page)
     }
 }

@@ -264,6 +264,7 @@ impl Server {
                     registry: self.depot.registry.clone(),
                     identity: self.endpoint.identity().clone(),
                     pace: self.host.pace(session, Direction::In, Priority::from_number(start.priority)),
+                    only: None,
                 };
                 let observer = |event: &TransferEvent| self.host.on_event(peer, Direction::In, event);
                 receive((session, router), control, start, Arc::new(intake), settings, &observer).await

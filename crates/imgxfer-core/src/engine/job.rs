@@ -36,8 +36,9 @@ pub(super) struct Sent {
 pub(super) struct Jobs {
     pub(super) lanes: Arc<Lanes>,
     pub(super) chooser: Arc<Mutex<Chooser>>,
-    /// One permit for each worker.
+    /// One permit for each worker, of so many.
     pub(super) workers: Arc<Semaphore>,
+    workers_max: usize,
     /// Original bytes of plans that no worker has begun.
     pub(super) queued_bytes: Arc<AtomicU64>,
 }
@@ -48,6 +49,7 @@ impl Jobs {
             lanes,
             chooser: Arc::new(Mutex::new(chooser)),
             workers: Arc::new(Semaphore::new(workers)),
+            workers_max: workers,
             queued_bytes: Arc::default(),
         }
     }
@@ -81,6 +83,11 @@ impl Jobs {
 
     fn choose<T>(&self, ask: impl FnOnce(&mut Chooser) -> T) -> T {
         ask(&mut self.chooser.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether a worker is reading or encoding.
+    pub(super) fn are_encoding(&self) -> bool {
+        self.workers.available_permits() < self.workers_max
     }
 
     /// Some plans were added: so many original bytes.

@@ -18,6 +18,7 @@ mod line_watch;
 mod order;
 mod pace;
 mod plan;
+mod pulse;
 pub(crate) mod receive;
 #[cfg(test)]
 mod records;

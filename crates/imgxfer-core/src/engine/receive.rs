@@ -13,13 +13,14 @@ use tokio::time::Instant;
 use super::intake::{Intake, Staged};
 use super::line_watch::LineWatch;
 use super::pace::{Joined, Pace};
+use super::pulse::Pulse;
 use super::router::{Route, Router};
 use super::scratch;
 use crate::clock::UnixSeconds;
 use crate::codec::{CodecId, Registry};
+use crate::effort::Effort;
 use crate::error::TransferError;
 use crate::ids::{ChunkId, ManifestRoot, PageHash, StudyUid};
-use crate::limits::PROGRESS_DEADLINE;
 use crate::manifest::{ChunkClass, InstanceAt};
 use crate::progress::{Coded, Observer, Progress, TransferEvent};
 use crate::proto::{Lookup, ProtocolError, Receiver, ReceiverOutput, Unproven, VerifyJob};
@@ -60,6 +61,8 @@ pub(crate) struct ReceiveSettings {
     pub(crate) identity: Identity,
     /// How fast it may go.
     pub(crate) pace: Pace,
+    /// The one study that was asked for, if it was one.
+    pub(crate) only: Option<StudyUid>,
 }
 
 /// How a receiving transfer ended.
@@ -94,6 +97,8 @@ struct Shared {
     _joined: Joined,
     /// Bytes of records that were read.
     read: AtomicU64,
+    /// What this end has done: verified, read back, committed.
+    effort: Effort,
     records: Semaphore,
     /// Buffers of records that were kept, to be used again: no more than there are permits.
     buffers: Mutex<Vec<BytesMut>>,
@@ -228,6 +233,8 @@ struct Driver<'a> {
     to_check: VecDeque<VerifyJob>,
     /// Those that are being read back, and by how many threads.
     checking: usize,
+    /// Pages that are being looked up, and threads that read back.
+    looking: usize,
     checkers: usize,
     checkers_max: usize,
     commit_due: Option<Instant>,
@@ -249,6 +256,7 @@ impl<'a> Driver<'a> {
             pages: Vec::new(),
             to_check: VecDeque::new(),
             checking: 0,
+            looking: 0,
             checkers: 0,
             checkers_max: CHECKERS_MIN.max(workers),
             commit_due: None,
@@ -267,9 +275,10 @@ impl Driver<'_> {
     /// Runs a blocking look-up in a task; what it returns comes back as work.
     fn look(&mut self, look: impl FnOnce(&dyn Intake) -> Result<Work, StoreError> + Send + 'static) {
         let shared = Arc::clone(&self.shared);
+        self.looking += 1;
         self.tasks.spawn(async move {
-            let intake = Arc::clone(&shared.intake);
-            let work = tokio::task::spawn_blocking(move || look(intake.as_ref())).await;
+            let (intake, effort) = (Arc::clone(&shared.intake), shared.effort.clone());
+            let work = tokio::task::spawn_blocking(move || effort.count(|| look(intake.as_ref()))).await;
             if let Ok(work) = work {
                 shared.tell(work.unwrap_or_else(Work::StoreFailed)).await;
             }
@@ -358,10 +367,14 @@ impl Driver<'_> {
 
     /// Whether it is this side that takes its time.
     fn is_working(&self) -> bool {
-        self.is_checking() || self.committing.is_some()
+        self.looking > 0 || self.is_checking() || self.committing.is_some() || self.settled.is_some()
     }
 
     fn handle_work(&mut self, work: Work) -> Result<(), TransferError> {
+        self.shared.effort.add(1);
+        if matches!(work, Work::Found { .. } | Work::LookedUp { .. } | Work::Checked(_)) {
+            self.looking -= 1;
+        }
         match work {
             Work::Kept { header, at } => {
                 let mut receiver = self.shared.receiver();
@@ -464,6 +477,7 @@ async fn run(
     let (control_out, control_in) = (&mut control.0, &mut control.1);
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let receiver = Receiver::accept_on(start, &settings.registry.ids(), to_u32(workers))?;
+    let receiver = receiver.with_only(settings.only);
     let transfer = receiver.transfer();
     let mut route: Route = router.take(transfer).ok_or(ProtocolError::Invalid("a transfer id that is in use"))?;
     let (instances_expected, bytes_expected) = receiver.expected();
@@ -475,6 +489,7 @@ async fn run(
         _joined: settings.pace.join(),
         pace: settings.pace,
         read: AtomicU64::new(0),
+        effort: Effort::default(),
         records: Semaphore::new(workers + RECORDS_AHEAD),
         buffers: Mutex::default(),
         work: work_in,
@@ -486,7 +501,7 @@ async fn run(
     driver.report();
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut alive = Instant::now();
+    let mut pulse = Pulse::new(shared.effort.clone());
     driver.drain();
     loop {
         for body in std::mem::take(&mut driver.outbox) {
@@ -499,7 +514,9 @@ async fn run(
         if let (Some((root, complete)), None) = (driver.settled, &driver.committing)
             && driver.pages.is_empty()
         {
-            let receipt = settle(&driver, session, &settings.identity, root, complete).await?;
+            let settling = settle(&driver, session, &settings.identity, root, complete);
+            let hears = shared.receiver().peer_hears_work();
+            let receipt = beating(settling, control_out, &mut pulse, hears).await?;
             driver.settled = None;
             finish(&mut driver, control_out, &settings.identity, &receipt).await?;
             watch.look(&mut driver.progress, &shared.pace);
@@ -514,23 +531,25 @@ async fn run(
         tokio::select! {
             message = control_in.recv(crate::limits::MESSAGE_BYTES_MAX) => {
                 let message = message?.ok_or(TransferError::Transport(TransportError::Truncated))?;
-                shared.receiver().handle_message(Body::from_bytes(message).map_err(ProtocolError::from)?)?;
+                let body = Body::from_bytes(message).map_err(ProtocolError::from)?;
+                pulse.heard(&body);
+                shared.receiver().handle_message(body)?;
                 driver.drain();
-                alive = Instant::now();
             }
             Some(stream) = route.next() => {
                 driver.tasks.spawn(read_stream(Arc::clone(&shared), stream));
             }
             Some(done) = work.recv() => {
                 driver.handle_work(done)?;
-                alive = Instant::now();
+                pulse.moved();
             }
             result = async { driver.committing.as_mut()?.await.ok() }, if driver.committing.is_some() => {
                 driver.committing = None;
                 let committed = result.ok_or(TransferError::Cancelled)??;
                 shared.receiver().handle_committed(&committed);
                 driver.drain();
-                alive = Instant::now();
+                shared.effort.add(1);
+                pulse.moved();
             }
             _ = tick.tick() => {
                 while driver.tasks.try_join_next().is_some() {}
@@ -538,16 +557,39 @@ async fn run(
                 watch.look(&mut driver.progress, &shared.pace);
                 observer.on_event(&TransferEvent::Progress(driver.progress));
                 // A record that arrives at a limited pace is no silence.
-                if driver.is_working() | watch.has_moved(shared.read.load(Ordering::Relaxed)) {
-                    alive = Instant::now();
+                if watch.has_moved(shared.read.load(Ordering::Relaxed)) {
+                    pulse.moved();
                 }
-                if alive.elapsed() > PROGRESS_DEADLINE {
-                    return Err(TransferError::Stalled);
-                }
+                let hears = shared.receiver().peer_hears_work();
+                driver.outbox.extend(pulse.look(driver.is_working(), hears));
+                pulse.check()?;
             }
         }
     }
     Err(TransferError::Cancelled)
+}
+
+/// Waits for the last of the work, and tells the sender meanwhile that there is work.
+async fn beating<T>(
+    work: impl Future<Output = Result<T, TransferError>>,
+    control: &mut ControlSender,
+    pulse: &mut Pulse,
+    hears: bool,
+) -> Result<T, TransferError> {
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            result = &mut work => return result,
+            _ = tick.tick() => {
+                if let Some(body) = pulse.look(true, hears) {
+                    control.send(&body.into_bytes()).await?;
+                }
+                pulse.check()?;
+            }
+        }
+    }
 }
 
 /// Publishes, and makes the receipt.

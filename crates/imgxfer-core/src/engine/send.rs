@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use super::choose::Chooser;
 use super::encode::Coding;
@@ -19,12 +18,13 @@ use super::line_watch::LineWatch;
 use super::order::Ordered;
 use super::pace::{Pace, RateLimit};
 use super::plan::{OfferedPage, Plan, bytes_outside, plans};
+use super::pulse::Pulse;
 use super::receive::refuse;
-use super::source::{Source, SourceInstance, SourceItem};
+use super::source::{Source, SourceInstance, SourceItem, Totals};
 use crate::codec::{CodecId, LevelChoice, Registry};
+use crate::effort::Effort;
 use crate::error::TransferError;
 use crate::ids::TransferId;
-use crate::limits::PROGRESS_DEADLINE;
 use crate::manifest::{InstanceAt, PageBuilder};
 use crate::priority::Priority;
 use crate::progress::{Observer, Progress, TransferEvent};
@@ -91,10 +91,17 @@ impl Built {
     }
 }
 
-/// Reads instances until a page is full. Blocks.
-fn build_page(mut built: Built) -> io::Result<Built> {
+/// Reads instances until a page is full, and counts that work. Blocks.
+fn build_page(mut built: Built, effort: &Effort) -> io::Result<Built> {
+    effort.count(|| fill_page(&mut built))?;
+    Ok(built)
+}
+
+fn fill_page(built: &mut Built) -> io::Result<()> {
     while built.page.is_none() && !built.end {
-        let complete = match built.source.next_item()? {
+        let item = built.source.next_item()?;
+        crate::effort::note(1);
+        let complete = match item {
             Some(SourceItem::Instance(instance)) => {
                 let page = built.builder.push(instance.entry.clone());
                 built.pending.push_back(*instance);
@@ -118,7 +125,7 @@ fn build_page(mut built: Built) -> io::Result<Built> {
             OfferedPage { page, instances }
         });
     }
-    Ok(built)
+    Ok(())
 }
 
 struct Driver<'a> {
@@ -137,6 +144,36 @@ struct Driver<'a> {
     source_failed: bool,
     receipt: Option<ReceiptBody>,
     outbox: VecDeque<Body>,
+}
+
+impl<'a> Driver<'a> {
+    fn new(
+        transfer: TransferId,
+        totals: Totals,
+        settings: SendSettings,
+        (lanes, wished): (Arc<Lanes>, RateLimit),
+        observer: &'a dyn Observer,
+    ) -> Self {
+        let workers = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let progress =
+            Progress { instances_expected: totals.instances, bytes_expected: totals.bytes, ..Progress::default() };
+        Self {
+            sender: Sender::new(transfer, settings.priority, totals.instances, totals.bytes),
+            pages: HashMap::new(),
+            queue: VecDeque::new(),
+            running: JoinSet::new(),
+            jobs: Jobs::new(lanes, Chooser::new(settings.level, workers), workers),
+            wished,
+            coding: Coding::new(settings.registry),
+            codecs: settings.codecs,
+            workers,
+            observer,
+            progress,
+            source_failed: false,
+            receipt: None,
+            outbox: VecDeque::new(),
+        }
+    }
 }
 
 impl Driver<'_> {
@@ -273,40 +310,25 @@ async fn run(
     let transfer = TransferId::from_bytes(crate::transport::random_bytes()?);
     let totals = source.totals();
     let stream_priority = [10, 50, 0][to_usize(u64::from(settings.priority)).min(2)];
-    let workers = std::thread::available_parallelism().map_or(1, NonZero::get);
     let _rank = session.rank(Priority::from_number(settings.priority));
     let wished = RateLimit::default();
-    let pace = settings.pace.and(wished.clone());
+    let pace = settings.pace.clone().and(wished.clone());
     let lanes = Lanes::new(session.clone(), transfer, stream_priority, pace.clone());
-    let mut driver = Driver {
-        sender: Sender::new(transfer, settings.priority, totals.instances, totals.bytes),
-        pages: HashMap::new(),
-        queue: VecDeque::new(),
-        running: JoinSet::new(),
-        jobs: Jobs::new(lanes, Chooser::new(settings.level, workers), workers),
-        wished,
-        coding: Coding::new(settings.registry),
-        codecs: settings.codecs,
-        workers,
-        observer,
-        progress: Progress {
-            instances_expected: totals.instances,
-            bytes_expected: totals.bytes,
-            ..Progress::default()
-        },
-        source_failed: false,
-        receipt: None,
-        outbox: VecDeque::new(),
-    };
+    let mut driver = Driver::new(transfer, totals, settings, (lanes, wished), observer);
     driver.jobs.look();
     observer.on_event(&TransferEvent::Started { transfer });
     let mut watch = LineWatch::new(session.clone());
     let empty = Built::of(source);
-    let mut building = Some(tokio::task::spawn_blocking(move || build_page(empty)));
+    let effort = Effort::default();
+    let build = |built: Built| {
+        let effort = effort.clone();
+        tokio::task::spawn_blocking(move || build_page(built, &effort))
+    };
+    let mut building = Some(build(empty));
     let mut built: Option<Built> = None;
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut alive = Instant::now();
+    let mut pulse = Pulse::new(effort.clone());
     driver.drain();
     loop {
         while let Some(body) = driver.outbox.pop_front() {
@@ -330,7 +352,7 @@ async fn run(
                     driver.sender.finish(!driver.source_failed);
                     driver.drain();
                 } else {
-                    building = Some(tokio::task::spawn_blocking(move || build_page(done)));
+                    building = Some(build(done));
                 }
                 continue;
             }
@@ -339,9 +361,10 @@ async fn run(
         tokio::select! {
             message = control_in.recv(crate::limits::MESSAGE_BYTES_MAX) => {
                 let message = message?.ok_or(TransferError::Transport(TransportError::Truncated))?;
-                driver.sender.handle_message(Body::from_bytes(message).map_err(ProtocolError::from)?)?;
+                let body = Body::from_bytes(message).map_err(ProtocolError::from)?;
+                pulse.heard(&body);
+                driver.sender.handle_message(body)?;
                 driver.drain();
-                alive = Instant::now();
             }
             result = async { building.as_mut()?.await.ok() }, if building.is_some() => {
                 building = None;
@@ -350,21 +373,21 @@ async fn run(
             }
             Some(job) = driver.running.join_next(), if !driver.running.is_empty() => {
                 driver.job_done(job.map_err(|_| TransferError::Cancelled)??)?;
-                alive = Instant::now();
+                effort.add(1);
+                pulse.moved();
             }
             _ = tick.tick() => {
                 session.adapt_windows();
                 driver.jobs.look();
                 watch.look(&mut driver.progress, &pace);
                 observer.on_event(&TransferEvent::Progress(driver.progress));
-                // Reading and hashing a huge instance is work, not silence; nor is a record on its way at a
-                // limited pace.
-                if building.is_some() | watch.has_moved(driver.jobs.lanes.taken()) {
-                    alive = Instant::now();
+                // A record on its way at a limited pace is no silence.
+                if watch.has_moved(driver.jobs.lanes.taken()) {
+                    pulse.moved();
                 }
-                if alive.elapsed() > PROGRESS_DEADLINE {
-                    return Err(TransferError::Stalled);
-                }
+                let works = building.is_some() || driver.jobs.are_encoding();
+                driver.outbox.extend(pulse.look(works, driver.sender.peer_hears_work()));
+                pulse.check()?;
             }
         }
     }

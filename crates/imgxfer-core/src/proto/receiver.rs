@@ -9,12 +9,15 @@ use super::bitmap::Bitmap;
 use super::event::ProtocolError;
 use crate::codec::CodecId;
 use crate::ids::{ChunkId, ManifestRoot, PageHash, StudyUid, TransferId};
-use crate::limits::{CHUNK_TRIES_MAX, CHUNKS_IN_FLIGHT_MAX, PAGE_BYTES_MAX, PAGES_IN_FLIGHT_MAX, WITHDRAWN_MAX};
+use crate::limits::{
+    CHUNK_TRIES_MAX, CHUNKS_IN_FLIGHT_MAX, PAGE_BYTES_MAX, PAGES_IN_FLIGHT_MAX, STUDIES_PER_TRANSFER_MAX, WITHDRAWN_MAX,
+};
 use crate::manifest::{self, InstanceAt, InstanceEntry, Page};
 use crate::store::ChunkAt;
 use crate::units::{to_u32, to_u64, to_usize};
 use crate::wire::message::{
-    Accept, Body, Committed, End, FailCode, Failed, Need, PageBody, PageKnown, PageRef, ReceiptBody, Received, Start,
+    Accept, Body, Committed, End, FailCode, Failed, Feature, Need, PageBody, PageKnown, PageRef, ReceiptBody, Received,
+    Start,
 };
 
 /// What the caller's store has of a page. See [`Receiver::handle_lookup`].
@@ -140,6 +143,9 @@ pub struct Receiver {
     transfer: TransferId,
     expected_instances: u64,
     expected_bytes: u64,
+    peer_hears_work: bool,
+    /// The one study that was asked for, if it was one.
+    only: Option<StudyUid>,
     pages: BTreeMap<u32, ReceivedPage>,
     /// Pages asked about by hash whose body has not come.
     asked: BTreeMap<u32, PageHash>,
@@ -179,11 +185,14 @@ impl Receiver {
     /// [`ProtocolError`] when the announcement is not whole.
     pub fn accept_on(start: &Start, codecs: &[CodecId], workers: u32) -> Result<Self, ProtocolError> {
         let transfer = TransferId::from_slice(&start.transfer).ok_or(ProtocolError::Invalid("a transfer id"))?;
-        let accept = Accept { codecs: codecs.iter().map(|c| u32::from(c.0)).collect(), workers };
+        let codecs = codecs.iter().map(|c| u32::from(c.0)).collect();
+        let accept = Accept { codecs, workers, features: Feature::all() };
         Ok(Self {
             transfer,
             expected_instances: start.instances,
             expected_bytes: start.bytes,
+            only: None,
+            peer_hears_work: Feature::Working.is_in(&start.features),
             pages: BTreeMap::new(),
             asked: BTreeMap::new(),
             hashes: Vec::new(),
@@ -215,6 +224,19 @@ impl Receiver {
     #[must_use]
     pub const fn transfer(&self) -> TransferId {
         self.transfer
+    }
+
+    /// Takes instances of this study and refuses those of others. Before the first message.
+    #[must_use]
+    pub fn with_only(mut self, study: Option<StudyUid>) -> Self {
+        self.only = study;
+        self
+    }
+
+    /// Whether the sender has said that it understands [`Body::Working`].
+    #[must_use]
+    pub const fn peer_hears_work(&self) -> bool {
+        self.peer_hears_work
     }
 
     /// What the sender expects to send: instances and original bytes. For progress only.
@@ -267,6 +289,8 @@ impl Receiver {
         match message {
             // Said before the sender could know that everything had arrived: the receipt stands.
             Body::Withdraw(_) | Body::End(_) if self.over => Ok(()),
+            // Whoever keeps the time looks at it.
+            Body::Working(_) => Ok(()),
             _ if self.over => Err(ProtocolError::Unexpected("a message behind the end")),
             Body::Refused(refused) => Err(ProtocolError::refused(&refused)),
             Body::PageRef(page) => self.handle_page_ref(&page),
@@ -341,6 +365,11 @@ impl Receiver {
         if self.chunks_in_flight + chunk_count > 2 * CHUNKS_IN_FLIGHT_MAX && !self.pages.is_empty() {
             return Err(ProtocolError::Invalid("more chunks at once than allowed"));
         }
+        if let Some(only) = &self.only
+            && page.instances.iter().any(|instance| instance.study != *only)
+        {
+            return Err(ProtocolError::Invalid("instances of a study that was not asked for"));
+        }
         // While the page was asked about by its hash, instances of it may have been withdrawn.
         let none = InstanceAt { page: index, place: to_u32(page.instances.len()) };
         if self.withdrawn.range(none..).next().is_some_and(|at| at.page == index) {
@@ -356,6 +385,9 @@ impl Receiver {
         });
         let instances: Vec<_> = instances.collect();
         self.studies.extend(page.instances.iter().map(|i| i.study.clone()));
+        if self.studies.len() > STUDIES_PER_TRANSFER_MAX {
+            return Err(ProtocolError::Invalid("more studies in one transfer than allowed"));
+        }
         self.chunks_in_flight += chunk_count;
         let page = Arc::new(page);
         let chunks = vec![None; chunk_count];

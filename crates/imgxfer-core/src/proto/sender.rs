@@ -13,8 +13,8 @@ use crate::limits::{CHUNKS_IN_FLIGHT_MAX, PAGES_IN_FLIGHT_MAX, WITHDRAWN_MAX};
 use crate::manifest::{self, InstanceAt, Page};
 use crate::units::{to_u32, to_usize};
 use crate::wire::message::{
-    Accept, Body, Committed, End, FailCode, Failed, Need, PageBody, PageKnown, PageRef, ReceiptBody, Received, Start,
-    Withdraw,
+    Accept, Body, Committed, End, FailCode, Failed, Feature, Need, PageBody, PageKnown, PageRef, ReceiptBody, Received,
+    Start, Withdraw,
 };
 
 /// What the caller is to do. See [`Sender::poll_output`].
@@ -120,6 +120,7 @@ pub struct Sender {
     withdrawn: BTreeSet<InstanceAt>,
     offering: Offering,
     accepted: bool,
+    peer_hears_work: bool,
     finished: Option<bool>,
     /// Every root that has been announced: a receipt may cross with a withdrawal, and name an earlier one.
     announced: HashSet<ManifestRoot>,
@@ -131,7 +132,8 @@ impl Sender {
     /// Begins a transfer of about `instances` instances and `bytes` original bytes.
     #[must_use]
     pub fn new(transfer: TransferId, priority: u32, instances: u64, bytes: u64) -> Self {
-        let start = Start { transfer: Bytes::copy_from_slice(transfer.as_bytes()), priority, instances, bytes };
+        let transfer = Bytes::copy_from_slice(transfer.as_bytes());
+        let start = Start { transfer, priority, instances, bytes, features: Feature::all() };
         Self {
             pages: BTreeMap::new(),
             hashes: Vec::new(),
@@ -139,6 +141,7 @@ impl Sender {
             withdrawn: BTreeSet::new(),
             offering: Offering::First,
             accepted: false,
+            peer_hears_work: false,
             finished: None,
             announced: HashSet::new(),
             over: false,
@@ -149,6 +152,12 @@ impl Sender {
     /// The next thing to do, oldest first.
     pub fn poll_output(&mut self) -> Option<SenderOutput> {
         self.out.pop_front()
+    }
+
+    /// Whether the receiver has said that it understands [`Body::Working`].
+    #[must_use]
+    pub const fn peer_hears_work(&self) -> bool {
+        self.peer_hears_work
     }
 
     /// Whether a page may be offered now.
@@ -252,12 +261,14 @@ impl Sender {
             Body::Committed(committed) => self.handle_committed(&committed),
             Body::Failed(failed) => self.handle_failed(&failed),
             Body::Receipt(receipt) => self.handle_receipt(receipt),
+            // Whoever keeps the time looks at it.
+            Body::Working(_) => Ok(()),
             _ => Err(ProtocolError::Unexpected("a message that only a sender sends")),
         }
     }
 
     fn handle_accept(&mut self, accept: &Accept) -> Result<(), ProtocolError> {
-        if accept.codecs.len() > 256 {
+        if accept.codecs.len().max(accept.features.len()) > 256 {
             return Err(ProtocolError::Invalid("a list of codecs"));
         }
         let mut codecs: Vec<CodecId> =
@@ -266,6 +277,7 @@ impl Sender {
             codecs.push(CodecId::STORE);
         }
         self.accepted = true;
+        self.peer_hears_work = Feature::Working.is_in(&accept.features);
         self.out.push_back(SenderOutput::Accepted { codecs, workers: accept.workers });
         Ok(())
     }

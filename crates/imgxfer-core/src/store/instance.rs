@@ -205,6 +205,7 @@ impl StoredReader {
         let mut whole = blake3::Hasher::new();
         for index in 0..self.entry.chunks.len() {
             whole.update(&self.chunk(index)?);
+            crate::effort::note(u64::from(self.entry.chunks[index].len));
         }
         self.compare(whole.finalize())
     }
@@ -220,6 +221,7 @@ impl StoredReader {
         for (index, entry) in self.entry.chunks.iter().enumerate() {
             let place = rest.split_off_mut(..to_usize(u64::from(entry.len))).ok_or(InstanceError::Incomplete)?;
             place.copy_from_slice(&self.chunk(index)?);
+            crate::effort::note(u64::from(entry.len));
         }
         self.compare(blake3::hash(out))
     }

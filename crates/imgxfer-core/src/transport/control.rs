@@ -2,6 +2,7 @@
 //!
 //! On the wire a message is its length, `u32` little-endian, and its bytes.
 
+use crate::limits::PROGRESS_DEADLINE;
 use crate::transport::error::{TransportError, reset};
 use crate::transport::{CloseCode, data};
 use crate::units::{to_u64, to_usize};
@@ -120,11 +121,12 @@ impl ControlSender {
     /// Sends what a cancelled [`ControlSender::send`] left. Cancel-safe.
     ///
     /// # Errors
-    /// Why the stream or the session ended.
+    /// [`TransportError::TimedOut`] when the peer took nothing for 120 s, or why the stream or the session ended.
     pub async fn flush(&mut self) -> Result<(), TransportError> {
         while !self.unsent.is_empty() {
             // Takes from `unsent` exactly what it has accepted.
-            self.stream.write_chunks(std::slice::from_mut(&mut self.unsent)).await?;
+            let write = self.stream.write_chunks(std::slice::from_mut(&mut self.unsent));
+            tokio::time::timeout(PROGRESS_DEADLINE, write).await.map_err(|_| TransportError::TimedOut)??;
         }
         Ok(())
     }

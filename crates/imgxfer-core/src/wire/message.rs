@@ -14,7 +14,7 @@ use prost::Message as _;
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Envelope {
     /// What it says.
-    #[prost(oneof = "Body", tags = "1, 2, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25, 26, 27, 30, 31, 40")]
+    #[prost(oneof = "Body", tags = "1, 2, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25, 26, 27, 30, 31, 40, 41")]
     pub body: Option<Body>,
 }
 
@@ -77,6 +77,9 @@ pub enum Body {
     /// Either: no. Nothing more follows on this stream.
     #[prost(message, tag = "40")]
     Refused(Refused),
+    /// Either, in a transfer: still at work on what it owes. Only to a peer with [`Feature::Working`].
+    #[prost(message, tag = "41")]
+    Working(Working),
 }
 
 /// Asks the other side to send studies.
@@ -145,6 +148,9 @@ pub struct Start {
     /// How many original bytes are expected; for progress.
     #[prost(uint64, tag = "4")]
     pub bytes: u64,
+    /// What the sender understands beyond the basics: see [`Feature`].
+    #[prost(uint32, repeated, tag = "5")]
+    pub features: Vec<u32>,
 }
 
 /// Names a page by its hash.
@@ -206,6 +212,9 @@ pub struct Accept {
     /// Codecs that the receiver decodes.
     #[prost(uint32, repeated, tag = "1")]
     pub codecs: Vec<u32>,
+    /// What the receiver understands beyond the basics: see [`Feature`].
+    #[prost(uint32, repeated, tag = "3")]
+    pub features: Vec<u32>,
 }
 
 /// Answers [`PageRef`].
@@ -437,6 +446,45 @@ impl RefuseCode {
     #[must_use]
     pub fn from_number(number: u32) -> Self {
         Self::ALL.iter().find(|(_, n)| *n == number).map_or(Self::Other, |(code, _)| *code)
+    }
+}
+
+/// A sign that an end works: reads, hashes, encodes, looks up, reads back or commits.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Working {
+    /// How much it has done in this transfer, in a unit of its own; grows as long as the work moves.
+    #[prost(uint64, tag = "1")]
+    pub done: u64,
+}
+
+/// What an end of a transfer understands beyond the basics, as listed in the first message each way.
+/// Numbers are for ever; unknown ones are ignored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Feature {
+    /// The message [`Working`].
+    Working,
+}
+
+impl Feature {
+    /// Its number on the wire.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::Working => 1,
+        }
+    }
+
+    /// All that this program understands.
+    #[must_use]
+    pub fn all() -> Vec<u32> {
+        vec![Self::Working.number()]
+    }
+
+    /// Whether a peer listed it.
+    #[must_use]
+    pub fn is_in(self, listed: &[u32]) -> bool {
+        listed.contains(&self.number())
     }
 }
 

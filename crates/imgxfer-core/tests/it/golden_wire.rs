@@ -15,7 +15,7 @@ use imgxfer_core::receipt::Receipt;
 use imgxfer_core::testing::record_of;
 use imgxfer_core::wire::message::{
     Accept, Body, Committed, End, Failed, Need, PageBody, PageKnown, PageRef, Pull, Query, QueryEnd, ReceiptBody,
-    Received, Refused, Start, Study, Withdraw,
+    Received, Refused, Start, Study, Withdraw, Working,
 };
 use imgxfer_core::wire::record::{Record, RecordChunk};
 
@@ -85,13 +85,14 @@ pub(crate) fn messages() -> Vec<(&'static str, Body)> {
                 priority: 2,
                 instances: 300,
                 bytes: 5_000_000_000,
+                features: vec![1],
             }),
         ),
         ("page-ref", Body::PageRef(PageRef { index: 7, hash: fill(0x33) })),
         ("page", Body::Page(PageBody { index: 7, raw_len: 1000, zstd: Bytes::from_static(b"a zstd frame") })),
         ("withdraw", Body::Withdraw(Withdraw { page: 7, place: 200 })),
         ("end", Body::End(End { pages: 8, root: fill(0x44), complete: true })),
-        ("accept", Body::Accept(Accept { codecs: vec![0, 1, 200], workers: 4 })),
+        ("accept", Body::Accept(Accept { codecs: vec![0, 1, 200], workers: 4, features: vec![1] })),
         ("page-known", Body::PageKnown(PageKnown { index: 7, known: true })),
         ("need", Body::Need(Need { index: 7, bitmap: Bytes::from_static(&[0xff, 0x01]) })),
         ("again", Body::Again(Need { index: 7, bitmap: Bytes::from_static(&[0x04]) })),
@@ -131,6 +132,7 @@ pub(crate) fn messages() -> Vec<(&'static str, Body)> {
         ),
         ("query-end", Body::QueryEnd(QueryEnd { more: true })),
         ("refused", Body::Refused(Refused { code: 3, remedy: text("make room") })),
+        ("working", Body::Working(Working { done: 5_000_000_000 })),
     ]
 }
 

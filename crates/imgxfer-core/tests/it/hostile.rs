@@ -4,9 +4,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 use imgxfer_core::codec::CodecId;
-use imgxfer_core::ids::{ChunkId, TransferId};
-use imgxfer_core::limits::{PAGE_BYTES_MAX, PAGES_IN_FLIGHT_MAX, WITHDRAWN_MAX};
-use imgxfer_core::manifest::{InstanceAt, Page};
+use imgxfer_core::ids::{ChunkId, StudyUid, TransferId};
+use imgxfer_core::limits::{PAGE_BYTES_MAX, PAGES_IN_FLIGHT_MAX, STUDIES_PER_TRANSFER_MAX, WITHDRAWN_MAX};
+use imgxfer_core::manifest::{InstanceAt, InstanceEntry, Page};
 use imgxfer_core::proto::{InstanceFailure, Lookup, ProtocolError, Receiver, ReceiverOutput, Sender, SenderOutput};
 use imgxfer_core::testing::noise;
 use imgxfer_core::testing::pair::Item;
@@ -38,7 +38,7 @@ fn senders() -> Vec<(&'static str, Sender)> {
         let mut sender = Sender::new(TransferId::from_bytes([1; 16]), 0, 3, 3400);
         let told = |sender: &mut Sender, body: Body| sender.handle_message(body).unwrap();
         if stage >= 1 {
-            told(&mut sender, Body::Accept(Accept { codecs: vec![0, 1], workers: 0 }));
+            told(&mut sender, Body::Accept(Accept { codecs: vec![0, 1], ..Accept::default() }));
         }
         if stage >= 2 {
             sender.offer(&page_of(1));
@@ -62,7 +62,42 @@ fn senders() -> Vec<(&'static str, Sender)> {
 }
 
 fn start() -> Start {
-    Start { transfer: Bytes::copy_from_slice(&[1; 16]), priority: 0, instances: 3, bytes: 3400 }
+    Start { transfer: Bytes::copy_from_slice(&[1; 16]), priority: 0, instances: 3, bytes: 3400, ..Start::default() }
+}
+
+#[test]
+fn a_puller_refuses_instances_of_a_study_that_it_did_not_ask_for() {
+    let page = page_of(1);
+    let asked = page.instances[0].study.clone();
+    let page = Page { instances: vec![page.instances[0].clone()] };
+    let give = |only| {
+        let mut receiver = Receiver::accept(&start(), &[CodecId::STORE]).unwrap().with_only(Some(only));
+        receiver.handle_message(Body::Page(body_of(0, &page)))
+    };
+    assert_eq!(give(asked), Ok(()));
+    let refused = give(StudyUid::new("1.2.3").unwrap());
+    assert_eq!(refused, Err(ProtocolError::Invalid("instances of a study that was not asked for")));
+}
+
+#[test]
+fn a_transfer_of_more_studies_than_allowed_is_refused() {
+    let mut receiver = Receiver::accept(&start(), &[CodecId::STORE]).unwrap();
+    let entry = page_of(1).instances[1].clone();
+    let mut taken = 0;
+    let refused = loop {
+        let instance = |n| InstanceEntry { study: StudyUid::new(&format!("1.2.{n}")).unwrap(), ..entry.clone() };
+        let page = Page { instances: (taken..taken + 250).map(instance).collect() };
+        let index = u32::try_from(taken / 250).unwrap();
+        if let Err(error) = receiver.handle_message(Body::Page(body_of(index, &page))) {
+            break error;
+        }
+        // Each page is settled at once: those in flight are bounded by themselves.
+        receiver.handle_lookup(index, &Lookup { committed: vec![true; 250], chunks: Vec::new() });
+        while receiver.poll_output().is_some() {}
+        taken += 250;
+    };
+    assert_eq!(refused, ProtocolError::Invalid("more studies in one transfer than allowed"));
+    assert_eq!(taken, STUDIES_PER_TRANSFER_MAX);
 }
 
 /// A receiver at each of its states: accepted, asked by hash, page looked up, ended, settled.
@@ -107,8 +142,8 @@ fn extremes() -> Vec<Body> {
     for a in NUMBERS {
         let wide = u64::from(a) << 32 | u64::from(a);
         all.push(Body::Received(Received { chunks: wide, bytes: wide, rate_max: wide }));
-        all.push(Body::Accept(Accept { codecs: vec![a; 3], workers: a }));
-        all.push(Body::Accept(Accept { codecs: vec![a; 257], workers: 1 }));
+        all.push(Body::Accept(Accept { codecs: vec![a; 3], workers: a, features: vec![a; 3] }));
+        all.push(Body::Accept(Accept { codecs: vec![a; 257], ..Accept::default() }));
         all.push(Body::Refused(Refused { code: a, remedy: "\u{1b}[2J".repeat(1000) }));
         for known in [false, true] {
             all.push(Body::PageKnown(PageKnown { index: a, known }));
@@ -162,6 +197,7 @@ fn a_sender_survives_every_message_in_every_state() {
                     | Body::Committed(_)
                     | Body::Failed(_)
                     | Body::Receipt(_)
+                    | Body::Working(_)
             );
             assert!(answer || result.is_err(), "taken, although a sender alone says it: {shown}");
             said += 1;
@@ -186,7 +222,8 @@ fn a_receiver_survives_every_message_in_every_state() {
             }));
             let result = result.unwrap_or_else(|_| panic!("panicked: {shown}"));
             assert!(outputs <= 8, "{outputs} outputs: {shown}");
-            let offer = matches!(body, Body::PageRef(_) | Body::Page(_) | Body::Withdraw(_) | Body::End(_));
+            let offer =
+                matches!(body, Body::PageRef(_) | Body::Page(_) | Body::Withdraw(_) | Body::End(_) | Body::Working(_));
             assert!(offer || result.is_err(), "taken, although a receiver alone says it: {shown}");
             said += 1;
         }

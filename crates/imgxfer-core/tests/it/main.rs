@@ -19,4 +19,5 @@ mod props;
 mod push_pull;
 #[path = "../common/relay.rs"]
 mod relay;
+mod slow_work;
 mod virtual_time;

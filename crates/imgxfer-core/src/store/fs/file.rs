@@ -136,7 +136,9 @@ impl ReadAt for FileBytes {
     }
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(buf, offset)
+        self.file.read_exact_at(buf, offset)?;
+        crate::effort::note(crate::units::to_u64(buf.len()));
+        Ok(())
     }
 }
 
