@@ -103,8 +103,9 @@ impl TransferError {
                 code: RefuseCode::Busy | RefuseCode::ShuttingDown | RefuseCode::NoSpace,
                 ..
             })
-            | Self::Stalled
-            | Self::Store(StoreError::Full { .. }) => Retry::Later,
+            | Self::Stalled => Retry::Later,
+            // A folder that cannot be written to stays so; a store that is full or busy does not.
+            Self::Store(StoreError::Full { .. } | StoreError::IndexUnavailable { .. }) => Retry::Later,
             _ => Retry::Never,
         }
     }
@@ -118,6 +119,11 @@ impl TransferError {
                 "the receiving site has no disk space left; what arrived is safe, the rest goes on when there is room"
                     .to_owned(),
             )),
+            // Not `Internal`, which a sender takes as final: it is to wait, and to try again.
+            Self::Store(error) if !matches!(error.retry(), Retry::Never) => Some((
+                RefuseCode::Busy,
+                "the receiving site's store cannot be used at present; the transfer is to be tried again".to_owned(),
+            )),
             Self::Store(_) | Self::Identity(_) => {
                 Some((RefuseCode::Internal, "the receiving site's store failed: ask its operator".to_owned()))
             }
@@ -128,5 +134,27 @@ impl TransferError {
             Self::Protocol(error) => Some((RefuseCode::Protocol, error.to_string())),
             Self::Stalled | Self::Cancelled | Self::Receipt(_) | Self::Transport(_) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the sender makes of a refusal for `error` at the receiver.
+    fn at_the_sender(error: StoreError) -> Retry {
+        let (code, remedy) = TransferError::Store(error).refusal().unwrap();
+        TransferError::Protocol(ProtocolError::Refused { code, remedy }).retry()
+    }
+
+    #[test]
+    fn a_sender_waits_for_a_store_that_may_come_back_and_for_no_other() {
+        let unavailable = StoreError::IndexUnavailable { what: "commit", detail: "busy".to_owned() };
+        assert_eq!(at_the_sender(unavailable), Retry::Later);
+        let failed = StoreError::Io { what: "sync a pack", source: io::Error::other("EIO") };
+        assert_eq!(at_the_sender(failed), Retry::Later);
+        assert_eq!(at_the_sender(StoreError::Full { free: 0 }), Retry::Later);
+        assert_eq!(at_the_sender(StoreError::Locked), Retry::Later);
+        assert_eq!(at_the_sender(StoreError::Version { found: 2, known: 1 }), Retry::Never);
     }
 }

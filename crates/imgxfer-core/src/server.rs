@@ -175,6 +175,12 @@ impl Server {
         Self { endpoint: endpoint.into(), depot, host, limits, transfers, draining }
     }
 
+    /// Refuses new requests from now on, as a drain does; what runs goes on. For a program that still has things of its
+    /// own to end on the same endpoint before it lets [`serve`](Self::serve) close it.
+    pub fn refuse_new(&self) {
+        self.draining.send_replace(true);
+    }
+
     /// Serves until `shutdown` resolves, then drains: new requests are refused, running transfers are given
     /// [`ServerLimits::drain_deadline`], and the endpoint is closed.
     pub async fn serve(&self, shutdown: impl Future<Output = ()> + Send) {

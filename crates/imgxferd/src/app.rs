@@ -20,7 +20,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::config::{Config, PeerConfig};
 use crate::host::DaemonHost;
-use crate::house::keep_house;
+use crate::house::{keep_house, mend_index};
 use crate::inbox::watch_inbox;
 use crate::live::Live;
 use crate::metrics::Metrics;
@@ -129,7 +129,7 @@ impl Shared {
         })
     }
 
-    fn spawn_server(&self, stopped: oneshot::Receiver<()>) -> JoinHandle<()> {
+    fn server(&self) -> Server {
         let host = DaemonHost {
             peers: Arc::clone(&self.peers),
             queue: Arc::clone(&self.queue),
@@ -140,8 +140,7 @@ impl Shared {
         let mut limits = ServerLimits::default();
         limits.transfers_max = self.config.transfers;
         limits.drain_deadline = self.config.drain;
-        let server = Server::new(Arc::clone(&self.endpoint), self.depot.clone(), Arc::new(host), limits);
-        tokio::spawn(async move { server.serve(async { drop(stopped.await) }).await })
+        Server::new(Arc::clone(&self.endpoint), self.depot.clone(), Arc::new(host), limits)
     }
 
     fn push_parts(
@@ -171,7 +170,8 @@ pub struct Daemon {
     admin_address: SocketAddr,
     tasks: JoinSet<()>,
     lanes: Arc<Mutex<JoinSet<()>>>,
-    server: Option<JoinHandle<()>>,
+    server: Server,
+    serving: Option<JoinHandle<()>>,
     stop_server: Option<oneshot::Sender<()>>,
     /// Told of peers that may be new.
     peers_added: mpsc::UnboundedSender<String>,
@@ -203,11 +203,14 @@ impl Daemon {
         let (done, jobs_done) = mpsc::unbounded_channel();
         let (abort, aborting) = watch::channel(false);
         let (stop_server, server_stopped) = oneshot::channel::<()>();
+        let server = shared.server();
+        let serving = server.clone();
         let mut daemon = Self {
             admin_address,
             tasks: JoinSet::new(),
             lanes: Arc::default(),
-            server: Some(shared.spawn_server(server_stopped)),
+            serving: Some(tokio::spawn(async move { serving.serve(async { drop(server_stopped.await) }).await })),
+            server,
             stop_server: Some(stop_server),
             peers_added: added,
             abort,
@@ -218,6 +221,7 @@ impl Daemon {
         daemon.tasks.spawn(serve_new_peers(peers_added, Arc::clone(&daemon.lanes), parts));
         daemon.watch_inboxes(jobs_done);
         daemon.tasks.spawn(keep_house(Arc::clone(&daemon.shared)));
+        daemon.tasks.spawn(mend_index(Arc::clone(&daemon.shared)));
         daemon.tasks.spawn(follow_hours(Arc::clone(&daemon.shared.rates), Arc::clone(&daemon.shared.peers)));
         let app = admin::router(Arc::clone(&daemon.shared), &token, admin_address);
         daemon.tasks.spawn(admin::serve(admin_listener, app, daemon.shared.stopping.subscribe()));
@@ -359,6 +363,8 @@ impl Daemon {
         tracing::info!(drain_seconds = self.shared.config.drain.as_secs(), "stopping");
         self.shared.stopping.send_replace(true);
         self.shared.pairings.stop();
+        // What is begun now could not end: the sender is told to come again.
+        self.server.refuse_new();
         let mut lanes = std::mem::take(&mut *self.lanes.lock().unwrap_or_else(PoisonError::into_inner));
         // What is being sent goes over the endpoint that the server closes at its end.
         if tokio::time::timeout_at(deadline, join_all(&mut lanes)).await.is_err() {
@@ -370,7 +376,7 @@ impl Daemon {
             // An error means that it has ended already.
             let _: Result<(), ()> = stop.send(());
         }
-        if let Some(server) = self.server.take() {
+        if let Some(server) = self.serving.take() {
             let mut server = server;
             let left = deadline.max(tokio::time::Instant::now() + Duration::from_secs(5));
             if tokio::time::timeout_at(left, &mut server).await.is_err() {
@@ -385,7 +391,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        if let Some(server) = self.server.take() {
+        if let Some(server) = self.serving.take() {
             server.abort();
         }
         self.shared.pairings.stop();

@@ -10,6 +10,9 @@ use crate::app::Shared;
 /// How often the remains of interrupted transfers are looked for.
 const COLLECT_EVERY: Duration = Duration::from_hours(1);
 
+/// How often the index is looked at.
+const MEND_EVERY: Duration = Duration::from_secs(2);
+
 /// Jobs that are done are remembered for so long, and longer while their files lie in an inbox.
 const DONE_JOBS_KEPT: Duration = Duration::from_hours(14 * 24);
 
@@ -43,8 +46,41 @@ pub(crate) async fn keep_house(shared: Arc<Shared>) {
                 tracing::error!(%error, "the queue could not be tidied up");
             }
         });
-        if work.await.is_err() {
-            return;
+        match work.await {
+            Ok(()) => {}
+            Err(error) if error.is_panic() => {
+                tracing::error!("a defect cut short the tidying up; it is done again at the next hour")
+            }
+            // The runtime goes down.
+            Err(_) => return,
+        }
+    }
+}
+
+/// Looks every few seconds whether the disk failed under the index, and opens it anew as soon as that works. Until
+/// then nothing is acknowledged, and `/readyz` says so.
+pub(crate) async fn mend_index(shared: Arc<Shared>) {
+    let mut timer = tokio::time::interval(MEND_EVERY);
+    timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut told = false;
+    loop {
+        timer.tick().await;
+        let depot = shared.depot.clone();
+        match tokio::task::spawn_blocking(move || depot.mend()).await {
+            Ok(Ok(false)) => {}
+            Ok(Ok(true)) => {
+                told = false;
+                tracing::warn!(
+                    "the disk failed under the index; it was read back, and all that was acknowledged is there"
+                );
+            }
+            Ok(Err(error)) if !told => {
+                told = true;
+                tracing::error!(%error, "the disk failed under the index, and it cannot be opened anew: nothing is acknowledged until it can; check the disk");
+            }
+            Ok(Err(_)) => {}
+            Err(error) if error.is_panic() => tracing::error!("a defect kept the index from being opened anew"),
+            Err(_) => return,
         }
     }
 }

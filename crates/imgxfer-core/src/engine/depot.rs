@@ -21,10 +21,10 @@ use crate::manifest::{InstanceEntry, Page};
 use crate::proto::{Lookup, Unproven, VerifyJob};
 use crate::store::{
     ChunkAt, CollectReport, CommitBatch, Index, InstanceError, PackWriter, RecordAt, RecordCache, RecordStore, Scope,
-    SpoolLimits, StoreError, StoredInstance, StoredReader, StudyQuery, collect, note, spool_chunks,
+    SpoolLimits, StoreError, StoredInstance, StoredReader, StudyQuery, collect, note, recover, spool_chunks,
 };
 #[cfg(feature = "fs")]
-use crate::store::{FsOptions, FsRecords, RecoverReport, SqliteIndex, recover};
+use crate::store::{FsOptions, FsRecords, RecoverReport, SqliteIndex};
 use crate::units::to_usize;
 use crate::wire::message::FailCode;
 use crate::wire::record::Record;
@@ -74,6 +74,20 @@ impl Depot {
         let index = SqliteIndex::open_for(&folder.join(INDEX_FILE), records.store_id())?;
         let report = recover(&records, &index)?;
         Ok((Self::new(Arc::new(records), Arc::new(index), registry), report))
+    }
+
+    /// Opens the index anew when its medium failed under a write, and brings it up to what the packs tell. Returns
+    /// whether there was anything to mend. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the index has still failed, or is still behind; try again later.
+    pub fn mend(&self) -> Result<bool, StoreError> {
+        if !self.index.has_failed() {
+            return Ok(false);
+        }
+        self.index.reopen()?;
+        recover(self.records.as_ref(), self.index.as_ref())?;
+        Ok(true)
     }
 
     /// Removes packs that no committed instance stands in, that no running transfer uses, and that were created

@@ -48,7 +48,7 @@ pub fn collect(
             report.packs_spared += 1;
             continue;
         }
-        if !index.doom(pack.id)? {
+        if tells_more(records, index, pack.id)? || !index.doom(pack.id)? {
             report.packs_in_use += 1;
             continue;
         }
@@ -63,4 +63,18 @@ pub fn collect(
         report.bytes_removed += pack.len;
     }
     Ok(report)
+}
+
+/// Whether a pack has notes that the index does not know: it is not for the index to say then that nobody needs it.
+fn tells_more(records: &dyn RecordStore, index: &dyn Index, pack: PackId) -> Result<bool, StoreError> {
+    let noted = index.noted(pack)?.unwrap_or(0);
+    let mut more = false;
+    let mut look = |_: u64, _: &[u8]| {
+        more = true;
+        Ok(())
+    };
+    match records.notes(pack, noted, &mut look) {
+        Ok(_) | Err(StoreError::NoSuchPack(_) | StoreError::Damaged { .. }) => Ok(more),
+        Err(e) => Err(e),
+    }
 }

@@ -11,6 +11,7 @@
 mod cache;
 mod check;
 mod collect;
+mod error;
 #[cfg(feature = "fs")]
 mod folder;
 #[cfg(feature = "fs")]
@@ -26,7 +27,6 @@ mod sqlite;
 mod walk;
 
 use std::fmt;
-use std::io;
 
 use bytes::Bytes;
 
@@ -39,6 +39,7 @@ use crate::wire::record::{Record, RecordHeader};
 pub use cache::RecordCache;
 pub use check::{CheckOptions, CheckReport, Finding, check};
 pub use collect::{CollectReport, collect};
+pub use error::StoreError;
 #[cfg(feature = "fs")]
 pub use folder::{FolderError, FolderOptions, FolderSink};
 #[cfg(all(feature = "fs", feature = "quic"))]
@@ -52,59 +53,6 @@ pub use recover::{RecoverReport, recover};
 pub use spool::{SpoolLimits, spool_chunks};
 #[cfg(feature = "fs")]
 pub use sqlite::SqliteIndex;
-
-/// Why a store could not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StoreError {
-    /// The disk is full, or above its reserve. What was acknowledged is safe.
-    #[error("the store has no space left ({free} bytes free): make room, then send again")]
-    Full {
-        /// Bytes free when it was noticed.
-        free: u64,
-    },
-    /// The medium failed at `what`.
-    #[error("the store could not {what}")]
-    Io {
-        /// The operation, for example "sync a pack".
-        what: &'static str,
-        /// Cause.
-        #[source]
-        source: io::Error,
-    },
-    /// What is stored is not what was written.
-    #[error("stored data is damaged: {what} in pack {pack:?} at offset {offset}; run `imgxfer verify --store`")]
-    Damaged {
-        /// What was found wrong.
-        what: &'static str,
-        /// The pack.
-        pack: PackId,
-        /// Offset of the record in the pack.
-        offset: u64,
-    },
-    /// A pack that is not there.
-    #[error("pack {0:?} is not in the store")]
-    NoSuchPack(PackId),
-    /// Another process has the store open.
-    #[error("another process has this store open: stop it, or name another folder")]
-    Locked,
-    /// The index failed.
-    #[error("the index could not {what}: {detail}")]
-    Index {
-        /// The operation.
-        what: &'static str,
-        /// What the database said; never a value from a row.
-        detail: String,
-    },
-    /// Written by a newer version.
-    #[error("the store has format {found}; this program knows up to {known}: use a newer imgxfer")]
-    Version {
-        /// Format found.
-        found: u32,
-        /// Newest format known.
-        known: u32,
-    },
-}
 
 /// Where a record stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -515,6 +463,20 @@ pub trait Index: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`StoreError`].
     fn damaged(&self, limit: usize) -> Result<Vec<StoredInstance>, StoreError>;
+
+    /// Whether the medium failed under a write, so that nothing is written until [`Index::reopen`].
+    fn has_failed(&self) -> bool {
+        false
+    }
+
+    /// Reads back from the medium what is there, after a failure. The index may be behind the packs then:
+    /// [`recover`] must follow. Does nothing when nothing failed.
+    ///
+    /// # Errors
+    /// [`StoreError`]: it has still failed.
+    fn reopen(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// Up to `limit` studies with their owners, in a fixed order: the first ones, or those behind
     /// `after`. For walking over the whole store in bounded memory.

@@ -46,12 +46,13 @@ pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
     let store = tokio::task::spawn_blocking(move || {
         let nobody = Scope::Owners(Vec::new());
         let query = StudyQuery { limit: Some(1), ..StudyQuery::default() };
-        (depot.index.studies(&nobody, &query).is_ok(), depot.records.space_left())
+        let index = !depot.index.has_failed() && depot.index.studies(&nobody, &query).is_ok();
+        (index, depot.records.space_left())
     });
     let (index, space) = store.await.unwrap_or((false, Some(0)));
     let queue = on_queue(&shared, |queue| queue.job(0)).await.is_ok();
     let checks = [
-        ("index", index, "the index cannot be read: look at the log and the disk"),
+        ("index", index, "the index cannot be used: look at the log and the disk; it is tried again every few seconds"),
         ("disk", space.is_none_or(|bytes| bytes > 0), "the disk is full down to its reserve: make room"),
         ("queue", queue, "the queue cannot be read: look at the log and the disk"),
         ("quic", shared.endpoint.local_address().is_ok(), "the UDP socket is gone: restart"),

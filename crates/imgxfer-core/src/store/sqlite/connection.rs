@@ -6,10 +6,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 
 use super::error::index_error;
 use super::schema;
+use crate::ids::StoreId;
 use crate::store::StoreError;
 use crate::store::fs::dirs;
 
@@ -42,6 +43,37 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
+/// Opens the connection that writes to the index of `store`. What is damaged, or another store's, is set aside.
+pub(super) fn open_for(path: &Path, store: StoreId) -> Result<Connection, StoreError> {
+    let why = if is_damaged(path)? {
+        "damaged"
+    } else {
+        let connection = open_writer(path)?;
+        if belongs_to(&connection, store)? {
+            return Ok(connection);
+        }
+        "other"
+    };
+    let kept = set_aside(path, why).map_err(|source| StoreError::Io { what: "set an index aside", source })?;
+    tracing::error!(index = %path.display(), kept = %kept.display(), why, "the index cannot be used: it is set aside and made anew from the packs");
+    let connection = open_writer(path)?;
+    belongs_to(&connection, store)?;
+    Ok(connection)
+}
+
+/// Whether this is the index of `store`; of the first that asks, where it is nobody's.
+fn belongs_to(connection: &Connection, store: StoreId) -> Result<bool, StoreError> {
+    let known = || -> rusqlite::Result<Option<[u8; 16]>> {
+        let known = connection.query_row("SELECT id FROM store", [], |row| row.get(0)).optional()?;
+        if known.is_none() {
+            connection.execute("INSERT INTO store (id) VALUES (?1)", [store.as_bytes()])?;
+        }
+        Ok(known)
+    };
+    let known = known().map_err(|e| index_error("compare its store", &e))?;
+    Ok(known.is_none_or(|known| known == *store.as_bytes()))
+}
+
 /// Opens a connection that reads.
 pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     let fail = |e: rusqlite::Error| index_error("open it for reading", &e);
@@ -56,7 +88,7 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
 
 /// Whether the file is there and is no database that can be read through, as a torn page or a flipped bit makes it.
 /// Looks at its structure, not at every row: a second for some gigabytes.
-pub(super) fn is_damaged(path: &Path) -> Result<bool, StoreError> {
+fn is_damaged(path: &Path) -> Result<bool, StoreError> {
     if !path.exists() {
         return Ok(false);
     }
@@ -73,7 +105,7 @@ pub(super) fn is_damaged(path: &Path) -> Result<bool, StoreError> {
 }
 
 /// Gives an index and the files beside it other names. Returns the new one.
-pub(super) fn set_aside(path: &Path, why: &str) -> io::Result<PathBuf> {
+fn set_aside(path: &Path, why: &str) -> io::Result<PathBuf> {
     let named = |suffix: &str| {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);

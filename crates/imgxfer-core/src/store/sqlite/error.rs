@@ -16,17 +16,25 @@ pub(super) fn index_error(what: &'static str, error: &rusqlite::Error) -> StoreE
     let advice = match code.code {
         ErrorCode::DiskFull => return StoreError::Full { free: 0 },
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => DAMAGED,
-        ErrorCode::SystemIoFailure => ": check the disk, then restart",
+        ErrorCode::SystemIoFailure => ": check the disk",
         ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly => {
             ": check that the file and its folder may be written"
         }
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => ": another process has it open and is writing",
         _ => "",
     };
-    StoreError::Index { what, detail: format!("{text}{advice}") }
+    let detail = format!("{text}{advice}");
+    match code.code {
+        ErrorCode::SystemIoFailure
+        | ErrorCode::DatabaseCorrupt
+        | ErrorCode::DatabaseBusy
+        | ErrorCode::DatabaseLocked => StoreError::IndexUnavailable { what, detail },
+        _ => StoreError::Index { what, detail },
+    }
 }
 
-const DAMAGED: &str = ": the index is damaged; restart imgxferd, which sets it aside and makes it anew from the packs";
+const DAMAGED: &str =
+    ": the index is damaged; imgxferd sets it aside and makes it anew from the packs, at the next start at the latest";
 
 /// A row that does not hold what this program writes.
 pub(super) fn damaged_row(what: &'static str) -> StoreError {

@@ -28,12 +28,22 @@ use error::{damaged_row, index_error};
 /// An [`Index`] in an SQLite database.
 ///
 /// Any number of threads may use it: writers wait for each other, readers wait for nobody. After a
-/// failure of the disk under a write it refuses all further writes, until it is opened anew: only
-/// reading back from the disk tells what is there.
+/// failure of the disk under a write it refuses all further writes, until [`Index::reopen`] has read back from the
+/// disk what is there.
 pub struct SqliteIndex {
     path: PathBuf,
+    /// The store that it is the index of, where it was opened for one.
+    store: Option<StoreId>,
     writer: Mutex<Writer>,
-    readers: Mutex<Vec<Connection>>,
+    readers: Mutex<Readers>,
+}
+
+/// Reading connections that wait for the next reader.
+#[derive(Default)]
+struct Readers {
+    /// How often the database was opened anew: connections of before are not used again.
+    opened: u64,
+    waiting: Vec<Connection>,
 }
 
 struct Writer {
@@ -64,7 +74,7 @@ impl SqliteIndex {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let connection = connection::open_writer(path)?;
         let writer = Mutex::new(Writer { connection, failed: false });
-        Ok(Self { path: path.to_owned(), writer, readers: Mutex::new(Vec::new()) })
+        Ok(Self { path: path.to_owned(), store: None, writer, readers: Mutex::default() })
     }
 
     /// Opens the index of the store `store` at `path`. A file that is damaged, or that is the index of another store,
@@ -74,35 +84,9 @@ impl SqliteIndex {
     /// # Errors
     /// As [`SqliteIndex::open`].
     pub fn open_for(path: &Path, store: StoreId) -> Result<Self, StoreError> {
-        let opened = match connection::is_damaged(path) {
-            Ok(true) => Err("damaged"),
-            Ok(false) => {
-                let index = Self::open(path)?;
-                if index.belongs_to(store)? { Ok(index) } else { Err("other") }
-            }
-            Err(error) => return Err(error),
-        };
-        opened.or_else(|why| {
-            let kept = connection::set_aside(path, why)
-                .map_err(|source| StoreError::Io { what: "set an index aside", source })?;
-            tracing::error!(index = %path.display(), kept = %kept.display(), why, "the index cannot be used: it is set aside and made anew from the packs");
-            let index = Self::open(path)?;
-            index.belongs_to(store).map(|_| index)
-        })
-    }
-
-    /// The store that this is the index of; set once, by the first store that asks.
-    ///
-    /// # Errors
-    /// [`StoreError::Index`].
-    pub fn belongs_to(&self, store: StoreId) -> Result<bool, StoreError> {
-        self.write("compare its store", |tx| {
-            let known: Option<[u8; 16]> = tx.query_row("SELECT id FROM store", [], |row| row.get(0)).optional()?;
-            if known.is_none() {
-                tx.execute("INSERT INTO store (id) VALUES (?1)", [store.as_bytes()])?;
-            }
-            Ok(known.is_none_or(|known| known == *store.as_bytes()))
-        })
+        let connection = connection::open_for(path, store)?;
+        let writer = Mutex::new(Writer { connection, failed: false });
+        Ok(Self { path: path.to_owned(), store: Some(store), writer, readers: Mutex::default() })
     }
 
     /// Reads through the whole database and compares its structures, as `imgxfer verify --store` does.
@@ -124,8 +108,9 @@ impl SqliteIndex {
     ) -> Result<T, StoreError> {
         let mut writer = lock(&self.writer);
         if writer.failed {
-            let detail = "the disk failed under an earlier write; restart to read back what is there".to_owned();
-            return Err(StoreError::Index { what, detail });
+            let detail =
+                "the disk failed under an earlier write, and what it holds has not been read back yet".to_owned();
+            return Err(StoreError::IndexUnavailable { what, detail });
         }
         let behaviour = rusqlite::TransactionBehavior::Immediate;
         let result = writer.connection.transaction_with_behavior(behaviour).and_then(|tx| {
@@ -145,7 +130,10 @@ impl SqliteIndex {
         what: &'static str,
         then: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
-        let pooled = lock(&self.readers).pop();
+        let (opened, pooled) = {
+            let mut readers = lock(&self.readers);
+            (readers.opened, readers.waiting.pop())
+        };
         let connection = match pooled {
             Some(connection) => connection,
             None => connection::open_reader(&self.path)?,
@@ -153,8 +141,8 @@ impl SqliteIndex {
         let result = connection.unchecked_transaction().and_then(|tx| then(&tx));
         let value = result.map_err(|e| index_error(what, &e))?;
         let mut readers = lock(&self.readers);
-        if readers.len() < READERS_MAX {
-            readers.push(connection);
+        if readers.opened == opened && readers.waiting.len() < READERS_MAX {
+            readers.waiting.push(connection);
         }
         Ok(value)
     }
@@ -277,11 +265,73 @@ impl Index for SqliteIndex {
         self.read("list what is damaged", |c| damage::instances(c, limit))?
     }
 
+    fn has_failed(&self) -> bool {
+        lock(&self.writer).failed
+    }
+
+    fn reopen(&self) -> Result<(), StoreError> {
+        let mut writer = lock(&self.writer);
+        if !writer.failed {
+            return Ok(());
+        }
+        let fail = |e: rusqlite::Error| index_error("close it", &e);
+        // All connections go first: the last one that is closed gives up what SQLite remembers of the file.
+        writer.connection = Connection::open_in_memory().map_err(fail)?;
+        let mut readers = lock(&self.readers);
+        readers.opened += 1;
+        readers.waiting.clear();
+        drop(readers);
+        writer.connection = match self.store {
+            Some(store) => connection::open_for(&self.path, store)?,
+            None => connection::open_writer(&self.path)?,
+        };
+        writer.failed = false;
+        Ok(())
+    }
+
     fn study_keys(
         &self,
         after: Option<&(PeerId, StudyUid)>,
         limit: usize,
     ) -> Result<Vec<(PeerId, StudyUid)>, StoreError> {
         self.read("list studies", |c| query::study_keys(c, after, limit))?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Sample, peer};
+
+    #[test]
+    fn after_a_failure_of_the_disk_nothing_is_written_until_it_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = StoreId::from_bytes([1; 16]);
+        let index = SqliteIndex::open_for(&folder.path().join("index.db"), store).unwrap();
+        let batch = |sop| {
+            let instances = vec![Sample::new(peer(1), 1, 0, sop, 100).stored()];
+            CommitBatch { instances, ..CommitBatch::default() }
+        };
+        index.commit(&batch(1)).unwrap();
+        lock(&index.writer).failed = true;
+        assert!(index.has_failed());
+        assert!(matches!(index.commit(&batch(2)), Err(StoreError::IndexUnavailable { .. })));
+        index.reopen().unwrap();
+        assert!(!index.has_failed());
+        index.commit(&batch(2)).unwrap();
+        assert_eq!(index.studies(&Scope::All, &StudyQuery::default()).unwrap()[0].instances, 2);
+    }
+
+    #[test]
+    fn a_damaged_database_is_set_aside_when_it_is_opened_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("index.db");
+        let index = SqliteIndex::open_for(&path, StoreId::from_bytes([1; 16])).unwrap();
+        lock(&index.writer).failed = true;
+        lock(&index.writer).connection = Connection::open_in_memory().unwrap();
+        std::fs::write(&path, vec![0x5a; 9000]).unwrap();
+        index.reopen().unwrap();
+        assert!(index.studies(&Scope::All, &StudyQuery::default()).unwrap().is_empty());
+        assert!(folder.path().join("index.db.damaged-1").exists(), "kept beside");
     }
 }
