@@ -120,7 +120,7 @@ impl TransferError {
                     .to_owned(),
             )),
             // Not `Internal`, which a sender takes as final: it is to wait, and to try again.
-            Self::Store(error) if !matches!(error.retry(), Retry::Never) => Some((
+            Self::Store(error) if error.is_transient() => Some((
                 RefuseCode::Busy,
                 "the receiving site's store cannot be used at present; the transfer is to be tried again".to_owned(),
             )),

@@ -2,7 +2,6 @@
 
 use std::io;
 
-use crate::error::{Fault, Retry};
 use crate::ids::PackId;
 
 /// Why a store could not do what it was asked.
@@ -67,23 +66,17 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Where to look first: always at this site.
+    /// Whether trying again later can help, without anybody mending what is stored. A peer that asked is told to wait.
     #[must_use]
-    pub const fn fault(&self) -> Fault {
-        Fault::Local
-    }
-
-    /// Whether trying again can help. [`Retry::Never`] only where somebody has to mend what is stored.
-    #[must_use]
-    pub const fn retry(&self) -> Retry {
+    pub const fn is_transient(&self) -> bool {
         match self {
             // A pack that was collected in the middle of a transfer is sent again by the next try.
             Self::Full { .. }
             | Self::Io { .. }
             | Self::Locked
             | Self::NoSuchPack(_)
-            | Self::IndexUnavailable { .. } => Retry::Later,
-            Self::Damaged { .. } | Self::Index { .. } | Self::Version { .. } => Retry::Never,
+            | Self::IndexUnavailable { .. } => true,
+            Self::Damaged { .. } | Self::Index { .. } | Self::Version { .. } => false,
         }
     }
 }

@@ -44,7 +44,7 @@ fn a_damaged_or_foreign_file_is_refused_with_advice() {
     let path = folder.path().join("index.sqlite");
     std::fs::write(&path, vec![b'x'; 8192]).unwrap();
     let message = SqliteIndex::open(&path).unwrap_err().to_string();
-    assert!(message.contains("restore the index from a backup"), "{message}");
+    assert!(message.contains("makes it anew from the packs"), "{message}");
     std::fs::remove_file(&path).unwrap();
     let index = SqliteIndex::open(&path).unwrap();
     index.commit(&batch(0..200, |n| n)).unwrap();

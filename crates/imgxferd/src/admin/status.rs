@@ -50,11 +50,15 @@ pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
         (index, depot.records.space_left())
     });
     let (index, space) = store.await.unwrap_or((false, Some(0)));
-    let queue = on_queue(&shared, |queue| queue.job(0)).await.is_ok();
+    let queue = shared.queue.is_sound() && on_queue(&shared, |queue| queue.job(0)).await.is_ok();
     let checks = [
         ("index", index, "the index cannot be used: look at the log and the disk; it is tried again every few seconds"),
         ("disk", space.is_none_or(|bytes| bytes > 0), "the disk is full down to its reserve: make room"),
-        ("queue", queue, "the queue cannot be read: look at the log and the disk"),
+        (
+            "queue",
+            queue,
+            "the queue cannot be read or written: look at the log and the disk; it is tried again by itself",
+        ),
         ("quic", shared.endpoint.local_address().is_ok(), "the UDP socket is gone: restart"),
         ("running", !*shared.stopping.borrow(), "the daemon is stopping"),
     ];

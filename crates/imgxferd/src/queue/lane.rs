@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
+use super::outcome::write_down;
 use super::source::Sent;
 use super::{Claim, Job, JobFile, JobSource, Outcome, Queue, QueueError, SentFile, Stamp, backoff, code_of};
 use crate::live::{Live, Ticket};
@@ -128,6 +129,14 @@ impl Lane {
         tokio::task::spawn_blocking(move || work(&queue)).await.map_err(|_| QueueError::Stopping)?
     }
 
+    /// Writes the outcome of a try, however long that takes.
+    async fn write_down<T: Send + 'static>(
+        &self,
+        write: impl Fn(&Queue) -> Result<T, QueueError> + Send + Sync + 'static,
+    ) -> Result<T, QueueError> {
+        write_down(&self.parts.queue, self.parts.seed, self.parts.aborting.clone(), write).await
+    }
+
     async fn send(&mut self, job: &Job, files: Vec<JobFile>) -> End {
         let id = job.id;
         let sent = Sent::default();
@@ -146,7 +155,7 @@ impl Lane {
         let sent = std::mem::take(&mut *sent.lock().unwrap_or_else(PoisonError::into_inner));
         let end = match pushed {
             None => {
-                let back = self.blocking(move |queue| queue.put_back(id)).await;
+                let back = self.write_down(move |queue| queue.put_back(id)).await;
                 back.map(|()| End::Hold(backoff(self.parts.seed, 1)))
             }
             Some(Ok(report)) => self.pushed(job, report, sent, seconds).await,
@@ -198,7 +207,7 @@ impl Lane {
         if whole && offered > 0 {
             let root = report.receipt.root;
             let (peer, connections, progress) = (self.peer.clone(), report.connections, report.progress);
-            self.blocking(move |queue| queue.complete(id, &peer, (&report.receipt, &report.signed), &sent)).await?;
+            self.write_down(move |queue| queue.complete(id, &peer, (&report.receipt, &report.signed), &sent)).await?;
             tracing::info!(
                 instances = offered,
                 bytes = progress.bytes_committed,
@@ -224,7 +233,7 @@ impl Lane {
             ),
         };
         tracing::warn!(%problem, attempts = job.attempts, "a job is not complete");
-        self.blocking(move |queue| queue.note(id, &sent)).await?;
+        self.write_down(move |queue| queue.note(id, &sent)).await?;
         self.again(job, problem, job.attempts < PARTIAL_TRIES).await?;
         Ok(End::Next)
     }
@@ -238,7 +247,7 @@ impl Lane {
         } else {
             tracing::error!(problem, "a transfer failed for good; it needs an operator");
         }
-        self.blocking(move |queue| queue.note(id, &sent)).await?;
+        self.write_down(move |queue| queue.note(id, &sent)).await?;
         let wait = self.again(job, problem.to_owned(), again).await?;
         let elsewhere = matches!(error.fault(), Fault::Network | Fault::Peer);
         Ok(if again && elsewhere { End::Hold(wait) } else { End::Next })
@@ -249,7 +258,7 @@ impl Lane {
         let id = job.id;
         let seed = self.parts.seed.wrapping_add(imgxfer_core::units::to_u64(usize::try_from(id).unwrap_or(0)));
         let wait = backoff(seed, job.attempts);
-        self.blocking(move |queue| if again { queue.wait(id, &problem, wait) } else { queue.fail(id, &problem) })
+        self.write_down(move |queue| if again { queue.wait(id, &problem, wait) } else { queue.fail(id, &problem) })
             .await?;
         Ok(wait)
     }

@@ -10,6 +10,7 @@
 mod backoff;
 mod error;
 mod lane;
+mod outcome;
 mod schema;
 mod source;
 #[cfg(test)]
@@ -20,7 +21,8 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use imgxfer_core::clock::{Stopwatch, UnixSeconds};
@@ -47,6 +49,18 @@ pub struct Queue {
     clock: Stopwatch,
     changed: watch::Sender<u64>,
     hurry: watch::Sender<u64>,
+    /// Outcomes that wait to be written.
+    troubles: Arc<AtomicUsize>,
+}
+
+/// An outcome that waits to be written, while it lives.
+#[derive(Debug)]
+pub(crate) struct Trouble(Arc<AtomicUsize>);
+
+impl Drop for Trouble {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// What a lane may do next.
@@ -139,7 +153,25 @@ impl Queue {
             clock: Stopwatch::start(),
             changed: watch::Sender::new(0),
             hurry: watch::Sender::new(0),
+            troubles: Arc::default(),
         })
+    }
+
+    /// Whether everything that is to be written down has been.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.troubles.load(Ordering::Acquire) == 0
+    }
+
+    fn in_trouble(&self) -> Trouble {
+        self.troubles.fetch_add(1, Ordering::AcqRel);
+        Trouble(Arc::clone(&self.troubles))
+    }
+
+    /// Fails all writes, as a full disk does, or takes them again.
+    #[cfg(test)]
+    fn refuse_writes(&self, refuse: bool) {
+        lock(&self.db).pragma_update(None, "query_only", refuse).expect("memory does not fail");
     }
 
     fn tell(&self) {
