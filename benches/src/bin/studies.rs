@@ -4,6 +4,7 @@
 //! studies multiframe FILE FRAMES ROWS COLUMNS   one instance, written without holding it
 //! studies small FOLDER COUNT                    one study of that many instances of some 4 kB
 //! studies many FOLDER COUNT                     that many studies of one such instance
+//! studies one FOLDER SEED COUNT SIZE            the study of that seed, instances of SIZE x SIZE pixels
 //! ```
 
 #![expect(clippy::print_stderr, reason = "a tool for the command line")]
@@ -32,10 +33,15 @@ fn make(args: &[String]) -> Result<(), Box<dyn std::error::Error>> {
                 spec(seed).with_instances(1, 1).write_to(&folder)?;
             }
         }
+        ["one", folder, seed, count, size] => {
+            let size: u16 = size.parse()?;
+            let study = StudySpec::new(seed.parse()?).with_size(size, size).with_instances(1, count.parse()?);
+            study.write_to(Path::new(folder))?;
+        }
         _ => {
-            return Err(
-                "usage: studies multiframe FILE FRAMES ROWS COLUMNS | small FOLDER COUNT | many FOLDER COUNT".into()
-            );
+            return Err("usage: studies multiframe FILE FRAMES ROWS COLUMNS | small FOLDER COUNT | \
+                 many FOLDER COUNT | one FOLDER SEED COUNT SIZE"
+                .into());
         }
     }
     Ok(())
