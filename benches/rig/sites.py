@@ -17,10 +17,16 @@ def free_port():
 
 
 def hashes(folder):
-    """{path in the folder: SHA-256 of the file}"""
-    folder = pathlib.Path(folder)
-    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
-            for file in sorted(folder.rglob("*")) if file.is_file()}
+    """{path in the folder: SHA-256 of the file}. What is removed meanwhile is left out."""
+    found = {}
+    for place, _, names in os.walk(folder):
+        for name in names:
+            file = os.path.join(place, name)
+            try:
+                found[os.path.relpath(file, folder)] = hashlib.sha256(pathlib.Path(file).read_bytes()).hexdigest()
+            except FileNotFoundError:
+                continue
+    return found
 
 
 class Daemon:
