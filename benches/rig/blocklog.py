@@ -3,13 +3,15 @@
 `LoggedDisk` is qemu's blklogwrites exported as a file over FUSE, with a loop device and a file system on it: no
 kernel module, but root. `Log` reads the record (the format is dm-log-writes': a sector of header, the data, and
 flush marks), and `Replay` makes images of it. A disk keeps what was flushed; of what came after the last flush it may
-keep all, nothing, or parts, down to some sectors of a write. Needs qemu-storage-daemon, fusermount3 and mkfs.
+keep all, nothing, or parts, down to some 4 KiB of a write. Needs qemu-storage-daemon, fusermount3 and mkfs.
 """
 import bisect, os, pathlib, shutil, struct, subprocess, time
 
 FLUSH, FUA, DISCARD = 1, 2, 4
 MAGIC = 0x6A736677736872
 SECTOR = 512
+# What a disk writes whole or not at all. File systems count on it: half a superblock has no checksum that holds.
+WHOLE = 4096
 MKFS = {"ext4": ["mkfs.ext4", "-q", "-F"], "xfs": ["mkfs.xfs", "-q", "-f"]}
 
 
@@ -144,7 +146,7 @@ class Replay:
                 if fate >= 0.6 or entry[2] & FUA:
                     self.write(out, entry)
                 elif fate >= 0.45:
-                    self.write(out, entry, rng.randrange(0, entry[1] + 1, SECTOR))
+                    self.write(out, entry, rng.randrange(0, entry[1] + 1, WHOLE))
         return self.image
 
     def write(self, out, entry, length=None):

@@ -16,7 +16,7 @@ it, everything is fetched back through the network and compared byte for byte, a
 
 Exit code 1 when anything was lost. `--programs` names a folder of imgxfer and imgxferd (default: target/release).
 """
-import argparse, collections, contextlib, json, os, pathlib, random, shutil, sqlite3, sys, tempfile, time
+import argparse, collections, contextlib, json, os, pathlib, random, shutil, signal, sqlite3, sys, tempfile, time
 
 import blocklog
 from sites import Cli, Daemon, DoesNotStart, PROGRAMS, free_port, hashes, until_progress
@@ -235,8 +235,11 @@ def points(log, rig, count):
     rest = sorted(edges - sure)
     rng.shuffle(rest)
     chosen += rest[: (count - len(chosen)) // 2]
-    while len(chosen) < count:
-        chosen.append((rng.randrange(first, last + 1), rng.choice(("torn", "torn", "torn", "dropped"))))
+    others = [(at, tail) for at in range(first, last + 1) for tail in ("torn", "torn", "torn", "dropped")]
+    rng.shuffle(others)
+    chosen = set(chosen)
+    while len(chosen) < count and others:
+        chosen.add(others.pop())
     return sorted(chosen), len(flushes)
 
 
@@ -327,6 +330,8 @@ def main():
     parser.add_argument("--point", help="with --keep: only this cut, such as 812:torn")
     parser.add_argument("--self-test", action="store_true", help="wrong builds, which must be found out")
     args = parser.parse_args()
+    # What is mounted is taken down when this is stopped, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     args.programs = args.programs.resolve()
     args.studies = args.studies or args.programs / "studies"
     missing = blocklog.needed()
