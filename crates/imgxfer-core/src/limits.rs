@@ -20,6 +20,9 @@ pub const INSTANCES_PER_PAGE_MAX: usize = 256;
 /// Longest encoded manifest page: one instance of [`CHUNKS_PER_INSTANCE_MAX`] chunks fits.
 pub const PAGE_BYTES_MAX: usize = 4 << 20;
 
+/// Longest DICOMDIR that is followed, in bytes: some hundred thousand images. It is held as a whole.
+pub const DICOMDIR_BYTES_MAX: u64 = 64 << 20;
+
 /// Longest name of a file that is not DICOM, in bytes.
 pub const NAME_BYTES_MAX: usize = 255;
 

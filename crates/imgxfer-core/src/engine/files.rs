@@ -11,7 +11,7 @@ use super::source::{Content, Source, SourceInstance, SourceItem, Totals};
 use crate::chunk::{self, Cut};
 use crate::dicom::{self, NotDicom, ReadAt, Scan};
 use crate::ids::{ChunkId, InstanceHash, SeriesUid, SopInstanceUid, StudyUid};
-use crate::limits::NAME_BYTES_MAX;
+use crate::limits::{DICOMDIR_BYTES_MAX, NAME_BYTES_MAX};
 use crate::manifest::{ChunkEntry, InstanceEntry};
 use crate::store::{FileBytes, FileState};
 use crate::units::to_usize;
@@ -55,8 +55,12 @@ impl FileSource {
         let mut seen = HashSet::new();
         for path in paths {
             let roots = match dicomdir_references(path) {
-                Some(references) => references,
-                None => vec![path.clone()],
+                Some(Ok(references)) => references,
+                Some(Err(reason)) if other == OtherFiles::Skip => {
+                    found.push(Found::Failed { label: printable(path), reason: reason.to_owned() });
+                    continue;
+                }
+                _ => vec![path.clone()],
             };
             for root in roots {
                 walk(&root, &mut |item| {
@@ -127,15 +131,34 @@ pub fn printable(path: &Path) -> String {
     out
 }
 
-/// Files that a DICOMDIR refers to (PS3.3 annex F), or `None` when `path` is no DICOMDIR.
-fn dicomdir_references(path: &Path) -> Option<Vec<PathBuf>> {
+/// Files that a DICOMDIR refers to (PS3.3 annex F), or `None` when `path` is no DICOMDIR; an error is the reason why
+/// one cannot be followed.
+fn dicomdir_references(path: &Path) -> Option<Result<Vec<PathBuf>, &'static str>> {
     let file = FileBytes::open(path).ok()?;
-    let scan = dicom::scan(&file).ok()?;
-    if !scan.is_dicomdir() {
+    if !dicom::scan(&file).ok()?.is_dicomdir() {
         return None;
     }
-    let object = dicom_object::open_file(path).ok()?;
-    let records = object.element_by_name("DirectoryRecordSequence").ok()?;
+    Some(vetted_bytes(&file).and_then(|bytes| references(path, &bytes)))
+}
+
+/// The bytes of a DICOMDIR, for a parser that believes what they say of lengths. They are scanned as they were read:
+/// the file may be another one by now.
+fn vetted_bytes(file: &FileBytes) -> Result<Vec<u8>, &'static str> {
+    if file.len() > DICOMDIR_BYTES_MAX {
+        return Err("the DICOMDIR is too long: name the folder instead");
+    }
+    let mut bytes = vec![0; to_usize(file.len())];
+    file.read_exact_at(0, &mut bytes).map_err(|_| "the DICOMDIR cannot be read")?;
+    match dicom::scan(&bytes) {
+        Ok(scan) if scan.is_dicomdir() && scan.vetted => Ok(bytes),
+        _ => Err("the DICOMDIR is damaged: name the folder instead"),
+    }
+}
+
+fn references(path: &Path, bytes: &[u8]) -> Result<Vec<PathBuf>, &'static str> {
+    let damaged = "the DICOMDIR has no directory that can be read: name the folder instead";
+    let object = dicom_object::from_reader(bytes).map_err(|_| damaged)?;
+    let records = object.element_by_name("DirectoryRecordSequence").map_err(|_| damaged)?;
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
     let mut files = Vec::new();
     for record in records.items().unwrap_or_default() {
@@ -149,7 +172,7 @@ fn dicomdir_references(path: &Path) -> Option<Vec<PathBuf>> {
             files.push(names.iter().fold(folder.to_path_buf(), |path, name| path.join(name)));
         }
     }
-    Some(files)
+    Ok(files)
 }
 
 impl Source for FileSource {

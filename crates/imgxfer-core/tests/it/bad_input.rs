@@ -474,3 +474,25 @@ async fn a_push_waits_for_room_and_goes_on() {
     assert!(report.receipt.complete && interrupted.load(Ordering::SeqCst));
     site.stop().await;
 }
+
+/// What the scanner has not walked over from end to end reaches no other parser: those believe lengths.
+#[tokio::test]
+async fn a_dicomdir_that_lies_is_told_and_not_followed() {
+    let bench = Bench::new(2);
+    let medium = bench.path("MEDIUM");
+    std::fs::create_dir_all(medium.join("IMAGES")).unwrap();
+    std::fs::rename(bench.path("S001I00001.dcm"), medium.join("IMAGES/IM1")).unwrap();
+    let mut lying = dicomdir(&["IMAGES\\IM1"]);
+    // (0009,1001) UN, 4 GB long, of which nothing is there.
+    lying.extend([0x09, 0x00, 0x01, 0x10, b'U', b'N', 0, 0, 0xf0, 0xff, 0xff, 0xff]);
+    let path = medium.join("DICOMDIR");
+    std::fs::write(&path, lying).unwrap();
+    let mut source = FileSource::new(std::slice::from_ref(&path), OtherFiles::Skip);
+    assert_eq!(source.files().count(), 0, "nothing is followed");
+    let told: Vec<_> = source.failures().map(|(_, reason)| reason.to_owned()).collect();
+    assert!(told.len() == 1 && told[0].contains("DICOMDIR is damaged"), "{told:?}");
+    assert!(matches!(source.next_item().unwrap(), Some(SourceItem::Failed { .. })));
+    // Whoever sends everything gets it sent as it is.
+    let source = FileSource::new(std::slice::from_ref(&path), OtherFiles::Send);
+    assert!(source.files().eq([path.as_path()]));
+}
