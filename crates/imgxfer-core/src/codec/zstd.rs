@@ -16,6 +16,9 @@ pub struct Zstd;
 /// zstd's own levels, by level; the first is for a caller who compresses what he need not.
 const LEVELS: [i32; Level::COUNT] = [1, 1, 3, 9, 19];
 
+/// How a frame begins (RFC 8878, section 3.1.1).
+const FRAME_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
 /// Content over this length is looked at before it is compressed ...
 const LOOK_OVER: usize = 64 << 10;
 /// ... in so many pieces of this length, spread over it.
@@ -46,8 +49,13 @@ pub(crate) fn compress(raw: &[u8], level: i32) -> io::Result<Vec<u8>> {
     packed
 }
 
-/// Decompresses to at most `len` bytes, likewise.
+/// Decompresses one frame to at most `len` bytes, likewise. Refuses what has anything before or behind it.
 pub(crate) fn decompress(packed: &[u8], len: usize) -> io::Result<Vec<u8>> {
+    // zstd itself goes on with the next frame, and passes over those that hold nothing.
+    let begins = packed.starts_with(&FRAME_MAGIC);
+    if !begins || ::zstd::zstd_safe::find_frame_compressed_size(packed) != Ok(packed.len()) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "not one zstd frame"));
+    }
     let mut decompressor = match DECOMPRESSOR.take() {
         Some(decompressor) => decompressor,
         None => Decompressor::new()?,
@@ -100,5 +108,25 @@ impl Codec for Zstd {
         }
         out.extend_from_slice(&raw);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One content has one form: what stands behind a frame would be carried and kept unseen.
+    #[test]
+    fn two_frames_one_behind_the_other_are_refused() {
+        let half = |byte: u8| compress(&[byte; 500], 3).unwrap();
+        let empty = [0x50, 0x2a, 0x4d, 0x18, 0, 0, 0, 0];
+        let whole = compress(&[7; 1000], 3).unwrap();
+        assert_eq!(decompress(&whole, 1000).unwrap(), [7; 1000]);
+        let behind = |first: &[u8], second: &[u8]| [first, second].concat();
+        for payload in [behind(&half(7), &half(7)), behind(&whole, &empty), behind(&empty, &whole)] {
+            assert!(decompress(&payload, 1000).is_err(), "{} bytes", payload.len());
+            let mut out = Vec::new();
+            assert_eq!(Zstd.decode(&payload, 1000, &mut out), Err(CodecError::Malformed(CodecId::ZSTD.0)));
+        }
     }
 }

@@ -279,5 +279,5 @@ pub(super) fn put_block(bytes: &[u8], out: &mut Vec<u8>) {
 
 /// Reads bytes that [`put_block`] wrote, at most `most`.
 pub(super) fn read_block(reader: &mut Reader<'_>, most: usize) -> Result<Vec<u8>, Malformed> {
-    zstd::bulk::decompress(reader.block()?, most).map_err(|_| Malformed)
+    crate::codec::zstd::decompress(reader.block()?, most).map_err(|_| Malformed)
 }
