@@ -64,7 +64,11 @@ fn tell(report: &CheckReport, read_data: bool, output: &Output) -> anyhow::Resul
         report.instances,
         human_bytes(report.instance_bytes)
     ))?;
-    output.line(if report.is_clean() { "nothing is wrong" } else { "something is wrong: see above" })?;
+    output.line(match (report.is_clean(), report.is_sound()) {
+        (true, _) => "nothing is wrong",
+        (false, true) => "nothing is wrong: torn ends are harmless, nothing acknowledged was in them",
+        (false, false) => "something is wrong: see above",
+    })?;
     output.object(&json!({
         "event": "done",
         "packs": report.packs,
@@ -75,9 +79,10 @@ fn tell(report: &CheckReport, read_data: bool, output: &Output) -> anyhow::Resul
         "bytes": report.instance_bytes,
         "findings": imgxfer_core::units::to_u64(report.findings.len()) + report.findings_left_out,
         "clean": report.is_clean(),
+        "sound": report.is_sound(),
         "read_data": read_data,
     }))?;
-    Ok(if report.is_clean() { Exit::Done } else { Exit::Integrity })
+    Ok(if report.is_sound() { Exit::Done } else { Exit::Integrity })
 }
 
 /// Kind, place and reason of a finding.

@@ -150,6 +150,15 @@ fn a_store_is_checked() {
     let pack = pack.filter(|entry| entry.path().to_string_lossy().contains("pack") && entry.file_type().is_file());
     let pack = pack.max_by_key(|entry| entry.metadata().unwrap().len()).unwrap().into_path();
     let mut bytes = std::fs::read(&pack).unwrap();
+
+    // What a crash leaves of what was being written.
+    let torn = [&bytes[..], b"IXR1"].concat();
+    std::fs::write(&pack, torn).unwrap();
+    user.run(&["verify", "--store", "store", "--read-data"]).success().stdout(contains("torn ends are harmless"));
+    let (code, lines) = user.json(&["verify", "--store", "store"]);
+    let done = event(&lines, "done");
+    assert_eq!((code, &done["clean"], &done["sound"]), (0, &false.into(), &true.into()));
+
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(&pack, bytes).unwrap();

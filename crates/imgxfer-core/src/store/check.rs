@@ -49,8 +49,8 @@ pub enum Finding {
         /// What is wrong.
         what: String,
     },
-    /// Bytes behind the last whole record of a pack. A crash leaves such; nothing acknowledged was in
-    /// them unless an instance is found damaged too.
+    /// Bytes behind the last whole record of a pack, and behind everything that was acknowledged: what a crash
+    /// leaves of what was being written. Harmless.
     Tail {
         /// The pack.
         pack: PackId,
@@ -79,6 +79,12 @@ impl Finding {
     #[must_use]
     pub const fn is_loss(&self) -> bool {
         matches!(self, Self::Instance { .. })
+    }
+
+    /// Whether nothing has to be done about it.
+    #[must_use]
+    pub const fn is_harmless(&self) -> bool {
+        matches!(self, Self::Tail { .. })
     }
 }
 
@@ -110,6 +116,12 @@ impl CheckReport {
     pub const fn is_clean(&self) -> bool {
         self.findings.is_empty()
     }
+
+    /// Whether everything that was found is harmless. Findings that are not listed count as harm.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.findings_left_out == 0 && self.findings.iter().all(Finding::is_harmless)
+    }
 }
 
 /// Instances fetched from the index at a time.
@@ -131,7 +143,9 @@ pub fn check(
     let cache = RecordCache::new(RecordCache::BYTES_SHARED);
     let mut checker = Checker { records, options, cache, report: CheckReport::default(), ends: HashMap::new() };
     for pack in records.packs()? {
-        checker.pack(pack.id, pack.len);
+        // Asked for first: a daemon may be writing, and what it acknowledges now is in the pack by then.
+        let durable = index.pack_extent(pack.id)?.unwrap_or(0);
+        checker.pack(pack.id, pack.len, durable);
         if !progress(&checker.report) {
             return Ok(checker.report);
         }
@@ -161,25 +175,33 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    fn pack(&mut self, pack: PackId, len: u64) {
+    /// Walks over a pack of `len` bytes, in which something acknowledged stands up to `durable`.
+    fn pack(&mut self, pack: PackId, len: u64, durable: u64) {
         self.report.packs += 1;
         let mut places = Vec::new();
-        let end = match self.records.scan(pack, false, &mut |at, _| places.push(at)) {
+        let mut end = match self.records.scan(pack, false, &mut |at, _| places.push(at)) {
             Ok(end) => end,
             Err(e) => return self.found(Finding::Pack { pack, what: e.to_string() }),
         };
         self.ends.insert(pack, end);
         self.report.records += to_u64(places.len());
         self.report.record_bytes += places.iter().map(|at| u64::from(at.len)).sum::<u64>();
-        if end < len {
+        if end < durable {
+            let at = RecordAt { pack, offset: end, len: u32::try_from(durable - end).unwrap_or(u32::MAX) };
+            let what = "cut off or damaged, and something acknowledged stood behind".to_owned();
+            self.found(Finding::Record { at, what });
+        }
+        let mut damaged = if self.options.read_data { self.damaged_records(&places) } else { Vec::new() };
+        // Of the last that was written, the beginning may have arrived and the rest not.
+        while let Some((at, _)) = damaged.last().filter(|(at, _)| at.offset >= durable && ends_at(at, end)) {
+            end = at.offset;
+            damaged.pop();
+        }
+        damaged.into_iter().for_each(|(at, what)| self.found(Finding::Record { at, what }));
+        if (durable..len).contains(&end) {
             self.found(Finding::Tail { pack, offset: end, len: len - end });
         }
         if self.options.read_data {
-            for at in places {
-                if let Err(e) = self.records.read(at) {
-                    self.found(Finding::Record { at, what: e.to_string() });
-                }
-            }
             let mut damaged = Vec::new();
             let mut look = |end: u64, bytes: &[u8]| {
                 if let Err(e) = Note::decode(bytes) {
@@ -193,6 +215,11 @@ impl Checker<'_> {
             }
             damaged.into_iter().for_each(|(at, what)| self.found(Finding::Record { at, what }));
         }
+    }
+
+    /// The records that cannot be read, in order, each with the reason.
+    fn damaged_records(&self, places: &[RecordAt]) -> Vec<(RecordAt, String)> {
+        places.iter().filter_map(|at| Some((*at, self.records.read(*at).err()?.to_string()))).collect()
     }
 
     /// Returns whether to go on.
@@ -271,6 +298,10 @@ impl Checker<'_> {
             self.report.findings_left_out += 1;
         }
     }
+}
+
+fn ends_at(at: &RecordAt, end: u64) -> bool {
+    at.offset + u64::from(at.len) == end
 }
 
 /// The error with its cause.

@@ -125,6 +125,46 @@ fn a_damaged_record_in_the_middle_is_told_from_a_torn_tail() {
     assert!(matches!(&report.findings[..], [Finding::Record { at, .. }] if *at == places[1]), "{report:?}");
 }
 
+/// What a crash leaves behind the last sync is harmless; what it cannot have touched is not.
+#[test]
+fn a_check_tells_a_torn_end_from_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = MemIndex::default();
+    let store: Arc<dyn RecordStore> = Arc::new(fs_store(&folder));
+    let mut pack = store.create_pack(peer(1)).unwrap();
+    let id = pack.id();
+    let instances = vec![Sample::new(peer(1), 1, 1, 1, 400).append_to(&mut *pack).unwrap()];
+    pack.sync().unwrap();
+    index.commit(&CommitBatch { instances, ..CommitBatch::default() }).unwrap();
+    let at = pack.append(&record_of(&[&noise(9, 300)])).unwrap();
+    drop(pack);
+    let path = path_of(&folder, id);
+    let whole = std::fs::read(&path).unwrap();
+    let start = usize::try_from(at.offset).unwrap();
+    let torn =
+        |report: &CheckReport| matches!(report.findings[..], [Finding::Tail { offset, .. }] if offset == at.offset);
+    assert!(full_check(&store, &index).is_clean());
+
+    std::fs::write(&path, &whole[..start + 100]).unwrap();
+    let report = full_check(&store, &index);
+    assert!(torn(&report) && report.is_sound() && !report.is_clean(), "cut off: {report:?}");
+    // Its length has arrived and its content has not.
+    let mut zeros = whole.clone();
+    zeros[start + 100..].fill(0);
+    std::fs::write(&path, zeros).unwrap();
+    let report = full_check(&store, &index);
+    assert!(torn(&report) && report.is_sound(), "zeros: {report:?}");
+
+    // A note that was made durable, and that nobody needs while there is an index.
+    let whole = [&whole[..], b"IXN1 and what stands in a note"].concat();
+    index.note(id, u64::try_from(whole.len()).unwrap()).unwrap();
+    std::fs::write(&path, &whole).unwrap();
+    let report = full_check(&store, &index);
+    assert!(!report.is_sound() && !report.findings.iter().any(Finding::is_loss), "damage: {report:?}");
+    std::fs::write(&path, &whole[..start]).unwrap();
+    assert!(!full_check(&store, &index).is_sound(), "cut off too early");
+}
+
 #[test]
 fn packs_without_a_header_are_dropped_and_damaged_ones_kept() {
     let folder = tempfile::tempdir().unwrap();
