@@ -276,7 +276,9 @@ impl Moving {
         let failed = |e: std::io::Error| TransportError::Bind { address: self.bind, kind: e.kind() };
         let (udp, _) = socket::bind(self.bind, self.buffers)?;
         let socket = socket::wrap(udp, self.dscp).map_err(failed)?;
-        self.endpoint.rebind_abstract(Arc::new(BurstSocket::new(socket, self.limits))).map_err(failed)
+        self.endpoint.rebind_abstract(Arc::new(BurstSocket::new(socket, self.limits))).map_err(failed)?;
+        self.roaming.moved();
+        Ok(())
     }
 
     /// Moves whenever the way to a peer has changed.

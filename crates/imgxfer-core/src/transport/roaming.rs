@@ -38,6 +38,12 @@ impl Roaming {
         }
     }
 
+    /// All sessions have moved to a new socket: what they learnt of the line no longer holds.
+    pub(super) fn moved(&self) {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.sessions.iter().for_each(WeakSession::line_changed);
+    }
+
     /// Whether the way to any peer begins elsewhere than at the last look.
     pub(super) fn has_moved(&self, route: impl Fn(SocketAddr) -> Option<IpAddr>) -> bool {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -110,6 +110,13 @@ impl WeakSession {
         }
     }
 
+    /// Its packets take another way from now on, of which nothing is known.
+    pub(super) fn line_changed(&self) {
+        if let Some(inner) = self.0.upgrade() {
+            inner.steering.gauge().line_changed();
+        }
+    }
+
     /// [`Session::peer_address`], while it stands.
     pub(super) fn peer_address(&self) -> Option<SocketAddr> {
         self.0.upgrade().map(|inner| route::canonical(inner.connection.remote_address()))

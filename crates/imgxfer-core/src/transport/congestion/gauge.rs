@@ -19,6 +19,7 @@ pub(in crate::transport) enum Demand {
 #[derive(Debug, Default)]
 pub(in crate::transport) struct Gauge {
     demand: AtomicU8,
+    lines: AtomicU64,
     rate_bytes: AtomicU64,
     queue_nanos: AtomicU64,
 }
@@ -39,6 +40,16 @@ impl Gauge {
             1 => Demand::Background,
             _ => Demand::Held,
         }
+    }
+
+    /// From now on packets take another way: nothing that was learnt of the old one holds.
+    pub(in crate::transport) fn line_changed(&self) {
+        self.lines.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many times [`Gauge::line_changed`] was called.
+    pub(super) fn lines(&self) -> u64 {
+        self.lines.load(Ordering::Relaxed)
     }
 
     /// Rate in bytes a second, queue in seconds.

@@ -167,6 +167,11 @@ pub(super) struct RateControl {
     bunching: Bunching,
     loss: LossByLevel,
     rival: Rival,
+    /// The line that this was learnt on, as the gauge counts them, and since when packets take it, where that is known.
+    line: u64,
+    line_since: Option<Instant>,
+    /// Whether the transport's shortest round trip is one of this line.
+    shortest_holds: bool,
     /// Shortest round trip of late, and when it was last seen.
     base: f64,
     base_seen: Instant,
@@ -205,6 +210,9 @@ impl RateControl {
     fn new(gauge: Arc<Gauge>, packet_most: u16, now: Instant, mtu: u16) -> Self {
         let packet = f64::from(mtu);
         Self {
+            line: gauge.lines(),
+            line_since: None,
+            shortest_holds: true,
             gauge,
             background: false,
             packet,
@@ -532,9 +540,45 @@ impl RateControl {
         self.loss = LossByLevel::default();
     }
 
+    /// A new start on another line: a round trip that is longer there is no queue.
+    fn begin_anew(&mut self) {
+        self.restart();
+        self.base = f64::INFINITY;
+        self.shortest_holds = false;
+        (self.capacity, self.ceiling) = (0.0, f64::INFINITY);
+        self.rival = Rival::default();
+        (self.queue_samples, self.queue_least) = (0, f64::INFINITY);
+        (self.last_queue, self.last_mean_queue) = (0.0, 0.0);
+    }
+
+    fn follow_line(&mut self, now: Instant) {
+        let line = self.gauge.lines();
+        if line != self.line {
+            (self.line, self.line_since) = (line, Some(now));
+            self.begin_anew();
+            self.round = Round::starting(now);
+        }
+    }
+
+    fn acked(&mut self, now: Instant, sent: Instant, bytes: f64, app_limited: bool, shortest: f64) {
+        self.follow_line(now);
+        let rtt = (now - sent).as_secs_f64();
+        self.delivery.acked(now, sent, bytes);
+        self.bunching.acked(bytes);
+        self.loss.acked(sent);
+        self.round.acked += bytes;
+        if self.line_since.is_some_and(|since| sent < since) {
+            return;
+        }
+        self.saw_rtt(now, rtt, shortest);
+        if self.stage == Stage::Doubling && !app_limited {
+            self.double(now, sent, bytes, rtt);
+        }
+    }
+
     fn saw_rtt(&mut self, now: Instant, rtt: f64, shortest: f64) {
         if !self.base.is_finite() {
-            self.base = shortest;
+            self.base = if self.shortest_holds { shortest } else { rtt };
             self.base_seen = now;
         }
         if rtt < self.base {
@@ -588,6 +632,7 @@ fn float(bytes: u64) -> f64 {
 
 impl Controller for RateControl {
     fn on_sent(&mut self, now: Instant, bytes: u64, _last_packet_number: u64) {
+        self.follow_line(now);
         self.delivery.sent(now);
         if let Some(first) = &mut self.first_flight {
             first.sent(now, float(bytes), self.packet);
@@ -595,17 +640,8 @@ impl Controller for RateControl {
     }
 
     fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool, rtts: &RttEstimator) {
-        let bytes = float(bytes);
-        let rtt = (now - sent).as_secs_f64();
         self.srtt = rtts.get().as_secs_f64();
-        self.delivery.acked(now, sent, bytes);
-        self.bunching.acked(bytes);
-        self.loss.acked(sent);
-        self.round.acked += bytes;
-        self.saw_rtt(now, rtt, rtts.min().as_secs_f64());
-        if self.stage == Stage::Doubling && !app_limited {
-            self.double(now, sent, bytes, rtt);
-        }
+        self.acked(now, sent, float(bytes), app_limited, rtts.min().as_secs_f64());
     }
 
     fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, _largest_acked: Option<u64>) {
@@ -662,8 +698,12 @@ impl Controller for RateControl {
         bytes as u64
     }
 
+    /// quinn asks for a copy when the peer's port has changed and its address has not: another line behind the same
+    /// router, or the same. It goes back to the original when nobody answers there.
     fn clone_box(&self) -> Box<dyn Controller> {
-        Box::new(self.clone())
+        let mut copy = self.clone();
+        copy.begin_anew();
+        Box::new(copy)
     }
 
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some packets")]
@@ -687,5 +727,53 @@ mod tests {
         assert_eq!(control.window(), 4 * 1200 + 7500, "with room for a probe");
         control.on_mtu_update(8952);
         assert_eq!(control.window(), 4 * 8952);
+    }
+
+    fn milliseconds(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// One that has seen round trips of 20 ms for a second.
+    fn on_a_short_line(gauge: &Arc<Gauge>, began: Instant) -> RateControl {
+        let mut control = RateControl::new(Arc::clone(gauge), 1452, began, 1452);
+        for ms in (20..1000).step_by(20) {
+            control.on_sent(began + milliseconds(ms - 20), 1452, 0);
+            control.acked(began + milliseconds(ms), began + milliseconds(ms - 20), 1452.0, false, 0.02);
+        }
+        assert!((control.base - 0.02).abs() < 1e-9);
+        control
+    }
+
+    /// Lets a packet make a round trip of 150 ms.
+    fn long_turn(control: &mut RateControl, at: Instant) {
+        control.on_sent(at, 1452, 0);
+        control.acked(at + milliseconds(150), at, 1452.0, false, 0.02);
+    }
+
+    #[test]
+    fn a_longer_line_after_a_move_is_no_queue() {
+        let began = tokio::time::Instant::now().into_std();
+        let gauge = Arc::new(Gauge::default());
+        let mut control = on_a_short_line(&gauge, began);
+        let moved = began + milliseconds(1000);
+        gauge.line_changed();
+        control.on_sent(moved, 1452, 0);
+        // Sent on the old line: says nothing of the new one.
+        control.acked(moved + milliseconds(5), moved - milliseconds(15), 1452.0, false, 0.02);
+        assert!(control.base.is_infinite());
+        long_turn(&mut control, moved + milliseconds(10));
+        assert!((control.base - 0.15).abs() < 1e-9, "{}", control.base);
+        assert_eq!(control.stage, Stage::Doubling);
+    }
+
+    #[test]
+    fn a_copy_for_another_port_starts_anew_and_the_original_stays() {
+        let began = tokio::time::Instant::now().into_std();
+        let control = on_a_short_line(&Arc::default(), began);
+        let copy = control.clone_box().into_any().downcast::<RateControl>();
+        let mut copy = *copy.expect("its own kind");
+        long_turn(&mut copy, began + milliseconds(1000));
+        assert!((copy.base - 0.15).abs() < 1e-9, "{}", copy.base);
+        assert!((control.base - 0.02).abs() < 1e-9);
     }
 }
