@@ -16,4 +16,9 @@ pub(crate) fn start(global: &Global) {
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second log cannot be started, and is not.
     let _already: Result<(), _> = log.with_ansi(false).try_init();
+    // What a panic says may be of a patient: only its place is told.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "a defect of this program; please report it");
+    }));
 }

@@ -409,8 +409,7 @@ impl Client {
     ) -> Result<ReceiveOutcome, TransferError> {
         let session = self.endpoint.connect(dial).await?;
         let peer = session.peer();
-        let intake = tokio::task::spawn_blocking(move || intake(peer)).await;
-        let intake = intake.map_err(|_| TransferError::Cancelled)??;
+        let intake = crate::work::blocking("open a store", move || intake(peer)).await??;
         let (mut control_out, mut control_in) = session.open_control().await?.into_split();
         control_out.send(&Body::Pull(self.pull_message(target, options)).into_bytes()).await?;
         let give_up_after = options.retry.give_up_after;

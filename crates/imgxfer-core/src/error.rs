@@ -6,6 +6,7 @@ use crate::proto::ProtocolError;
 use crate::store::StoreError;
 use crate::transport::{IdentityError, TransportError};
 use crate::wire::message::RefuseCode;
+use crate::work::WorkError;
 
 /// Where to look first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,6 +56,9 @@ pub enum TransferError {
     /// The receipt is not the receiver's word for what was sent.
     #[error("the other site's receipt cannot be trusted: {0}. Keep the originals, and check the other site")]
     Receipt(&'static str),
+    /// A defect of this program, or its end, stopped a piece of work that the transfer cannot do without.
+    #[error(transparent)]
+    Work(#[from] WorkError),
     /// The other side is alive, but nothing moved.
     #[error("nothing moved for {} s although the line is alive: look at the other site's log and disk", crate::limits::PROGRESS_DEADLINE.as_secs())]
     Stalled,
@@ -78,7 +82,7 @@ impl TransferError {
                 _ => Fault::Network,
             },
             Self::Protocol(_) | Self::Receipt(_) | Self::Stalled => Fault::Peer,
-            Self::Store(_) | Self::Source(_) | Self::Identity(_) => Fault::Local,
+            Self::Store(_) | Self::Source(_) | Self::Identity(_) | Self::Work(_) => Fault::Local,
             Self::Cancelled => Fault::Caller,
         }
     }
@@ -103,7 +107,8 @@ impl TransferError {
                 code: RefuseCode::Busy | RefuseCode::ShuttingDown | RefuseCode::NoSpace,
                 ..
             })
-            | Self::Stalled => Retry::Later,
+            | Self::Stalled
+            | Self::Work(WorkError::Stopping) => Retry::Later,
             // A folder that cannot be written to stays so; a store that is full or busy does not.
             Self::Store(StoreError::Full { .. } | StoreError::IndexUnavailable { .. }) => Retry::Later,
             _ => Retry::Never,
@@ -130,9 +135,13 @@ impl TransferError {
             Self::Source(_) => {
                 Some((RefuseCode::Internal, "the sending site cannot read what was asked for".to_owned()))
             }
+            Self::Work(WorkError::Panicked(_)) => Some((
+                RefuseCode::Internal,
+                "a defect at the other site stopped the transfer: ask its operator".to_owned(),
+            )),
             Self::Protocol(ProtocolError::Refused { .. }) => None,
             Self::Protocol(error) => Some((RefuseCode::Protocol, error.to_string())),
-            Self::Stalled | Self::Cancelled | Self::Receipt(_) | Self::Transport(_) => None,
+            Self::Work(_) | Self::Stalled | Self::Cancelled | Self::Receipt(_) | Self::Transport(_) => None,
         }
     }
 }

@@ -19,7 +19,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`ids`], [`units`], [`limits`], [`clock`], [`priority`], [`effort`] | vocabulary |
+//! | [`ids`], [`units`], [`limits`], [`clock`], [`priority`], [`effort`], [`work`] | vocabulary |
 //! | [`dicom`], [`codec`], [`chunk`], [`wire`] | bytes to values and back |
 //! | [`manifest`], [`receipt`] | what a transfer consists of; proof that it arrived |
 //! | [`proto`], [`progress`] | sender and receiver as state machines, without clock or sockets |
@@ -48,6 +48,7 @@ pub mod store;
 pub mod survey;
 pub mod units;
 pub mod wire;
+pub mod work;
 
 #[cfg(feature = "quic")]
 pub mod client;

@@ -23,6 +23,7 @@ use crate::store::{Scope, StoreError, StudyQuery};
 use crate::transport::{CloseCode, ControlSender, ControlStream, Endpoint, Session};
 use crate::wire::convert::{query_from_wire, study_to_wire};
 use crate::wire::message::{Body, Pull, Query, QueryEnd, RefuseCode, Refused, Start};
+use crate::work::{WorkError, blocking, ended};
 
 /// What a peer may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -191,7 +192,9 @@ impl Server {
                 () = &mut shutdown => break,
                 session = self.endpoint.accept() => {
                     let Some(session) = session else { break };
-                    while sessions.try_join_next().is_some() {}
+                    while let Some(session) = sessions.try_join_next() {
+                        note_end(session);
+                    }
                     sessions.spawn(self.clone().serve_session(session));
                 }
             }
@@ -210,7 +213,9 @@ impl Server {
         let router = Router::start(session.clone());
         let mut requests = JoinSet::new();
         while let Ok(control) = session.accept_control().await {
-            while requests.try_join_next().is_some() {}
+            while let Some(request) = requests.try_join_next() {
+                note_end(request);
+            }
             if requests.len() >= self.limits.transfers_per_session_max {
                 let busy = (RefuseCode::Busy, "too many requests at once on one connection");
                 requests.spawn(async move { say_refused(control.into_split().0, busy.0, busy.1).await });
@@ -219,7 +224,9 @@ impl Server {
             requests.spawn(self.clone().serve_request(session.clone(), router.clone(), control));
         }
         // The connection is gone: what still runs on it ends by itself, with its own error.
-        while requests.join_next().await.is_some() {}
+        while let Some(request) = requests.join_next().await {
+            note_end(request);
+        }
     }
 
     async fn serve_request(self, session: Session, router: Router, control: ControlStream) {
@@ -262,8 +269,9 @@ impl Server {
         let depot = self.depot.clone();
         // Dedupe looks at what the peer may see, and at what it sent itself.
         let scope = if rights.pull { rights.scope } else { Scope::Owners(vec![peer]) };
-        let intake = tokio::task::spawn_blocking(move || depot.intake(peer, scope)).await;
+        let intake = blocking("open the store", move || depot.intake(peer, scope)).await;
         let mut control = control;
+        let ending = Ending::new(self.host.as_ref(), peer, Direction::In);
         let result = match intake {
             Ok(Ok(intake)) => {
                 let settings = ReceiveSettings {
@@ -280,12 +288,16 @@ impl Server {
                 refuse(&mut control.0, &error).await;
                 Err(error)
             }
-            Err(_) => Err(TransferError::Cancelled),
+            Err(error) => {
+                let error = TransferError::from(error);
+                refuse(&mut control.0, &error).await;
+                Err(error)
+            }
         };
         if let Ok(outcome) = &result {
             self.host.on_committed(peer, &outcome.studies, outcome.receipt.root);
         }
-        self.host.on_end(peer, Direction::In, result.as_ref().map(|outcome| &outcome.progress));
+        ending.ended(result.as_ref().map(|outcome| &outcome.progress));
     }
 
     async fn send_out(&self, session: &Session, control: crate::client::Control, pull: Pull, rights: Rights) {
@@ -300,7 +312,7 @@ impl Server {
         let codecs =
             pull.codecs.iter().take(256).filter_map(|id| u8::try_from(*id).ok()).map(CodecId).collect::<Vec<_>>();
         let depot = self.depot.clone();
-        let source = tokio::task::spawn_blocking(move || {
+        let source = blocking("look up what is asked for", move || {
             let studies = matching(&depot, &rights.scope, pull)?;
             if studies.is_empty() { Ok(None) } else { depot.source(rights.scope, studies).map(Some) }
         });
@@ -323,6 +335,7 @@ impl Server {
             codecs: (!codecs.is_empty()).then_some(codecs),
             pace: self.host.pace(session, Direction::Out, priority),
         };
+        let ending = Ending::new(self.host.as_ref(), peer, Direction::Out);
         let observer = |event: &TransferEvent| self.host.on_event(peer, Direction::Out, event);
         let result = send(session, control, Box::new(source), settings, &observer).await;
         let result = result.and_then(|outcome| {
@@ -330,7 +343,7 @@ impl Server {
             self.host.on_receipt(peer, &signed);
             Ok(outcome.progress)
         });
-        self.host.on_end(peer, Direction::Out, result.as_ref());
+        ending.ended(result.as_ref());
     }
 
     async fn answer(&self, mut control: ControlSender, query: Query, rights: Rights) {
@@ -340,7 +353,7 @@ impl Server {
         let limit = query.limit.unwrap_or(QUERY_ROWS_MAX).min(QUERY_ROWS_MAX);
         query.limit = Some(limit.saturating_add(1));
         let index = Arc::clone(&self.depot.index);
-        let rows = tokio::task::spawn_blocking(move || index.studies(&rights.scope, &query)).await;
+        let rows = blocking("look up studies", move || index.studies(&rights.scope, &query)).await;
         let Ok(Ok(mut rows)) = rows else {
             return say_refused(control, RefuseCode::Internal, "the site's index failed: ask its operator").await;
         };
@@ -356,6 +369,37 @@ impl Server {
         if control.send(&Body::QueryEnd(QueryEnd { more }).into_bytes()).await.is_ok() && control.finish().is_ok() {
             drop(tokio::time::timeout(HANDSHAKE_DEADLINE, control.received()).await);
         }
+    }
+}
+
+/// Tells of a panic in the task of a connection or request; it has ended only that.
+fn note_end(task: Result<(), tokio::task::JoinError>) {
+    if let Err(error @ WorkError::Panicked(_)) = ended("serve a peer", task) {
+        tracing::error!(%error, "a connection or request was cut short");
+    }
+}
+
+/// Tells the host how a transfer ended, even when it was cut short by a panic or the end of the program.
+struct Ending<'a> {
+    host: &'a dyn Host,
+    peer: PeerId,
+    direction: Direction,
+}
+
+impl<'a> Ending<'a> {
+    fn new(host: &'a dyn Host, peer: PeerId, direction: Direction) -> Self {
+        Self { host, peer, direction }
+    }
+
+    fn ended(self, result: Result<&Progress, &TransferError>) {
+        self.host.on_end(self.peer, self.direction, result);
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.host.on_end(self.peer, self.direction, Err(&TransferError::Cancelled));
     }
 }
 

@@ -14,6 +14,7 @@ use imgxfer_core::engine::Depot;
 use imgxfer_core::ids::PeerId;
 use imgxfer_core::server::{Server, ServerLimits};
 use imgxfer_core::transport::{AsyncUdpSocket, CloseCode, Endpoint, EndpointConfig, Identity};
+use imgxfer_core::work::blocking;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -105,8 +106,7 @@ impl Shared {
         let quic_address = endpoint.local_address().context("the QUIC socket has no address")?;
         let depot = open::depot(&config).await?;
         let path = config.state_dir.join("queue.db");
-        let queue =
-            tokio::task::spawn_blocking(move || Queue::open(&path)).await.context("the queue's thread ended")?;
+        let queue = blocking("open the queue", move || Queue::open(&path)).await?;
         let queue = Arc::new(queue.context("cannot open the queue")?);
         let pairings = Pairings::new(Arc::clone(&endpoint), Arc::clone(&peers), config.site_name.clone(), added);
         let rates = Arc::new(Rates::new(&config, local_time()));

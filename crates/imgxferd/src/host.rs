@@ -14,7 +14,7 @@ use imgxfer_core::transport::Session;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::peers::{Peers, UNKNOWN};
-use crate::queue::{Queue, code_of, fault};
+use crate::queue::{Queue, cause_of, code_of, fault};
 use crate::rates::Rates;
 
 /// The daemon behind its server.
@@ -73,7 +73,7 @@ impl Host for DaemonHost {
             }
             Err(error) => {
                 self.metrics.transfer_failed(direction, fault(error));
-                tracing::warn!(peer = %name, ?direction, problem = code_of(error), "a transfer ended early; it can be resumed");
+                tracing::warn!(peer = %name, ?direction, problem = code_of(error), cause = cause_of(error), "a transfer ended early; it can be resumed");
             }
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use imgxfer_core::clock::UnixSeconds;
+use imgxfer_core::work::{WorkError, blocking};
 
 use crate::app::Shared;
 
@@ -23,7 +24,7 @@ pub(crate) async fn keep_house(shared: Arc<Shared>) {
     loop {
         timer.tick().await;
         let shared = Arc::clone(&shared);
-        let work = tokio::task::spawn_blocking(move || {
+        let work = blocking("tidy up", move || {
             let now = UnixSeconds::now().0;
             let before =
                 |age: Duration| UnixSeconds(now.saturating_sub(i64::try_from(age.as_secs()).unwrap_or(i64::MAX)));
@@ -48,11 +49,8 @@ pub(crate) async fn keep_house(shared: Arc<Shared>) {
         });
         match work.await {
             Ok(()) => {}
-            Err(error) if error.is_panic() => {
-                tracing::error!("a defect cut short the tidying up; it is done again at the next hour")
-            }
-            // The runtime goes down.
-            Err(_) => return,
+            Err(WorkError::Stopping) => return,
+            Err(error) => tracing::error!(%error, "the tidying up was cut short; it is done again at the next hour"),
         }
     }
 }
@@ -66,7 +64,7 @@ pub(crate) async fn mend_index(shared: Arc<Shared>) {
     loop {
         timer.tick().await;
         let depot = shared.depot.clone();
-        match tokio::task::spawn_blocking(move || depot.mend()).await {
+        match blocking("open the index anew", move || depot.mend()).await {
             Ok(Ok(false)) => {}
             Ok(Ok(true)) => {
                 told = false;
@@ -79,8 +77,8 @@ pub(crate) async fn mend_index(shared: Arc<Shared>) {
                 tracing::error!(%error, "the disk failed under the index, and it cannot be opened anew: nothing is acknowledged until it can; check the disk");
             }
             Ok(Err(_)) => {}
-            Err(error) if error.is_panic() => tracing::error!("a defect kept the index from being opened anew"),
-            Err(_) => return,
+            Err(WorkError::Stopping) => return,
+            Err(error) => tracing::error!(%error, "the index could not be opened anew; it is tried again"),
         }
     }
 }

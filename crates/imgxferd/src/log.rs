@@ -27,4 +27,9 @@ pub fn start(config: &Config) {
     };
     // A program that embeds a daemon may have its own log.
     drop(done);
+    // What a panic says may be of a patient: only its place is told.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "a defect of this program; please report it");
+    }));
 }

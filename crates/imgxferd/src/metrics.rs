@@ -62,6 +62,11 @@ struct Reason {
     reason: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Work {
+    work: &'static str,
+}
+
 type IntGauge = Gauge<i64, AtomicI64>;
 type FloatGauge = Gauge<f64, AtomicU64>;
 type IntCounter = Counter<u64, AtomicU64>;
@@ -86,6 +91,7 @@ pub(crate) struct Metrics {
     connections: Family<Peer, IntGauge>,
     lost: IntCounter,
     refused: Family<Reason, IntCounter>,
+    panics: Family<Work, IntGauge>,
     space: IntGauge,
     pub(crate) store_bytes: IntGauge,
     collected: IntCounter,
@@ -191,6 +197,7 @@ impl Metrics {
             connections: Family::default(),
             lost: IntCounter::default(),
             refused: Family::default(),
+            panics: Family::default(),
             space: IntGauge::default(),
             store_bytes: IntGauge::default(),
             collected: IntCounter::default(),
@@ -220,6 +227,7 @@ impl Metrics {
         let help = "Packets given up for lost on connections that have ended";
         registry.register("quic_lost_packets", help, metrics.lost.clone());
         registry.register("connections_refused", "Connections turned away", metrics.refused.clone());
+        registry.register("panics", "Defects met by this process: please report them", metrics.panics.clone());
         let help = "Bytes that the store may still take, less its reserve";
         registry.register("store_space_left_bytes", help, metrics.space.clone());
         registry.register("store_pack_bytes", "Bytes in the store's packs", metrics.store_bytes.clone());
@@ -288,6 +296,9 @@ impl Metrics {
         self.limit.clear();
         for (peer, limit) in &now.limits {
             self.limit.get_or_create(&Peer { peer: peer.clone() }).set(signed(*limit));
+        }
+        for (work, count) in imgxfer_core::work::panics() {
+            self.panics.get_or_create(&Work { work }).set(signed(count));
         }
         self.consultation.set(i64::from(now.consultation));
         self.running.get_or_create(&Directed { direction: way(Direction::In) }).set(signed(now.running.0));

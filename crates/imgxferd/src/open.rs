@@ -8,6 +8,7 @@ use imgxfer_core::codec::Registry;
 use imgxfer_core::engine::Depot;
 use imgxfer_core::store::{FsOptions, RecoverReport, StoreError};
 use imgxfer_core::transport::{Endpoint, EndpointConfig, Identity, PeerRefusal, Refused, TransportError, Trust};
+use imgxfer_core::work::blocking;
 
 use crate::app::{ADMIN_TOKEN_FILE, Options};
 use crate::config::{Config, IdentityFiles};
@@ -105,7 +106,7 @@ pub(crate) async fn depot(config: &Config) -> anyhow::Result<Depot> {
         tell(&report);
         Ok(depot)
     };
-    let opened = tokio::task::spawn_blocking(open).await.context("the store's thread ended")?;
+    let opened = blocking("open the store", open).await?;
     opened.with_context(|| format!("cannot open the store in {}", config.store.display()))
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use imgxfer_core::transport::pairing::{self, Invitation, Paired, PairingCode, PairingError, PairingOffer};
 use imgxfer_core::transport::{Dial, Endpoint};
+use imgxfer_core::work::blocking;
 use serde::Serialize;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -195,12 +196,12 @@ impl Pairings {
             PeerConfig::pinned(&name, paired.peer).with_rights(decision.rights.unwrap_or(rights), decision.sees);
         peer.address = decision.address.or(address);
         let peers = Arc::clone(&self.peers);
-        let added = tokio::task::spawn_blocking(move || peers.add_paired(peer)).await;
+        let added = blocking("write the peers down", move || peers.add_paired(peer)).await;
         match added {
             Ok(Ok(())) => {}
             Ok(Err(AddPeerError::Duplicate(problem))) => return Err(problem),
             Ok(Err(error)) => return Err(error.to_string()),
-            Err(_) => return Err("the daemon is stopping".to_owned()),
+            Err(error) => return Err(error.to_string()),
         }
         let fingerprint = paired.peer.fingerprint();
         tracing::info!(peer = %name, %fingerprint, "paired");

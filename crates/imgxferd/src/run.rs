@@ -1,6 +1,7 @@
 //! Life of the process: from the configuration to the last drained transfer.
 
 use anyhow::Context as _;
+use imgxfer_core::work::blocking;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::{Daemon, Options};
@@ -55,7 +56,7 @@ pub async fn run_until_signal(config: Config, sources: &Sources) -> anyhow::Resu
 
 async fn reload(daemon: &Daemon, sources: &Sources) {
     let sources = sources.clone();
-    match tokio::task::spawn_blocking(move || Config::load(&sources)).await {
+    match blocking("read the configuration", move || Config::load(&sources)).await {
         Ok(Ok(config)) => daemon.reload(&config),
         Ok(Err(error)) => tracing::error!(%error, "the configuration is not read anew; what was read before holds"),
         Err(_) => {}

@@ -15,6 +15,7 @@ use crate::limits::{DICOMDIR_BYTES_MAX, NAME_BYTES_MAX};
 use crate::manifest::{ChunkEntry, InstanceEntry};
 use crate::store::{FileBytes, FileState};
 use crate::units::to_usize;
+use crate::work::guarded;
 
 /// What [`FileSource`] does with files that are not DICOM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -182,7 +183,10 @@ impl Source for FileSource {
 
     fn next_item(&mut self) -> io::Result<Option<SourceItem>> {
         Ok(self.files.next().map(|found| match found {
-            Found::File(path) => read_file(path, self.other, &self.buffers),
+            Found::File(path) => {
+                let read = guarded("read a file", || read_file(&path, self.other, &self.buffers));
+                read.unwrap_or_else(|e| SourceItem::Failed { label: printable(&path), reason: e.to_string() })
+            }
             Found::Failed { label, reason } => SourceItem::Failed { label, reason },
         }))
     }
@@ -214,9 +218,9 @@ impl ReadAt for Buffer {
     }
 }
 
-fn read_file(path: PathBuf, other: OtherFiles, buffers: &Buffers) -> SourceItem {
-    let label = printable(&path);
-    let file = match FileBytes::open(&path) {
+fn read_file(path: &Path, other: OtherFiles, buffers: &Buffers) -> SourceItem {
+    let label = printable(path);
+    let file = match FileBytes::open(path) {
         Ok(file) => file,
         Err(error) => return SourceItem::Failed { label, reason: error.to_string() },
     };
@@ -226,7 +230,7 @@ fn read_file(path: PathBuf, other: OtherFiles, buffers: &Buffers) -> SourceItem 
     {
         return SourceItem::Failed { label, reason: format!("it cannot be read: {error}") };
     }
-    read_opened(Opened { path, file, whole }, label, other)
+    read_opened(Opened { path: path.to_owned(), file, whole }, label, other)
 }
 
 fn read_opened(opened: Opened, label: String, other: OtherFiles) -> SourceItem {

@@ -10,13 +10,14 @@ use super::choose::{Chooser, Kind};
 use super::encode::{Coding, Encoded, encode};
 use super::lanes::Lanes;
 use super::plan::Plan;
-use crate::codec::Level;
+use crate::codec::{CodecId, Level};
 use crate::ids::StandardUid;
 use crate::manifest::{ChunkClass, InstanceAt};
 use crate::progress::Coded;
 use crate::proto::InstanceFailure;
 use crate::transport::TransportError;
 use crate::units::to_u64;
+use crate::work::{blocking, guarded};
 
 /// What became of a job.
 #[derive(Debug, Default)]
@@ -108,9 +109,9 @@ impl Jobs {
             (coding.level, coding.recode_below) = (making.level, making.recode_below);
         }
         let level = coding.level;
-        let encoded = tokio::task::spawn_blocking(move || encode(&plan, &coding)).await;
+        let encoded = blocking("encode", move || encode_or_withdraw(&plan, coding)).await;
         drop(worker);
-        // A worker that panicked made nothing.
+        // Nothing only when the program is stopping.
         let Encoded { records, withdrawn, coded } = encoded.unwrap_or_default();
         let made = Instant::now();
         let lens: Vec<(u64, u64)> =
@@ -128,6 +129,21 @@ impl Jobs {
         let coded = newest.map(|record| Coded { codec: record.header().codec, level: coded.then_some(level) });
         Ok(Sent { withdrawn, record_bytes, raw_bytes, coded })
     }
+}
+
+/// Encodes; what a codec breaks on goes as it is, and what cannot go at all is withdrawn with all that it is part of.
+fn encode_or_withdraw(plan: &Plan, mut coding: Coding) -> Encoded {
+    if let Ok(encoded) = guarded("encode", || encode(plan, &coding)) {
+        return encoded;
+    }
+    coding.accepted = vec![CodecId::STORE];
+    coding.level = Level::STORE;
+    guarded("read what is sent", || encode(plan, &coding)).unwrap_or_else(|_| {
+        let mut withdrawn: Vec<_> =
+            plan.chunks.iter().map(|at| (plan.instance_at(*at), InstanceFailure::Defect)).collect();
+        withdrawn.dedup_by_key(|(at, _)| *at);
+        Encoded { withdrawn, ..Encoded::default() }
+    })
 }
 
 /// What a plan holds, for the chooser; `None` for headers, for which there is no choice.

@@ -28,8 +28,9 @@ use crate::receipt::{Receipt, SignedReceipt};
 use crate::store::{ChunkAt, RecordAt, StoreError};
 use crate::transport::{ControlReceiver, ControlSender, DataReceiver, Identity, Session, TransportError};
 use crate::units::{to_u32, to_u64, to_usize};
-use crate::wire::message::{Body, Refused, Start};
+use crate::wire::message::{Body, FailCode, Refused, Start};
 use crate::wire::record::{RECORD_FIXED_BYTES, Record, RecordFixed, RecordHeader};
+use crate::work::{WorkError, blocking, ended, guarded};
 
 /// A group of verified instances is committed at the latest after this time ...
 const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
@@ -83,6 +84,7 @@ enum Work {
     Damaged { header: RecordHeader },
     Unwanted,
     StoreFailed(StoreError),
+    Broke(WorkError),
     StreamFailed(ProtocolError),
     Found { index: u32, page: Option<Bytes> },
     LookedUp { index: u32, lookup: Lookup },
@@ -158,10 +160,8 @@ async fn read_stream(shared: Arc<Shared>, mut stream: DataReceiver) {
             continue;
         }
         let worker = Arc::clone(&shared);
-        let work = tokio::task::spawn_blocking(move || verify_record(&worker, header, bytes.freeze())).await;
-        if let Ok(work) = work {
-            shared.tell(work).await;
-        }
+        let work = blocking("keep a record", move || verify_record(&worker, header, bytes.freeze())).await;
+        shared.tell(work.unwrap_or_else(Work::Broke)).await;
     }
 }
 
@@ -188,7 +188,8 @@ async fn read_paced(shared: &Shared, stream: &mut DataReceiver, out: &mut BytesM
 /// Decodes a record, hashes each chunk, and keeps the record if all are what they should be. Blocks.
 fn verify_record(shared: &Shared, header: RecordHeader, bytes: Bytes) -> Work {
     let Ok(record) = Record::decode(bytes) else { return Work::Damaged { header } };
-    if !is_true(shared, &record) {
+    // What a codec breaks on is asked for again, without one.
+    if !guarded("decode a record", || is_true(shared, &record)).unwrap_or(false) {
         return Work::Damaged { header };
     }
     let kept = shared.intake.keep(&record);
@@ -278,10 +279,8 @@ impl Driver<'_> {
         self.looking += 1;
         self.tasks.spawn(async move {
             let (intake, effort) = (Arc::clone(&shared.intake), shared.effort.clone());
-            let work = tokio::task::spawn_blocking(move || effort.count(|| look(intake.as_ref()))).await;
-            if let Ok(work) = work {
-                shared.tell(work.unwrap_or_else(Work::StoreFailed)).await;
-            }
+            let work = blocking("look up or read back", move || effort.count(|| look(intake.as_ref()))).await;
+            shared.tell(work.map_or_else(Work::Broke, |work| work.unwrap_or_else(Work::StoreFailed))).await;
         });
     }
 
@@ -299,7 +298,10 @@ impl Driver<'_> {
             self.checkers += 1;
             self.checking += count;
             self.look(move |intake| {
-                let check = |job: &VerifyJob| Ok((job.at, intake.check(job)?));
+                let check = |job: &VerifyJob| {
+                    let checked = guarded("read back an instance", || intake.check(job));
+                    Ok((job.at, checked.unwrap_or(Ok(Err(Unproven::Failed(FailCode::Other))))?))
+                };
                 jobs.iter().map(check).collect::<Result<_, StoreError>>().map(Work::Checked)
             });
         }
@@ -401,6 +403,7 @@ impl Driver<'_> {
                 }
             }
             Work::StoreFailed(error) => return Err(error.into()),
+            Work::Broke(error) => return Err(error.into()),
             Work::StreamFailed(error) => return Err(error.into()),
             Work::Found { index, page } => self.shared.receiver().handle_page_found(index, page)?,
             Work::LookedUp { index, lookup } => self.shared.receiver().handle_lookup(index, &lookup),
@@ -543,9 +546,9 @@ async fn run(
                 driver.handle_work(done)?;
                 pulse.moved();
             }
-            result = async { driver.committing.as_mut()?.await.ok() }, if driver.committing.is_some() => {
+            result = async { Some(driver.committing.as_mut()?.await) }, if driver.committing.is_some() => {
                 driver.committing = None;
-                let committed = result.ok_or(TransferError::Cancelled)??;
+                let committed = ended("commit", result.ok_or(TransferError::Cancelled)?)??;
                 shared.receiver().handle_committed(&committed);
                 driver.drain();
                 shared.effort.add(1);
@@ -602,8 +605,7 @@ async fn settle(
 ) -> Result<Receipt, TransferError> {
     let studies: Vec<StudyUid> = driver.shared.receiver().studies().iter().cloned().collect();
     let intake = Arc::clone(&driver.shared.intake);
-    let settled = tokio::task::spawn_blocking(move || intake.settle(&studies, root, complete)).await;
-    settled.map_err(|_| TransferError::Cancelled)??;
+    blocking("publish", move || intake.settle(&studies, root, complete)).await??;
     let receiver = driver.shared.receiver();
     let (instances, bytes) = receiver.committed();
     Ok(Receipt {

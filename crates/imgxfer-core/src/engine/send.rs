@@ -32,6 +32,7 @@ use crate::proto::{InstanceFailure, ProtocolError, Sender, SenderOutput};
 use crate::transport::{ControlReceiver, ControlSender, Session, TransportError};
 use crate::units::to_usize;
 use crate::wire::message::{Body, ReceiptBody};
+use crate::work::{blocking, ended};
 
 /// Records being encoded or waiting for a stream, above the number of cores. Each is up to 1 MiB.
 const RECORDS_AHEAD: usize = 6;
@@ -322,7 +323,7 @@ async fn run(
     let effort = Effort::default();
     let build = |built: Built| {
         let effort = effort.clone();
-        tokio::task::spawn_blocking(move || build_page(built, &effort))
+        Box::pin(blocking("read what is sent", move || build_page(built, &effort)))
     };
     let mut building = Some(build(empty));
     let mut built: Option<Built> = None;
@@ -366,13 +367,13 @@ async fn run(
                 driver.sender.handle_message(body)?;
                 driver.drain();
             }
-            result = async { building.as_mut()?.await.ok() }, if building.is_some() => {
+            result = async { Some(building.as_mut()?.await) }, if building.is_some() => {
                 building = None;
-                let result = result.ok_or(TransferError::Cancelled)?;
+                let result = result.ok_or(TransferError::Cancelled)??;
                 built = Some(result.map_err(TransferError::Source)?);
             }
             Some(job) = driver.running.join_next(), if !driver.running.is_empty() => {
-                driver.job_done(job.map_err(|_| TransferError::Cancelled)??)?;
+                driver.job_done(ended("send a record", job)??)?;
                 effort.add(1);
                 pulse.moved();
             }

@@ -13,6 +13,9 @@ pub enum InstanceFailure {
     /// The file could no longer be read.
     #[error("the file could not be read: {0}")]
     Unreadable(String),
+    /// Reading or encoding it met a defect of this program.
+    #[error("a defect of this program keeps it from being sent: its place is in the log; please report it")]
+    Defect,
     /// The receiver could not verify it.
     #[error("the receiver could not verify it ({})", match .0 {
         FailCode::Integrity => "its bytes did not arrive as they were sent: look for faulty memory or a faulty disk at either end",

@@ -7,6 +7,7 @@
 mod bad_input;
 mod blocked_udp;
 mod cuts;
+mod defects;
 mod durability;
 mod golden_wire;
 mod harness;

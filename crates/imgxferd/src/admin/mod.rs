@@ -19,6 +19,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use imgxfer_core::priority::Priority;
+use imgxfer_core::work::blocking;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -105,7 +106,7 @@ async fn on_queue<T: Send + 'static>(
 ) -> Result<T, Problem> {
     let queue = Arc::clone(&shared.queue);
     let failed = |error: QueueError| problem(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
-    tokio::task::spawn_blocking(move || call(&queue)).await.map_err(|_| failed(QueueError::Stopping))?.map_err(failed)
+    blocking("use the queue", move || call(&queue)).await.map_err(|e| failed(e.into()))?.map_err(failed)
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {

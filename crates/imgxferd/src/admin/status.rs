@@ -14,6 +14,7 @@ use imgxfer_core::progress::LineFigures;
 use imgxfer_core::server::Direction;
 use imgxfer_core::store::{Scope, StudyQuery};
 use imgxfer_core::units::{mbit_of_bytes, to_f64, to_whole};
+use imgxfer_core::work::blocking;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -43,7 +44,7 @@ pub(crate) struct StoreTotals {
 /// Ready to take and to send: index open, space on disk, socket open, not stopping.
 pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
     let depot = shared.depot.clone();
-    let store = tokio::task::spawn_blocking(move || {
+    let store = blocking("look whether the store works", move || {
         let nobody = Scope::Owners(Vec::new());
         let query = StudyQuery { limit: Some(1), ..StudyQuery::default() };
         let index = !depot.index.has_failed() && depot.index.studies(&nobody, &query).is_ok();
@@ -86,7 +87,7 @@ pub(super) async fn snapshot(shared: &Shared) -> Result<Snapshot, Problem> {
         queue.insert(of_peer.peer, (of_peer.open, of_peer.failed, of_peer.oldest_age_seconds));
     }
     let depot = shared.depot.clone();
-    let store = tokio::task::spawn_blocking(move || {
+    let store = blocking("measure the store", move || {
         let packs = depot.records.packs().unwrap_or_default();
         (depot.records.space_left(), packs.iter().map(|pack| pack.len).sum::<u64>())
     });
@@ -127,7 +128,7 @@ async fn totals(shared: &Arc<Shared>) -> StoreTotals {
         return totals;
     }
     let depot = shared.depot.clone();
-    let count = tokio::task::spawn_blocking(move || {
+    let count = blocking("count what is stored", move || {
         let mut totals = StoreTotals::default();
         for row in depot.index.studies(&Scope::All, &StudyQuery::default()).unwrap_or_default() {
             totals.studies += 1;

@@ -17,6 +17,7 @@ use std::time::Duration;
 use imgxfer_core::clock::Stopwatch;
 use imgxfer_core::dicom;
 use imgxfer_core::store::FileBytes;
+use imgxfer_core::work::{WorkError, blocking};
 use notify::{RecursiveMode, Watcher as _};
 use tokio::sync::{Notify, watch};
 
@@ -214,7 +215,7 @@ pub(crate) async fn watch_inbox(
     while !*stopping.borrow() {
         let (inbox, queue) = (inbox.clone(), Arc::clone(&queue));
         let poll = inbox.poll;
-        let look = tokio::task::spawn_blocking(move || {
+        let look = blocking("look through an inbox", move || {
             let mut watched = match watched {
                 Some(watched) => watched,
                 None => Watched::new(inbox, queue)?,
@@ -229,12 +230,11 @@ pub(crate) async fn watch_inbox(
                 tracing::error!(inbox = %path.display(), %error, "an inbox is not served; it is tried again");
                 (None, poll)
             }
-            Err(error) if error.is_panic() => {
-                tracing::error!(inbox = %path.display(), "a defect stopped the watching of an inbox; it begins anew");
+            Err(WorkError::Stopping) => return,
+            Err(error) => {
+                tracing::error!(inbox = %path.display(), %error, "the watching of an inbox begins anew");
                 (None, poll)
             }
-            // Only when the runtime goes down.
-            Err(_) => return,
         };
         tokio::select! {
             () = tokio::time::sleep(wait) => {}

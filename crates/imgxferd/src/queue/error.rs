@@ -1,11 +1,13 @@
 //! What goes wrong with the queue, and how a failed transfer is called in it.
 
+use std::error::Error as _;
 use std::path::PathBuf;
 
 use imgxfer_core::error::TransferError;
 use imgxfer_core::proto::ProtocolError;
 use imgxfer_core::transport::TransportError;
 use imgxfer_core::wire::message::RefuseCode;
+use imgxfer_core::work::WorkError;
 
 /// Why the queue could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -34,9 +36,9 @@ pub enum QueueError {
     /// A receipt that cannot be written down.
     #[error("a receipt could not be written down")]
     Receipt,
-    /// The daemon stops.
-    #[error("the daemon is stopping")]
-    Stopping,
+    /// A defect met, or the daemon stops.
+    #[error(transparent)]
+    Work(#[from] WorkError),
 }
 
 impl From<rusqlite::Error> for QueueError {
@@ -45,6 +47,21 @@ impl From<rusqlite::Error> for QueueError {
         let code = error.sqlite_error_code().map_or_else(|| "unexpected data".to_owned(), |code| format!("{code:?}"));
         Self::Database(code)
     }
+}
+
+/// What failed here, with all its causes, for the log. Nothing where the words are a peer's or of a file.
+pub(crate) fn cause_of(error: &TransferError) -> Option<String> {
+    if !matches!(error, TransferError::Store(_) | TransferError::Work(_) | TransferError::Identity(_)) {
+        return None;
+    }
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        words.push_str(": ");
+        words.push_str(&error.to_string());
+        cause = error.source();
+    }
+    Some(words)
 }
 
 /// What went wrong with a transfer, in words of this program's own: a peer's words stay out of the
@@ -84,7 +101,10 @@ pub(crate) fn code_of(error: &TransferError) -> &'static str {
         TransferError::Identity(_) => "identity: this site's key cannot sign",
         TransferError::Receipt(_) => "bad-receipt: the peer's receipt cannot be trusted; the originals are kept",
         TransferError::Stalled => "stalled: the line is alive but nothing moved",
-        TransferError::Cancelled => "stopped",
+        TransferError::Work(WorkError::Panicked(_)) => {
+            "defect: look at the log of this site for its place, and report it"
+        }
+        TransferError::Cancelled | TransferError::Work(_) => "stopped",
         _ => "failed",
     }
 }

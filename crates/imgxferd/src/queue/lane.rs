@@ -15,6 +15,7 @@ use imgxfer_core::priority::Priority;
 use imgxfer_core::progress::TransferEvent;
 use imgxfer_core::server::Direction;
 use imgxfer_core::transport::Dial;
+use imgxfer_core::work::blocking;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -126,7 +127,7 @@ impl Lane {
         work: impl FnOnce(&Queue) -> Result<T, QueueError> + Send + 'static,
     ) -> Result<T, QueueError> {
         let queue = Arc::clone(&self.parts.queue);
-        tokio::task::spawn_blocking(move || work(&queue)).await.map_err(|_| QueueError::Stopping)?
+        blocking("use the queue", move || work(&queue)).await?
     }
 
     /// Writes the outcome of a try, however long that takes.

@@ -34,7 +34,7 @@ use tokio::sync::watch;
 
 pub(crate) use backoff::backoff;
 pub use error::QueueError;
-pub(crate) use error::code_of;
+pub(crate) use error::{cause_of, code_of};
 pub(crate) use lane::{Lane, LaneKind, PushParts, fault};
 pub(crate) use source::{JobSource, Outcome, SentFile};
 pub(crate) use types::JobFile;

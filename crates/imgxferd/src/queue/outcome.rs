@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use imgxfer_core::work::{WorkError, blocking};
 use tokio::sync::watch;
 
 use super::{Queue, QueueError, backoff};
@@ -24,8 +25,8 @@ pub(super) async fn write_down<T: Send + 'static>(
     let mut trouble = None;
     for tries in 1.. {
         let (queue_now, write) = (Arc::clone(queue), Arc::clone(&write));
-        let written = tokio::task::spawn_blocking(move || write(&queue_now)).await;
-        let error = match written.unwrap_or(Err(QueueError::Stopping)) {
+        let written = blocking("write to the queue", move || write(&queue_now)).await;
+        let error = match written.unwrap_or_else(|e| Err(e.into())) {
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
@@ -38,7 +39,7 @@ pub(super) async fn write_down<T: Send + 'static>(
             _ = aborting.wait_for(|abort| *abort) => return Err(error),
         }
     }
-    Err(QueueError::Stopping)
+    Err(WorkError::Stopping.into())
 }
 
 #[cfg(test)]
