@@ -27,12 +27,15 @@ use tokio::time::Instant;
 
 use crate::codec::{LevelChoice, Registry};
 use crate::engine::receive::{ReceiveOutcome, ReceiveSettings, receive};
+use crate::engine::room::Notice;
 use crate::engine::router::Router;
 use crate::engine::send::{SendOutcome, SendSettings, send};
 use crate::engine::{Intake, Pace, Source};
 use crate::error::{Retry, TransferError};
 use crate::ids::PeerId;
-use crate::limits::{ANSWER_BYTES_MAX, MESSAGE_BYTES_MAX, PROGRESS_DEADLINE, QUERY_ROWS_MAX, ROW_BYTES_MAX};
+use crate::limits::{
+    ANSWER_BYTES_MAX, MESSAGE_BYTES_MAX, PROGRESS_DEADLINE, QUERY_ROWS_MAX, REQUEST_BYTES_MAX, ROW_BYTES_MAX,
+};
 use crate::priority::Priority;
 use crate::progress::{Observer, Progress, TransferEvent};
 use crate::proto::ProtocolError;
@@ -363,6 +366,7 @@ impl Client {
             registry: self.registry.clone(),
             codecs: None,
             pace: options.pace.clone(),
+            notice: Notice::default(),
         };
         let control = session.open_control().await?.into_split();
         let outcome = Box::pin(send(&session, control, source, settings, observer)).await?;
@@ -427,6 +431,8 @@ impl Client {
                 PullTarget::Study(study) => Some(study.clone()),
                 PullTarget::AccessionNumber(_) | PullTarget::PatientId(_) => None,
             },
+            notice: Notice::default(),
+            room: Arc::default(),
         };
         let router = Router::start(session.clone());
         let control = (control_out, control_in);
@@ -503,8 +509,8 @@ async fn answer_within(
     Ok((Body::from_bytes(message).map_err(ProtocolError::from)?, len))
 }
 
-pub(crate) async fn next_message(control: &mut ControlReceiver) -> Result<Body, TransferError> {
-    let message = control.recv(MESSAGE_BYTES_MAX).await?.ok_or(TransportError::Truncated)?;
+pub(crate) async fn first_message(control: &mut ControlReceiver) -> Result<Body, TransferError> {
+    let message = control.recv(REQUEST_BYTES_MAX).await?.ok_or(TransportError::Truncated)?;
     Ok(Body::from_bytes(message).map_err(ProtocolError::from)?)
 }
 

@@ -62,6 +62,9 @@ pub enum TransferError {
     /// The other side is alive, but nothing moved.
     #[error("nothing moved for {} s although the line is alive: look at the other site's log and disk", crate::limits::PROGRESS_DEADLINE.as_secs())]
     Stalled,
+    /// There is no room for it at this end at present.
+    #[error("there is no room for this transfer at present: {0}. It is tried again, and goes on where it was")]
+    Crowded(&'static str),
     /// This side ended it.
     #[error("the transfer was ended on this side; the same command resumes it")]
     Cancelled,
@@ -81,7 +84,7 @@ impl TransferError {
                 TransportError::RefusedByPeer | TransportError::Protocol { .. } | TransportError::Busy => Fault::Peer,
                 _ => Fault::Network,
             },
-            Self::Protocol(_) | Self::Receipt(_) | Self::Stalled => Fault::Peer,
+            Self::Protocol(_) | Self::Receipt(_) | Self::Stalled | Self::Crowded(_) => Fault::Peer,
             Self::Store(_) | Self::Source(_) | Self::Identity(_) | Self::Work(_) => Fault::Local,
             Self::Cancelled => Fault::Caller,
         }
@@ -108,6 +111,7 @@ impl TransferError {
                 ..
             })
             | Self::Stalled
+            | Self::Crowded(_)
             | Self::Work(WorkError::Stopping) => Retry::Later,
             // A folder that cannot be written to stays so; a store that is full or busy does not.
             Self::Store(StoreError::Full { .. } | StoreError::IndexUnavailable { .. }) => Retry::Later,
@@ -139,6 +143,7 @@ impl TransferError {
                 RefuseCode::Internal,
                 "a defect at the other site stopped the transfer: ask its operator".to_owned(),
             )),
+            Self::Crowded(_) => Some((RefuseCode::Busy, self.to_string())),
             Self::Protocol(ProtocolError::Refused { .. }) => None,
             Self::Protocol(error) => Some((RefuseCode::Protocol, error.to_string())),
             Self::Work(_) | Self::Stalled | Self::Cancelled | Self::Receipt(_) | Self::Transport(_) => None,

@@ -47,12 +47,22 @@ pub const SHARED_FRAME_BYTES_MAX: u32 = 512 << 10;
 /// Bounds what both ends remember of a transfer, however long it is.
 pub const PAGES_IN_FLIGHT_MAX: usize = 64;
 
+/// Manifest pages, as encoded, that the transfers of one peer may hold in this process at once: two of the longest, or
+/// some hundreds of usual ones. Who needs more waits.
+pub const PAGE_BYTES_SHARED_MAX: usize = 2 * PAGE_BYTES_MAX;
+
+/// How long a transfer that holds no page waits for room for its first, before it is refused as busy.
+pub const ROOM_DEADLINE: Duration = Duration::from_secs(20);
+
 /// Chunk entries over all pages in flight, above which the sender offers no further page (one page
 /// always may be). About 150 bytes each at the receiver.
 pub const CHUNKS_IN_FLIGHT_MAX: usize = 200_000;
 
 /// Longest control message on the wire: a page and its envelope.
 pub const MESSAGE_BYTES_MAX: usize = PAGE_BYTES_MAX + 4096;
+
+/// Longest first message of a control stream: a request, which brings no page.
+pub const REQUEST_BYTES_MAX: usize = 64 << 10;
 
 /// Instances that may be withdrawn from one transfer; beyond it the sender gives up.
 pub const WITHDRAWN_MAX: usize = 100_000;

@@ -1,13 +1,16 @@
 //! The answering side, paved: takes in pushes, serves pulls and answers questions, each by the peer's rights.
 
+mod slots;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::client::next_message;
+use slots::{Slot, Slots};
+
+use crate::client::first_message;
 use crate::codec::{CodecId, LevelChoice};
 use crate::engine::receive::{ReceiveSettings, receive, refuse};
 use crate::engine::router::Router;
@@ -136,7 +139,8 @@ pub trait Host: Send + Sync + 'static {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServerLimits {
-    /// Transfers in and out at once, over all peers. Each may take up to about 60 MB of memory. Default 16.
+    /// Transfers in and out at once, over all peers. Each may take up to about 60 MB of memory. One peer has at most half
+    /// of them, and an eighth is kept for emergencies. Default 16.
     pub transfers_max: usize,
     /// Transfers at once of one session. Default 4.
     pub transfers_per_session_max: usize,
@@ -157,7 +161,7 @@ pub struct Server {
     depot: Depot,
     host: Arc<dyn Host>,
     limits: ServerLimits,
-    transfers: Arc<Semaphore>,
+    transfers: Arc<Slots>,
     draining: tokio::sync::watch::Sender<bool>,
 }
 
@@ -171,7 +175,7 @@ impl Server {
     /// Joins the parts; nothing runs before [`Server::serve`].
     #[must_use]
     pub fn new(endpoint: impl Into<Arc<Endpoint>>, depot: Depot, host: Arc<dyn Host>, limits: ServerLimits) -> Self {
-        let transfers = Arc::new(Semaphore::new(limits.transfers_max));
+        let transfers = Slots::new(limits.transfers_max);
         let (draining, _) = tokio::sync::watch::channel(false);
         Self { endpoint: endpoint.into(), depot, host, limits, transfers, draining }
     }
@@ -200,8 +204,7 @@ impl Server {
             }
         }
         self.draining.send_replace(true);
-        let all = u32::try_from(self.limits.transfers_max).unwrap_or(u32::MAX);
-        let drained = tokio::time::timeout(self.limits.drain_deadline, self.transfers.acquire_many(all)).await;
+        let drained = tokio::time::timeout(self.limits.drain_deadline, self.transfers.all_free()).await;
         if drained.is_err() {
             tracing::warn!("transfers were still running at the end of the drain; they resume when this site is back");
         }
@@ -231,7 +234,7 @@ impl Server {
 
     async fn serve_request(self, session: Session, router: Router, control: ControlStream) {
         let (control_out, mut control_in) = control.into_split();
-        let first = tokio::time::timeout(HANDSHAKE_DEADLINE, next_message(&mut control_in)).await;
+        let first = tokio::time::timeout(HANDSHAKE_DEADLINE, first_message(&mut control_in)).await;
         let Ok(Ok(first)) = first else {
             return say_refused(control_out, RefuseCode::Protocol, "a request that this version does not know").await;
         };
@@ -262,10 +265,11 @@ impl Server {
         start: &Start,
         rights: Rights,
     ) {
-        let Ok(_permit) = self.transfers.try_acquire() else {
+        let peer = session.peer();
+        let priority = Priority::from_number(start.priority);
+        let Some(slot) = self.transfers.take(peer, priority).await else {
             return say_refused(control.0, RefuseCode::Busy, BUSY).await;
         };
-        let peer = session.peer();
         let depot = self.depot.clone();
         // Dedupe looks at what the peer may see, and at what it sent itself.
         let scope = if rights.pull { rights.scope } else { Scope::Owners(vec![peer]) };
@@ -277,10 +281,12 @@ impl Server {
                 let settings = ReceiveSettings {
                     registry: self.depot.registry.clone(),
                     identity: self.endpoint.identity().clone(),
-                    pace: self.host.pace(session, Direction::In, Priority::from_number(start.priority)),
+                    pace: self.host.pace(session, Direction::In, priority),
                     only: None,
+                    notice: slot.notice(),
+                    room: slot.room(),
                 };
-                let observer = |event: &TransferEvent| self.host.on_event(peer, Direction::In, event);
+                let observer = |event: &TransferEvent| self.saw(&slot, peer, Direction::In, event);
                 receive((session, router), control, start, Arc::new(intake), settings, &observer).await
             }
             Ok(Err(error)) => {
@@ -301,11 +307,11 @@ impl Server {
     }
 
     async fn send_out(&self, session: &Session, control: crate::client::Control, pull: Pull, rights: Rights) {
-        let Ok(_permit) = self.transfers.try_acquire() else {
-            return say_refused(control.0, RefuseCode::Busy, BUSY).await;
-        };
         let peer = session.peer();
         let priority = Priority::from_number(pull.priority);
+        let Some(slot) = self.transfers.take(peer, priority).await else {
+            return say_refused(control.0, RefuseCode::Busy, BUSY).await;
+        };
         // What was set here for the peer goes before what it asks for.
         let asked = LevelChoice::from_wire(pull.level);
         let level = if rights.level == LevelChoice::Auto { asked } else { rights.level };
@@ -334,9 +340,10 @@ impl Server {
             registry: self.depot.registry.clone(),
             codecs: (!codecs.is_empty()).then_some(codecs),
             pace: self.host.pace(session, Direction::Out, priority),
+            notice: slot.notice(),
         };
         let ending = Ending::new(self.host.as_ref(), peer, Direction::Out);
-        let observer = |event: &TransferEvent| self.host.on_event(peer, Direction::Out, event);
+        let observer = |event: &TransferEvent| self.saw(&slot, peer, Direction::Out, event);
         let result = send(session, control, Box::new(source), settings, &observer).await;
         let result = result.and_then(|outcome| {
             let (_, signed) = crate::client::check_receipt(&outcome, session, self.endpoint.identity().peer_id())?;
@@ -344,6 +351,13 @@ impl Server {
             Ok(outcome.progress)
         });
         ending.ended(result.as_ref());
+    }
+
+    fn saw(&self, slot: &Slot, peer: PeerId, direction: Direction, event: &TransferEvent) {
+        if let TransferEvent::Progress(progress) = event {
+            slot.saw(progress);
+        }
+        self.host.on_event(peer, direction, event);
     }
 
     async fn answer(&self, mut control: ControlSender, query: Query, rights: Rights) {

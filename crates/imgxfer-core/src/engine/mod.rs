@@ -22,6 +22,7 @@ mod pulse;
 pub(crate) mod receive;
 #[cfg(test)]
 mod records;
+pub(crate) mod room;
 pub(crate) mod router;
 mod scratch;
 pub(crate) mod send;

@@ -1,12 +1,13 @@
 //! Drives a [`Receiver`]: records are verified on all cores, kept, read back, and committed in groups.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
@@ -14,6 +15,7 @@ use super::intake::{Intake, Staged};
 use super::line_watch::LineWatch;
 use super::pace::{Joined, Pace};
 use super::pulse::Pulse;
+use super::room::{Notice, PageRoom, PagesHeld};
 use super::router::{Route, Router};
 use super::scratch;
 use crate::clock::UnixSeconds;
@@ -21,6 +23,7 @@ use crate::codec::{CodecId, Registry};
 use crate::effort::Effort;
 use crate::error::TransferError;
 use crate::ids::{ChunkId, ManifestRoot, PageHash, StudyUid};
+use crate::limits::ROOM_DEADLINE;
 use crate::manifest::{ChunkClass, InstanceAt};
 use crate::progress::{Coded, Observer, Progress, TransferEvent};
 use crate::proto::{Lookup, ProtocolError, Receiver, ReceiverOutput, Unproven, VerifyJob};
@@ -64,6 +67,10 @@ pub(crate) struct ReceiveSettings {
     pub(crate) pace: Pace,
     /// The one study that was asked for, if it was one.
     pub(crate) only: Option<StudyUid>,
+    /// Says when its place has to be given up.
+    pub(crate) notice: Notice,
+    /// Room for pages, shared with other transfers of the peer.
+    pub(crate) room: Arc<PageRoom>,
 }
 
 /// How a receiving transfer ended.
@@ -245,11 +252,18 @@ struct Driver<'a> {
     outbox: Vec<Body>,
     progress: Progress,
     unwanted: u64,
+    room: PagesHeld,
     observer: &'a dyn Observer,
 }
 
 impl<'a> Driver<'a> {
-    fn new(shared: Arc<Shared>, workers: usize, progress: Progress, observer: &'a dyn Observer) -> Self {
+    fn new(
+        shared: Arc<Shared>,
+        workers: usize,
+        progress: Progress,
+        room: PagesHeld,
+        observer: &'a dyn Observer,
+    ) -> Self {
         Self {
             shared,
             tasks: JoinSet::new(),
@@ -267,6 +281,7 @@ impl<'a> Driver<'a> {
             outbox: Vec::new(),
             progress,
             unwanted: 0,
+            room,
             observer,
         }
     }
@@ -347,6 +362,7 @@ impl Driver<'_> {
         self.start_checks();
         let receiver = self.shared.receiver();
         let ((instances, bytes), (present, received)) = (receiver.committed(), receiver.arrived());
+        self.room.keep(receiver.page_bytes());
         drop(receiver);
         (self.progress.instances_committed, self.progress.bytes_committed) = (instances, bytes);
         self.progress.bytes_present = present;
@@ -405,7 +421,11 @@ impl Driver<'_> {
             Work::StoreFailed(error) => return Err(error.into()),
             Work::Broke(error) => return Err(error.into()),
             Work::StreamFailed(error) => return Err(error.into()),
-            Work::Found { index, page } => self.shared.receiver().handle_page_found(index, page)?,
+            Work::Found { index, page } => {
+                // What there is no room for is sent, when there is.
+                let page = page.filter(|page| self.room.try_take(to_u64(page.len())));
+                self.shared.receiver().handle_page_found(index, page)?;
+            }
             Work::LookedUp { index, lookup } => self.shared.receiver().handle_lookup(index, &lookup),
             Work::Checked(checked) => self.checked(checked),
         }
@@ -452,21 +472,32 @@ pub(crate) async fn receive(
     settings: ReceiveSettings,
     observer: &dyn Observer,
 ) -> Result<ReceiveOutcome, TransferError> {
-    let result = run((session, router), &mut control, start, intake, settings, observer).await;
+    let mut notice = settings.notice.clone();
+    let result = tokio::select! {
+        result = run((session, router), &mut control, start, intake, settings, observer) => result,
+        () = notice.given() => Err(GAVE_WAY),
+    };
     if let Err(error) = &result {
         refuse(&mut control.0, error).await;
     }
     result
 }
 
+/// Why a transfer ends that was told to.
+pub(crate) const GAVE_WAY: TransferError =
+    TransferError::Crowded("nothing moved in it, and another waited for its place");
+
 /// Tells the peer why a transfer ends, if the line still stands and the peer can do something about it.
 pub(crate) async fn refuse(control: &mut ControlSender, error: &TransferError) {
     let Some((code, remedy)) = error.refusal() else { return };
     let body = Body::Refused(Refused { code: code.number(), remedy });
-    if control.send(&body.into_bytes()).await.is_ok() && control.finish().is_ok() {
-        // Gone from here before the stream is dropped, or not at all.
-        drop(tokio::time::timeout(FAREWELL, control.received()).await);
-    }
+    let said = async {
+        if control.send(&body.into_bytes()).await.is_ok() && control.finish().is_ok() {
+            // Gone from here before the stream is dropped, or not at all.
+            drop(control.received().await);
+        }
+    };
+    drop(tokio::time::timeout(FAREWELL, said).await);
 }
 
 async fn run(
@@ -499,7 +530,9 @@ async fn run(
     });
     let mut watch = LineWatch::new(session.clone());
     let progress = Progress { instances_expected, bytes_expected, ..Progress::default() };
-    let mut driver = Driver::new(Arc::clone(&shared), workers, progress, observer);
+    let room = PagesHeld::new(settings.room);
+    let mut driver = Driver::new(Arc::clone(&shared), workers, progress, room, observer);
+    let mut crowded: Option<Crowded> = None;
     driver.observer.on_event(&TransferEvent::Started { transfer });
     driver.report();
     let mut tick = tokio::time::interval(TICK);
@@ -532,11 +565,24 @@ async fn run(
             return Ok(ReceiveOutcome { receipt, studies, progress: driver.progress });
         }
         tokio::select! {
-            message = control_in.recv(crate::limits::MESSAGE_BYTES_MAX) => {
+            message = control_in.recv(crate::limits::MESSAGE_BYTES_MAX), if crowded.is_none() => {
                 let message = message?.ok_or(TransferError::Transport(TransportError::Truncated))?;
                 let body = Body::from_bytes(message).map_err(ProtocolError::from)?;
                 pulse.heard(&body);
-                shared.receiver().handle_message(body)?;
+                let bytes = page_bytes(&body);
+                if bytes > 0 && !driver.room.try_take(bytes) {
+                    crowded = Some(Crowded::new(body, &driver.room, bytes));
+                } else {
+                    shared.receiver().handle_message(body)?;
+                    driver.drain();
+                }
+            }
+            permit = async { Some(crowded.as_mut()?.room.as_mut().await) }, if crowded.is_some() => {
+                let permit = permit.flatten().ok_or(TransferError::Cancelled)?;
+                driver.room.add(permit);
+                if let Some(Crowded { body, .. }) = crowded.take() {
+                    shared.receiver().handle_message(body)?;
+                }
                 driver.drain();
             }
             Some(stream) = route.next() => {
@@ -565,11 +611,35 @@ async fn run(
                 }
                 let hears = shared.receiver().peer_hears_work();
                 driver.outbox.extend(pulse.look(driver.is_working(), hears));
-                pulse.check()?;
+                match &crowded {
+                    // It may be this transfer's own pages that are in the way; those are being worked on.
+                    Some(crowded) if crowded.since.elapsed() > ROOM_DEADLINE && shared.receiver().page_bytes() == 0 => {
+                        return Err(TransferError::Crowded("other transfers of its sender hold all the room for manifests"));
+                    }
+                    _ => pulse.check()?,
+                }
             }
         }
     }
     Err(TransferError::Cancelled)
+}
+
+/// A page that waits for room. Nothing behind it is read meanwhile.
+struct Crowded {
+    body: Body,
+    room: Pin<Box<dyn Future<Output = Option<OwnedSemaphorePermit>> + Send>>,
+    since: Instant,
+}
+
+impl Crowded {
+    fn new(body: Body, held: &PagesHeld, bytes: u64) -> Self {
+        Self { body, room: Box::pin(held.take(bytes)), since: Instant::now() }
+    }
+}
+
+/// Bytes of the page that a message brings.
+fn page_bytes(body: &Body) -> u64 {
+    if let Body::Page(page) = body { u64::from(page.raw_len) } else { 0 }
 }
 
 /// Waits for the last of the work, and tells the sender meanwhile that there is work.

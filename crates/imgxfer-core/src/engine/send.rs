@@ -19,7 +19,8 @@ use super::order::Ordered;
 use super::pace::{Pace, RateLimit};
 use super::plan::{OfferedPage, Plan, bytes_outside, plans};
 use super::pulse::Pulse;
-use super::receive::refuse;
+use super::receive::{GAVE_WAY, refuse};
+use super::room::Notice;
 use super::source::{Source, SourceInstance, SourceItem, Totals};
 use crate::codec::{CodecId, LevelChoice, Registry};
 use crate::effort::Effort;
@@ -54,6 +55,8 @@ pub(crate) struct SendSettings {
     pub(crate) registry: Registry,
     /// How fast it may go.
     pub(crate) pace: Pace,
+    /// Says when its place has to be given up.
+    pub(crate) notice: Notice,
 }
 
 /// How a sending transfer ended.
@@ -293,7 +296,11 @@ pub(crate) async fn send(
     settings: SendSettings,
     observer: &dyn Observer,
 ) -> Result<SendOutcome, TransferError> {
-    let result = run(session, &mut control, source, settings, observer).await;
+    let mut notice = settings.notice.clone();
+    let result = tokio::select! {
+        result = run(session, &mut control, source, settings, observer) => result,
+        () = notice.given() => Err(GAVE_WAY),
+    };
     if let Err(error) = &result {
         refuse(&mut control.0, error).await;
     }

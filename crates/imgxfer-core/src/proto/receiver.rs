@@ -281,6 +281,12 @@ impl Receiver {
         !self.wanted.is_empty() || !self.asked.is_empty()
     }
 
+    /// Bytes of the pages that are not done, as encoded.
+    #[must_use]
+    pub fn page_bytes(&self) -> u64 {
+        self.pages.values().map(|page| to_u64(page.encoded.len())).sum()
+    }
+
     /// Takes a control message from the sender.
     ///
     /// # Errors

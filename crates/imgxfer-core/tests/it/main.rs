@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod blocked_udp;
+mod crowded;
 mod cuts;
 mod defects;
 mod durability;
