@@ -224,7 +224,7 @@ impl Daemon {
         daemon.tasks.spawn(mend_index(Arc::clone(&daemon.shared)));
         daemon.tasks.spawn(follow_hours(Arc::clone(&daemon.shared.rates), Arc::clone(&daemon.shared.peers)));
         let app = admin::router(Arc::clone(&daemon.shared), &token, admin_address);
-        daemon.tasks.spawn(admin::serve(admin_listener, app, daemon.shared.stopping.subscribe()));
+        daemon.tasks.spawn(admin::serve(admin_listener, app));
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             site = %daemon.shared.config.site_name,

@@ -7,6 +7,7 @@
 mod consultation;
 mod guard;
 mod pairing;
+mod serve;
 mod status;
 
 use std::net::SocketAddr;
@@ -22,12 +23,11 @@ use imgxfer_core::priority::Priority;
 use imgxfer_core::work::blocking;
 use serde::Deserialize;
 use serde_json::json;
-use tokio::net::TcpListener;
-use tokio::sync::watch;
 
 use crate::app::Shared;
 use crate::queue::{JobState, Queue, QueueError};
 use guard::Guard;
+pub(crate) use serve::serve;
 pub(crate) use status::StoreTotals;
 
 /// Longest body of a request.
@@ -58,19 +58,6 @@ pub(crate) fn router(shared: Arc<Shared>, token: &str, address: SocketAddr) -> R
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(axum::middleware::from_fn_with_state(guard, guard::host_is_ours))
         .with_state(shared)
-}
-
-/// Answers until the daemon stops.
-pub(crate) async fn serve(listener: TcpListener, app: Router, mut stopping: watch::Receiver<bool>) {
-    // Health is asked for while the daemon drains: this ends with its task, not with the request to stop.
-    let never = async move {
-        if stopping.wait_for(|stop| *stop).await.is_ok() {
-            std::future::pending::<()>().await;
-        }
-    };
-    if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(never).await {
-        tracing::error!(%error, "the admin listener failed");
-    }
 }
 
 /// An error as this listener says it.

@@ -116,5 +116,8 @@ async fn foreign_names_and_long_bodies_are_refused() {
     assert_eq!(raw(address, "GET /status HTTP/1.1\r\nConnection: close\r\n\r\n").await.status, 400);
     let long = ask(&daemon, "POST", "/pair/invite", &format!("{{\"x\": \"{}\"}}", "y".repeat(20 << 10))).await;
     assert_eq!(long.status, 413);
+    // What is only announced is not waited for.
+    let head = "POST /drain HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9223372036854775807\r\n\r\n";
+    assert_eq!(raw(address, head).await.status, 413);
     daemon.stop().await;
 }
