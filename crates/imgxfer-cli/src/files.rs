@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use imgxfer_core::dicom;
-use imgxfer_core::engine::{FileSource, OtherFiles, Source, SourceItem, Totals, printable};
+use imgxfer_core::engine::{FileSource, KnownFiles, OtherFiles, Source, SourceItem, Totals, printable};
 use imgxfer_core::store::FileBytes;
 
 use crate::progress::Findings;
@@ -71,13 +71,14 @@ pub(crate) struct LazyFiles {
     paths: Arc<[PathBuf]>,
     other: OtherFiles,
     totals: Totals,
+    known: KnownFiles,
     source: Option<FileSource>,
 }
 
 impl LazyFiles {
-    /// A source of what is under `paths`, with the totals of an earlier look.
-    pub(crate) const fn new(paths: Arc<[PathBuf]>, other: OtherFiles, totals: Totals) -> Self {
-        Self { paths, other, totals, source: None }
+    /// A source of what is under `paths`, with the totals of an earlier look, and what earlier sources read.
+    pub(crate) const fn new(paths: Arc<[PathBuf]>, other: OtherFiles, totals: Totals, known: KnownFiles) -> Self {
+        Self { paths, other, totals, known, source: None }
     }
 }
 
@@ -87,7 +88,7 @@ impl Source for LazyFiles {
     }
 
     fn next_item(&mut self) -> io::Result<Option<SourceItem>> {
-        let Self { paths, other, source, .. } = self;
-        source.get_or_insert_with(|| FileSource::new(paths, *other)).next_item()
+        let Self { paths, other, known, source, .. } = self;
+        source.get_or_insert_with(|| FileSource::new(paths, *other).with_known(known.clone())).next_item()
     }
 }

@@ -98,6 +98,7 @@ impl Shared {
         uptime: Stopwatch,
         added: mpsc::UnboundedSender<String>,
     ) -> anyhow::Result<Self> {
+        open::tend_spare(&config);
         let identity = open::identity(&config)?;
         let trust = open::trust(&config)?;
         let peers = Arc::new(Peers::new(config.peers.clone(), trust.clone(), &config.state_dir));
@@ -406,7 +407,7 @@ async fn join_all(tasks: &mut JoinSet<()>) {
 fn spawn_lanes(lanes: &Mutex<JoinSet<()>>, parts: &PushParts, peer: &str) {
     let mut lanes = lanes.lock().unwrap_or_else(PoisonError::into_inner);
     for kind in [LaneKind::Any, LaneKind::StatOnly] {
-        lanes.spawn(Lane { parts: parts.clone(), peer: peer.to_owned(), kind }.run());
+        lanes.spawn(Lane { parts: parts.clone(), peer: peer.to_owned(), kind, known: Default::default() }.run());
     }
 }
 

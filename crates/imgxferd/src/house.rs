@@ -7,6 +7,7 @@ use imgxfer_core::clock::UnixSeconds;
 use imgxfer_core::work::{WorkError, blocking};
 
 use crate::app::Shared;
+use crate::open;
 
 /// How often the remains of interrupted transfers are looked for.
 const COLLECT_EVERY: Duration = Duration::from_hours(1);
@@ -55,7 +56,7 @@ pub(crate) async fn keep_house(shared: Arc<Shared>) {
     }
 }
 
-/// Looks every few seconds whether the disk failed under the index, and opens it anew as soon as that works. Until
+/// Looks every few seconds whether the disk is full, or failed under the index, and opens it anew as soon as that works. Until
 /// then nothing is acknowledged, and `/readyz` says so.
 pub(crate) async fn mend_index(shared: Arc<Shared>) {
     let mut timer = tokio::time::interval(MEND_EVERY);
@@ -63,8 +64,12 @@ pub(crate) async fn mend_index(shared: Arc<Shared>) {
     let mut told = false;
     loop {
         timer.tick().await;
-        let depot = shared.depot.clone();
-        match blocking("open the index anew", move || depot.mend()).await {
+        let now = Arc::clone(&shared);
+        let mending = move || {
+            open::tend_spare(&now.config);
+            now.depot.mend()
+        };
+        match blocking("open the index anew", mending).await {
             Ok(Ok(false)) => {}
             Ok(Ok(true)) => {
                 told = false;

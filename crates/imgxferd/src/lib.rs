@@ -38,6 +38,7 @@ pub mod peers;
 pub mod queue;
 mod rates;
 mod run;
+mod spare;
 
 pub use app::{ADMIN_TOKEN_FILE, Daemon, Options};
 pub use run::{run, run_until_signal};

@@ -44,6 +44,12 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     imgxferd::log::start(&config);
+    // Each connection, file and pack takes a handle; a shell gives a thousand, the system allows many more.
+    let mut handles = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    handles.current = handles.maximum;
+    if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Nofile, handles) {
+        tracing::debug!(%error, "the limit of open files stays as it was");
+    }
     // The network lives on few threads; disk and processor work has threads of its own.
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,

@@ -12,8 +12,8 @@ use imgxfer_core::work::blocking;
 
 use crate::app::{ADMIN_TOKEN_FILE, Options};
 use crate::config::{Config, IdentityFiles};
-use crate::files;
 use crate::metrics::Metrics;
+use crate::{files, spare};
 
 pub(crate) fn identity(config: &Config) -> anyhow::Result<Identity> {
     match &config.identity {
@@ -108,6 +108,17 @@ pub(crate) async fn depot(config: &Config) -> anyhow::Result<Depot> {
     };
     let opened = blocking("open the store", open).await?;
     opened.with_context(|| format!("cannot open the store in {}", config.store.display()))
+}
+
+/// Tends the room set aside beside the queue and beside the store. That it cannot be is no reason not to serve.
+pub(crate) fn tend_spare(config: &Config) {
+    for folder in [&config.state_dir, &config.store] {
+        if folder.is_dir()
+            && let Err(error) = spare::tend(folder)
+        {
+            tracing::debug!(%error, "no room could be set aside");
+        }
+    }
 }
 
 /// Says what the index learned from the packs.

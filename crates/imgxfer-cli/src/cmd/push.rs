@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::Args;
 use imgxfer_core::client::{Client, PushOptions, PushReport, RetryPolicy};
-use imgxfer_core::engine::{OtherFiles, printable};
+use imgxfer_core::engine::{KnownFiles, OtherFiles, printable};
 use imgxfer_core::transport::{CloseCode, Dial};
 use serde_json::json;
 
@@ -118,7 +118,8 @@ pub(crate) async fn send(
     output: &Output,
 ) -> anyhow::Result<Sent> {
     let reporter = Reporter::new(output);
-    let source = || Box::new(LazyFiles::new(Arc::clone(paths), other, found.totals)) as _;
+    let known = KnownFiles::default();
+    let source = || Box::new(LazyFiles::new(Arc::clone(paths), other, found.totals, known.clone())) as _;
     let report = client.push(dial, source, options, &reporter).await;
     let findings = reporter.finish();
     let moved = Moved::new(report.as_ref().map(|report| report.progress).unwrap_or_default(), reporter.elapsed());

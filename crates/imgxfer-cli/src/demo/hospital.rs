@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, anyhow};
 use imgxfer_core::client::{Client, PushOptions, PushReport};
-use imgxfer_core::engine::OtherFiles;
+use imgxfer_core::engine::{KnownFiles, OtherFiles};
 use imgxfer_core::progress::{Observer, TransferEvent};
 use imgxfer_core::sim::line::{LineControl, LineParams, ShapedSocket};
 use imgxfer_core::transport::{CloseCode, Endpoint, EndpointConfig, Identity, Profile, Trust};
@@ -116,6 +116,6 @@ impl Hospital {
 
 impl Samples {
     fn source(&self) -> Box<dyn imgxfer_core::engine::Source> {
-        Box::new(LazyFiles::new(Arc::clone(&self.paths), OtherFiles::Skip, self.totals()))
+        Box::new(LazyFiles::new(Arc::clone(&self.paths), OtherFiles::Skip, self.totals(), KnownFiles::default()))
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::held::{Buffer, Buffers, Held};
+use super::known::KnownFiles;
 use super::scratch;
 use super::source::{Content, Source, SourceInstance, SourceItem, Totals};
 use crate::chunk::{self, Cut};
@@ -35,6 +36,7 @@ pub struct FileSource {
     totals: Totals,
     other: OtherFiles,
     buffers: Buffers,
+    known: Option<KnownFiles>,
 }
 
 #[derive(Debug)]
@@ -76,7 +78,15 @@ impl FileSource {
                 });
             }
         }
-        Self { files: found.into_iter(), totals, other, buffers: Buffers::default() }
+        Self { files: found.into_iter(), totals, other, buffers: Buffers::default(), known: None }
+    }
+
+    /// Remembers in `known` what it reads, and does not read what is known: for the sources of one push, of which
+    /// each connection has its own.
+    #[must_use]
+    pub fn with_known(mut self, known: KnownFiles) -> Self {
+        self.known = Some(known);
+        self
     }
 
     /// The files that were found, in order.
@@ -184,7 +194,7 @@ impl Source for FileSource {
     fn next_item(&mut self) -> io::Result<Option<SourceItem>> {
         Ok(self.files.next().map(|found| match found {
             Found::File(path) => {
-                let read = guarded("read a file", || read_file(&path, self.other, &self.buffers));
+                let read = guarded("read a file", || read_file(&path, self.other, &self.buffers, self.known.as_ref()));
                 read.unwrap_or_else(|e| SourceItem::Failed { label: printable(&path), reason: e.to_string() })
             }
             Found::Failed { label, reason } => SourceItem::Failed { label, reason },
@@ -218,22 +228,25 @@ impl ReadAt for Buffer {
     }
 }
 
-fn read_file(path: &Path, other: OtherFiles, buffers: &Buffers) -> SourceItem {
+fn read_file(path: &Path, other: OtherFiles, buffers: &Buffers, known: Option<&KnownFiles>) -> SourceItem {
     let label = printable(path);
     let file = match FileBytes::open(path) {
         Ok(file) => file,
         Err(error) => return SourceItem::Failed { label, reason: error.to_string() },
     };
+    if let Some(instance) = known.and_then(|known| known.recall(path, &file, &label)) {
+        return SourceItem::Instance(Box::new(instance));
+    }
     let mut whole = buffers.take(file.len());
     if let Some(bytes) = &mut whole
         && let Err(error) = file.read_exact_at(0, bytes)
     {
         return SourceItem::Failed { label, reason: format!("it cannot be read: {error}") };
     }
-    read_opened(Opened { path: path.to_owned(), file, whole }, label, other)
+    read_opened(Opened { path: path.to_owned(), file, whole }, label, other, known)
 }
 
-fn read_opened(opened: Opened, label: String, other: OtherFiles) -> SourceItem {
+fn read_opened(opened: Opened, label: String, other: OtherFiles, known: Option<&KnownFiles>) -> SourceItem {
     let scan = match dicom::scan(opened.bytes()) {
         Ok(scan) => Some(scan),
         Err(NotDicom::Read(error)) => {
@@ -257,14 +270,19 @@ fn read_opened(opened: Opened, label: String, other: OtherFiles) -> SourceItem {
             return SourceItem::Skipped { label, reason };
         }
     }
-    match read_instance(opened, scan.as_ref(), label.clone()) {
+    match read_instance(opened, scan.as_ref(), label.clone(), known) {
         Ok(instance) => SourceItem::Instance(Box::new(instance)),
         Err(error) => SourceItem::Failed { label, reason: error.to_string() },
     }
 }
 
 /// Cuts and hashes a file in one pass over its bytes.
-fn read_instance(opened: Opened, scan: Option<&Scan>, label: String) -> io::Result<SourceInstance> {
+fn read_instance(
+    opened: Opened,
+    scan: Option<&Scan>,
+    label: String,
+    known: Option<&KnownFiles>,
+) -> io::Result<SourceInstance> {
     // What has no identity of its own is carried as opaque bytes under one made from its content.
     let scan = scan.filter(|scan| scan.identity.is_some());
     let cuts = chunk::cut(opened.bytes(), scan)?;
@@ -278,14 +296,18 @@ fn read_instance(opened: Opened, scan: Option<&Scan>, label: String) -> io::Resu
     }
     let entry = entry_of(&path, file.len(), scan, chunks, hash);
     let held = whole.map(|bytes| (Held::new(bytes, cuts.len()), file.state()));
-    let offsets = cuts.iter().map(|cut| cut.offset).collect();
-    Ok(SourceInstance {
+    let offsets: Arc<[u64]> = cuts.iter().map(|cut| cut.offset).collect();
+    let instance = SourceInstance {
         entry,
         label,
         shape: scan.and_then(chunk::pixel_shape),
         position: scan.and_then(|scan| scan.image_position),
-        content: Arc::new(FileContent { path, offsets, held }),
-    })
+        content: Arc::new(FileContent::new(path.clone(), Arc::clone(&offsets), held)),
+    };
+    if let Some(known) = known {
+        known.remember(&path, &file, &instance, &offsets);
+    }
+    Ok(instance)
 }
 
 /// The whole at one go: that takes half the time of hashing a small file piece by piece.
@@ -350,13 +372,17 @@ pub fn opaque_uids(hash: &InstanceHash) -> (StudyUid, SeriesUid, SopInstanceUid)
 
 /// A file's bytes: held since they were hashed, or read again when they are needed.
 #[derive(Debug)]
-struct FileContent {
+pub(super) struct FileContent {
     path: PathBuf,
-    offsets: Vec<u64>,
+    offsets: Arc<[u64]>,
     held: Option<(Held, FileState)>,
 }
 
 impl FileContent {
+    pub(super) const fn new(path: PathBuf, offsets: Arc<[u64]>, held: Option<(Held, FileState)>) -> Self {
+        Self { path, offsets, held }
+    }
+
     fn offset(&self, index: usize) -> io::Result<u64> {
         self.offsets.get(index).copied().ok_or_else(|| io::ErrorKind::InvalidInput.into())
     }

@@ -42,10 +42,10 @@ pub use collect::{CollectReport, collect};
 pub use error::StoreError;
 #[cfg(feature = "fs")]
 pub use folder::{FolderError, FolderOptions, FolderSink};
-#[cfg(all(feature = "fs", feature = "quic"))]
-pub(crate) use fs::FileState;
 #[cfg(feature = "fs")]
 pub use fs::{FileBytes, FsOptions, FsRecords, OpenError};
+#[cfg(all(feature = "fs", feature = "quic"))]
+pub(crate) use fs::{FileIdentity, FileState};
 pub use instance::{InstanceError, StoredReader};
 pub use mem::{MemIndex, MemRecords};
 pub use note::{Note, NoteError};

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use imgxfer_core::client::{Client, PushOptions, PushReport, RetryPolicy};
 use imgxfer_core::codec::LevelChoice;
-use imgxfer_core::engine::Pace;
+use imgxfer_core::engine::{KnownFiles, Pace};
 use imgxfer_core::error::{Fault, Retry, TransferError};
 use imgxfer_core::priority::Priority;
 use imgxfer_core::progress::TransferEvent;
@@ -65,6 +65,8 @@ pub(crate) struct Lane {
     pub(crate) parts: PushParts,
     pub(crate) peer: String,
     pub(crate) kind: LaneKind,
+    /// What the files of the newest job were found to hold: the next try of it need not read them again.
+    pub(crate) known: (i64, KnownFiles),
 }
 
 /// How a try ended.
@@ -142,6 +144,9 @@ impl Lane {
         let id = job.id;
         let sent = Sent::default();
         let ticket = self.parts.live.begin(self.peer.clone(), Direction::Out, Some(id), job.priority);
+        if self.known.0 != id {
+            self.known = (id, KnownFiles::default());
+        }
         let push = self.prepare(job, files, &sent, ticket);
         let mut aborting = self.parts.aborting.clone();
         let pushed = match push {
@@ -185,6 +190,7 @@ impl Lane {
             priority: job.priority,
             pace: self.parts.rates.pace(&self.peer, Direction::Out, job.priority),
             sent: Arc::clone(sent),
+            known: self.known.1.clone(),
         })
     }
 
@@ -277,11 +283,15 @@ struct Push {
     pace: Pace,
     level: LevelChoice,
     sent: Sent,
+    known: KnownFiles,
 }
 
 impl Push {
     async fn run(self) -> Result<PushReport, TransferError> {
-        let source = || Box::new(JobSource::new(self.files.clone(), self.all_files, Arc::clone(&self.sent))) as _;
+        let source = || {
+            let (files, sent) = (self.files.clone(), Arc::clone(&self.sent));
+            Box::new(JobSource::new(files, self.all_files, sent, self.known.clone())) as _
+        };
         let retry = RetryPolicy::default().giving_up_after(GIVE_UP_AFTER);
         let options = PushOptions::default().with_priority(self.priority).with_level(self.level).with_retry(retry);
         let options = options.with_pace(self.pace);

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use imgxfer_core::engine::{FileSource, OtherFiles, Source, SourceItem, Totals};
+use imgxfer_core::engine::{FileSource, KnownFiles, OtherFiles, Source, SourceItem, Totals};
 use imgxfer_core::ids::InstanceHash;
 
 use super::Stamp;
@@ -37,11 +37,12 @@ pub(crate) struct JobSource {
     totals: Totals,
     other: OtherFiles,
     sent: Sent,
+    known: KnownFiles,
 }
 
 impl JobSource {
     /// Begins a new try: forgets what an earlier one gave.
-    pub(crate) fn new(files: Vec<(PathBuf, Stamp)>, all_files: bool, sent: Sent) -> Self {
+    pub(crate) fn new(files: Vec<(PathBuf, Stamp)>, all_files: bool, sent: Sent, known: KnownFiles) -> Self {
         sent.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let totals = Totals {
             instances: imgxfer_core::units::to_u64(files.len()),
@@ -49,7 +50,7 @@ impl JobSource {
         };
         let files: Vec<PathBuf> = files.into_iter().map(|(path, _)| path).collect();
         let other = if all_files { OtherFiles::Send } else { OtherFiles::Skip };
-        Self { files: files.into_iter(), totals, other, sent }
+        Self { files: files.into_iter(), totals, other, sent, known }
     }
 
     fn read(&self, path: &Path) -> (SourceItem, Outcome) {
@@ -59,7 +60,7 @@ impl JobSource {
         };
         let stamp = |path: &Path| path.symlink_metadata().ok().as_ref().and_then(Stamp::of);
         let Some(before) = stamp(path) else { return failed("it is gone, or no longer a file") };
-        let mut source = FileSource::new(&[path.to_owned()], self.other);
+        let mut source = FileSource::new(&[path.to_owned()], self.other).with_known(self.known.clone());
         // A DICOMDIR stands for what it refers to, which is in the job by itself.
         if !source.files().eq([path]) {
             let label = imgxfer_core::engine::printable(path);
@@ -102,7 +103,7 @@ mod tests {
         let sent = Sent::default();
         let stamp = Stamp { len: 1, modified_ns: 0, inode: 0, changed_ns: 0 };
         let files = files.iter().map(|path| (path.clone(), stamp)).collect();
-        let mut source = JobSource::new(files, false, Arc::clone(&sent));
+        let mut source = JobSource::new(files, false, Arc::clone(&sent), KnownFiles::default());
         while source.next_item().unwrap().is_some() {}
         let sent = sent.lock().unwrap();
         sent.iter().map(|file| file.outcome.clone()).collect()

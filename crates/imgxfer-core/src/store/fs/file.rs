@@ -50,6 +50,23 @@ pub(crate) struct FileState {
     modified: (i64, i64),
 }
 
+/// Tells a file from another, and from itself after a change, as well as a file system can.
+#[cfg(feature = "quic")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileIdentity {
+    device: u64,
+    state: FileState,
+    changed: (i64, i64),
+}
+
+#[cfg(feature = "quic")]
+impl FileIdentity {
+    /// When the content or the file's own data last changed, in seconds since 1970.
+    pub(crate) fn changed_at(&self) -> i64 {
+        self.changed.0.max(self.state.modified.0)
+    }
+}
+
 impl FileState {
     fn of(metadata: &Metadata) -> Self {
         let modified = (metadata.mtime(), metadata.mtime_nsec());
@@ -116,6 +133,14 @@ impl FileBytes {
     /// Any error of the medium.
     pub fn unchanged(&self) -> io::Result<bool> {
         Ok(FileState::of(&self.file.metadata()?) == self.seen)
+    }
+
+    /// What the file is now.
+    #[cfg(feature = "quic")]
+    pub(crate) fn identity(&self) -> io::Result<FileIdentity> {
+        let metadata = self.file.metadata()?;
+        let changed = (metadata.ctime(), metadata.ctime_nsec());
+        Ok(FileIdentity { device: metadata.dev(), state: FileState::of(&metadata), changed })
     }
 
     /// The file's state when it was opened.

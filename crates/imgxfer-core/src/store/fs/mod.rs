@@ -30,9 +30,9 @@ use crate::wire::buffers::Buffers;
 use crate::wire::record::{Record, RecordHeader};
 
 use dirs::Folder;
-#[cfg(feature = "quic")]
-pub(crate) use file::FileState;
 pub use file::{FileBytes, OpenError};
+#[cfg(feature = "quic")]
+pub(crate) use file::{FileIdentity, FileState};
 pub use header::{PACK_HEADER_BYTES, PACK_MAGIC, PACK_VERSION, PackHeader, PackHeaderError};
 use pack::Pack;
 use space::Space;
