@@ -195,6 +195,8 @@ struct OpenPack {
     /// Packs with records that this transfer kept since the last commit, and where the last of them ends.
     written: HashMap<PackId, u64>,
     unsynced_bytes: u64,
+    /// Packs that this transfer began.
+    own: Vec<PackId>,
     /// All packs that this transfer writes to or found chunks in.
     held: Vec<ActivePack>,
 }
@@ -220,6 +222,7 @@ impl DepotIntake {
             Some(writer) => writer,
             none => {
                 let writer = self.depot.records.create_pack(self.owner)?;
+                pack.own.push(writer.id());
                 pack.held.push(ActivePack::hold(&self.depot.active, writer.id()));
                 none.insert(writer)
             }
@@ -270,6 +273,9 @@ impl DepotIntake {
     fn learn_study(&self, known: &mut Known, study: StudyUid) -> Result<(), StoreError> {
         let sent_before = !self.depot.index.instances(&self.own(), &study, None, 1)?.is_empty();
         let damaged = self.depot.index.damage(&study)?;
+        if !damaged.is_empty() {
+            known.chunks.retain(|_, at| !damaged.contains(&at.record));
+        }
         let mut after: Option<StoredInstance> = None;
         while known.chunks.len() < KNOWN_CHUNKS_MAX {
             let instances = self.depot.index.instances(&self.scope, &study, after.as_ref(), INSTANCES_AT_ONCE)?;
@@ -380,7 +386,9 @@ impl Intake for DepotIntake {
     fn check(&self, job: &VerifyJob) -> Result<Result<Staged, Unproven>, StoreError> {
         let Depot { records, registry, .. } = &self.depot;
         let (entry, places, cache) = (job.entry.clone(), job.chunks.clone(), self.cache.clone());
-        let Ok(reader) = StoredReader::to_prove(Arc::clone(records), registry.clone(), entry, places, cache) else {
+        let fresh = lock(&self.pack).own.clone();
+        let reader = StoredReader::to_prove(Arc::clone(records), registry.clone(), entry, places, cache, fresh);
+        let Ok(reader) = reader else {
             return Ok(Err(Unproven::Failed(FailCode::Integrity)));
         };
         let attributes = match read_back(&reader) {

@@ -10,7 +10,7 @@ use super::cache::Decoded;
 use super::{ChunkAt, RecordAt, RecordCache, RecordStore, StoreError, StoredInstance};
 use crate::codec::{CodecError, CodecId, Registry};
 use crate::dicom::ReadAt;
-use crate::ids::ChunkId;
+use crate::ids::{ChunkId, PackId};
 use crate::manifest::{ChunkEntry, InstanceEntry};
 use crate::units::{to_u64, to_usize};
 
@@ -63,8 +63,8 @@ pub struct StoredReader {
     /// Where each chunk begins in the file.
     starts: Vec<u64>,
     cache: RecordCache,
-    /// Whether all that is read is hashed, so that a record's own check is one hash too many.
-    proves: bool,
+    /// Packs whose records' own checks are one hash too many.
+    fresh: Vec<PackId>,
 }
 
 impl fmt::Debug for StoredReader {
@@ -89,7 +89,9 @@ impl StoredReader {
         Self::sharing(records, registry, entry, places, cache)
     }
 
-    /// A reader for who proves the instance, as [`StoredReader::verify_whole`] does, before anything of it is used.
+    /// A reader for who proves the instance, as [`StoredReader::verify_whole`] does, before anything of it is used. Of
+    /// records in the packs `fresh`, which the same program wrote just now, the check is not compared: all that it covers
+    /// is hashed in chunks. Others must hold as a whole, as they must for whoever reads them later.
     /// Readers of instances of the same study share `cache`.
     #[cfg(feature = "quic")]
     pub(crate) fn to_prove(
@@ -98,8 +100,9 @@ impl StoredReader {
         entry: InstanceEntry,
         places: Vec<ChunkAt>,
         cache: RecordCache,
+        fresh: Vec<PackId>,
     ) -> Result<Self, InstanceError> {
-        Ok(Self { proves: true, ..Self::sharing(records, registry, entry, places, cache)? })
+        Ok(Self { fresh, ..Self::sharing(records, registry, entry, places, cache)? })
     }
 
     fn sharing(
@@ -118,7 +121,7 @@ impl StoredReader {
         if places.len() != entry.chunks.len() || end != entry.len {
             return Err(InstanceError::Incomplete);
         }
-        Ok(Self { records, registry, entry, places, starts, cache, proves: false })
+        Ok(Self { records, registry, entry, places, starts, cache, fresh: Vec::new() })
     }
 
     /// A reader for what an index returned.
@@ -187,7 +190,7 @@ impl StoredReader {
             places: self.places.clone(),
             starts: self.starts.clone(),
             cache: RecordCache::new(RecordCache::BYTES_ALONE),
-            proves: false,
+            fresh: Vec::new(),
         };
         let is_damaged = |(index, entry): (usize, &ChunkEntry)| {
             (!fresh.chunk(index).is_ok_and(|chunk| ChunkId::of(&chunk) == entry.id)).then_some(index)
@@ -244,7 +247,8 @@ impl StoredReader {
         if let Some(record) = self.cache.get(&at) {
             return Ok(record);
         }
-        let record = if self.proves { self.records.read_to_prove(at) } else { self.records.read(at) }?;
+        let record =
+            if self.fresh.contains(&at.pack) { self.records.read_to_prove(at) } else { self.records.read(at) }?;
         let header = record.header();
         if header.codec == CodecId::STORE && header.payload_len == header.raw_len() {
             let record = Decoded { chunks: header.chunks.as_slice().into(), raw: record.payload_bytes() };

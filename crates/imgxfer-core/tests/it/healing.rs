@@ -6,15 +6,16 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use imgxfer_core::client::{PushOptions, RetryPolicy};
 use imgxfer_core::clock::UnixSeconds;
-use imgxfer_core::codec::Registry;
-use imgxfer_core::engine::{Depot, OtherFiles};
+use imgxfer_core::codec::{Level, LevelChoice, Registry};
+use imgxfer_core::engine::{Depot, FileSource, OtherFiles};
 use imgxfer_core::server::Rights;
 use imgxfer_core::sim::studies::StudySpec;
 use imgxfer_core::store::{CheckOptions, CheckReport, FsOptions, Scope, StudyQuery, check};
 use imgxfer_core::transport::Identity;
 
-use crate::harness::{Site, client_with, depot_at, push};
+use crate::harness::{Site, client_with, depot_at};
 
 /// A site with a store on disk that files are pushed to, one start after the other.
 struct Hospital {
@@ -33,11 +34,21 @@ impl Hospital {
 
     /// Pushes everything to the site as it starts; returns how many original bytes crossed the line.
     async fn push(&self) -> u64 {
+        self.push_with(LevelChoice::Auto).await
+    }
+
+    async fn push_at(&self, level: Level) -> u64 {
+        self.push_with(LevelChoice::Fixed(level)).await
+    }
+
+    async fn push_with(&self, level: LevelChoice) -> u64 {
         let site = Site::start(self.site.clone(), depot_at(self.store.path()), Rights::all());
         site.trust.pin(self.sender.peer_id());
         let client = client_with(self.sender.clone());
-        let (report, _) = push(&client, &site, &[self.input.path().to_owned()], OtherFiles::Skip).await;
-        let report = report.unwrap();
+        let paths = [self.input.path().to_owned()];
+        let source = || Box::new(FileSource::new(&paths, OtherFiles::Skip)) as _;
+        let options = PushOptions::default().with_retry(RetryPolicy::once()).with_level(level);
+        let report = client.push(&site.dial, source, &options, &|_: &_| {}).await.unwrap();
         assert!(report.receipt.complete, "{report:?}");
         site.stop().await;
         report.progress.payload_raw_bytes
@@ -102,6 +113,39 @@ async fn a_push_heals_exactly_what_is_rotten() {
     std::fs::remove_file(hospital.store.path().join("index.db")).unwrap();
     assert_eq!(hospital.holds(), (8, 1, 0));
     assert!(!hospital.check().findings.iter().any(imgxfer_core::store::Finding::is_loss));
+}
+
+/// Of a record that is stored as it is, one byte spoils one chunk; whoever reads another of it finds the record damaged
+/// all the same. So all of it is sent again, whether the damage is known or found only now.
+#[tokio::test]
+async fn a_record_of_which_one_chunk_is_rotten_is_sent_again_whole() {
+    for noted in [true, false] {
+        let hospital = Hospital::new();
+        hospital.push_at(Level::STORE).await;
+        // The last byte of the last record that holds pixels, well before the check of the note behind it.
+        let (pack, at) = {
+            let depot = depot_at(hospital.store.path());
+            let instances =
+                depot.index.instances(&Scope::All, &depot.index.study_keys(None, 1).unwrap()[0].1, None, 100).unwrap();
+            let at =
+                instances.iter().flat_map(|i| &i.chunks).map(|chunk| chunk.record).max_by_key(|at| at.len).unwrap();
+            assert!(instances.iter().filter(|i| i.chunks.iter().any(|chunk| chunk.record == at)).count() > 1);
+            (hospital.packs().into_iter().find(|p| p.to_string_lossy().contains(&at.pack.to_string())).unwrap(), at)
+        };
+        flip(&pack, at.offset + u64::from(at.len) / 2);
+        if noted {
+            hospital.check();
+        }
+        hospital.push_at(Level::STORE).await;
+        if !noted {
+            // Nobody looked: what is committed is taken for there until somebody does.
+            hospital.check();
+            hospital.push_at(Level::STORE).await;
+        }
+        assert_eq!(hospital.holds(), (8, 1, 0));
+        let found = hospital.check();
+        assert!(!found.findings.iter().any(imgxfer_core::store::Finding::is_loss), "{found:?}");
+    }
 }
 
 #[tokio::test]
