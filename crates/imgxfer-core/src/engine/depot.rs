@@ -20,8 +20,9 @@ use crate::ids::{ChunkId, ManifestRoot, PackId, PageHash, PeerId, StudyUid};
 use crate::manifest::{InstanceEntry, Page};
 use crate::proto::{Lookup, Unproven, VerifyJob};
 use crate::store::{
-    ChunkAt, CollectReport, CommitBatch, Index, InstanceError, PackWriter, RecordAt, RecordCache, RecordStore, Scope,
-    SpoolLimits, StoreError, StoredInstance, StoredReader, StudyQuery, collect, note, recover, spool_chunks,
+    ChunkAt, CollectReport, CommitBatch, CommitPace, Index, InstanceError, PackWriter, RecordAt, RecordCache,
+    RecordStore, Scope, SpoolLimits, StoreError, StoredInstance, StoredReader, StudyQuery, collect, note, recover,
+    spool_chunks,
 };
 #[cfg(feature = "fs")]
 use crate::store::{FsOptions, FsRecords, RecoverReport, SqliteIndex};
@@ -420,6 +421,10 @@ impl Intake for DepotIntake {
 
     fn uncommitted_bytes(&self) -> u64 {
         lock(&self.pack).unsynced_bytes
+    }
+
+    fn commit_pace(&self) -> CommitPace {
+        self.depot.records.commit_pace()
     }
 
     fn settle(&self, studies: &[StudyUid], root: ManifestRoot, complete: bool) -> Result<(), StoreError> {

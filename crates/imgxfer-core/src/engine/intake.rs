@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::ids::{ManifestRoot, PageHash, StudyUid};
 use crate::manifest::{InstanceAt, Page};
 use crate::proto::{Lookup, Unproven, VerifyJob};
-use crate::store::{RecordAt, StoreError, StoredInstance};
+use crate::store::{CommitPace, RecordAt, StoreError, StoredInstance};
 use crate::wire::record::Record;
 
 /// An instance that has been read back and found right, not yet committed.
@@ -56,6 +56,11 @@ pub trait Intake: Send + Sync + fmt::Debug {
 
     /// Bytes kept since the last commit.
     fn uncommitted_bytes(&self) -> u64;
+
+    /// How often [`commit`](Self::commit) is called.
+    fn commit_pace(&self) -> CommitPace {
+        CommitPace::default()
+    }
 
     /// Everything of the manifest `root` is settled; `complete` when whole studies are there.
     ///

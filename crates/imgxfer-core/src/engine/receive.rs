@@ -28,17 +28,13 @@ use crate::manifest::{ChunkClass, InstanceAt};
 use crate::progress::{Coded, Observer, Progress, TransferEvent};
 use crate::proto::{Lookup, ProtocolError, Receiver, ReceiverOutput, Unproven, VerifyJob};
 use crate::receipt::{Receipt, SignedReceipt};
-use crate::store::{ChunkAt, RecordAt, StoreError};
+use crate::store::{ChunkAt, CommitPace, RecordAt, StoreError};
 use crate::transport::{ControlReceiver, ControlSender, DataReceiver, Identity, Session, TransportError};
 use crate::units::{to_u32, to_u64, to_usize};
 use crate::wire::message::{Body, FailCode, Refused, Start};
 use crate::wire::record::{RECORD_FIXED_BYTES, Record, RecordFixed, RecordHeader};
 use crate::work::{WorkError, blocking, ended, guarded};
 
-/// A group of verified instances is committed at the latest after this time ...
-const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
-/// ... or once this much has been kept since the last commit.
-const COMMIT_BYTES: u64 = 64 << 20;
 /// Records being verified at once, above the number of cores: each holds up to 2 MiB.
 const RECORDS_AHEAD: usize = 4;
 /// Threads that read instances back, at the least.
@@ -103,6 +99,7 @@ struct Shared {
     intake: Arc<dyn Intake>,
     registry: Registry,
     pace: Pace,
+    pace_of_commits: CommitPace,
     _joined: Joined,
     /// Bytes of records that were read.
     read: AtomicU64,
@@ -328,7 +325,7 @@ impl Driver<'_> {
         for (at, result) in checked {
             let outcome = result.map(|staged| self.staged.push(staged));
             match &outcome {
-                Ok(()) => drop(self.commit_due.get_or_insert_with(|| Instant::now() + COMMIT_INTERVAL)),
+                Ok(()) => self.something_to_commit(),
                 Err(Unproven::Failed(_)) => self.progress.instances_failed += 1,
                 Err(Unproven::Damaged(chunks)) => {
                     tracing::warn!(
@@ -379,6 +376,12 @@ impl Driver<'_> {
         self.drain();
     }
 
+    /// A commit is due in a while, if none is yet.
+    fn something_to_commit(&mut self) {
+        let due = Instant::now() + self.shared.pace_of_commits.interval;
+        self.commit_due.get_or_insert(due);
+    }
+
     fn is_checking(&self) -> bool {
         self.checking > 0 || !self.to_check.is_empty()
     }
@@ -405,7 +408,7 @@ impl Driver<'_> {
                 if header.class != ChunkClass::Header {
                     self.progress.coded = Some(Coded { codec: header.codec, level: None });
                 }
-                self.commit_due.get_or_insert_with(|| Instant::now() + COMMIT_INTERVAL);
+                self.something_to_commit();
             }
             Work::Damaged { header } => {
                 tracing::warn!("a record arrived damaged and is asked for again");
@@ -439,7 +442,7 @@ impl Driver<'_> {
             return;
         }
         let idle = !self.is_checking() && !self.shared.receiver().awaits_chunks();
-        let full = self.shared.intake.uncommitted_bytes() >= COMMIT_BYTES;
+        let full = self.shared.intake.uncommitted_bytes() >= self.shared.pace_of_commits.bytes;
         let late = self.commit_due.is_some_and(|due| Instant::now() >= due);
         let something = !self.staged.is_empty() || (late && self.shared.intake.uncommitted_bytes() > 0);
         let pages_left = idle && self.settled.is_some() && !self.pages.is_empty();
@@ -518,6 +521,7 @@ async fn run(
     let (work_in, mut work) = mpsc::channel(256);
     let shared = Arc::new(Shared {
         receiver: Mutex::new(receiver),
+        pace_of_commits: intake.commit_pace(),
         intake,
         registry: settings.registry,
         _joined: settings.pace.join(),

@@ -27,6 +27,7 @@ mod sqlite;
 mod walk;
 
 use std::fmt;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -92,6 +93,31 @@ pub struct PackInfo {
 /// What [`RecordStore::notes`] calls with the offset behind each note, and its bytes.
 pub type VisitNote<'a> = dyn FnMut(u64, &[u8]) -> Result<(), StoreError> + 'a;
 
+/// How often what a transfer has brought is committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CommitPace {
+    /// A verified instance waits for others at most so long. Default 100 ms.
+    pub interval: Duration,
+    /// So many bytes of records do not wait. Default 64 MiB.
+    pub bytes: u64,
+}
+
+impl Default for CommitPace {
+    /// For a disk, where a commit costs some milliseconds.
+    fn default() -> Self {
+        Self { interval: Duration::from_millis(100), bytes: 64 << 20 }
+    }
+}
+
+impl CommitPace {
+    /// For a store where each commit costs more, and bytes less, or the other way round.
+    #[must_use]
+    pub const fn new(interval: Duration, bytes: u64) -> Self {
+        Self { interval, bytes }
+    }
+}
+
 /// Holds packs of records.
 ///
 /// Durability: the store knows up to which byte each pack is durable, which is to survive loss of power, and
@@ -122,6 +148,11 @@ pub trait RecordStore: Send + Sync + fmt::Debug {
     /// As [`RecordStore::read`].
     fn read_to_prove(&self, at: RecordAt) -> Result<Record, StoreError> {
         self.read(at)
+    }
+
+    /// How often commits are worth their cost here.
+    fn commit_pace(&self) -> CommitPace {
+        CommitPace::default()
     }
 
     /// Makes the first bytes of packs durable, each up to the given length, and the packs' names with them.

@@ -15,7 +15,7 @@ use imgxfer_core::sim::line::{LineProfile, VirtualNet};
 use imgxfer_core::sim::studies::StudySpec;
 use imgxfer_core::testing::{noise, pair::Item};
 use imgxfer_core::transport::{ControlStream, Dial, Endpoint, EndpointConfig, Identity, Session, Trust};
-use imgxfer_core::wire::message::{Body, PageBody, RefuseCode, Start};
+use imgxfer_core::wire::message::{Body, End, PageBody, RefuseCode, Start};
 
 use crate::harness::{SameRights, Site, client_of, depot_at};
 
@@ -100,7 +100,7 @@ async fn an_emergency_gets_in_beside_peers_that_hold_everything() {
 }
 
 /// A site in virtual time, and the endpoint of one peer.
-fn virtual_site(store: &tempfile::TempDir) -> (Endpoint, Dial) {
+fn virtual_site(store: &tempfile::TempDir) -> (Endpoint, Dial, Server) {
     let net = Arc::new(VirtualNet::new("fibre1g".parse::<LineProfile>().unwrap(), 1));
     let (hospital, cloud) = (Identity::generate().unwrap(), Identity::generate().unwrap());
     let (trust, dial) = (Trust::new(), Dial::new(VirtualNet::CLOUD.to_string()).with_peer(cloud.peer_id()));
@@ -109,15 +109,16 @@ fn virtual_site(store: &tempfile::TempDir) -> (Endpoint, Dial) {
     let endpoint =
         Endpoint::with_socket(EndpointConfig::new(VirtualNet::CLOUD, cloud, trust, ALPN), net.cloud()).unwrap();
     let server = Server::new(endpoint, depot_at(store.path()), host, ServerLimits::default());
-    tokio::spawn(async move { server.serve(std::future::pending()).await });
+    let serving = server.clone();
+    tokio::spawn(async move { serving.serve(std::future::pending()).await });
     let config = EndpointConfig::new(VirtualNet::HOSPITAL, hospital, Trust::new(), ALPN);
-    (Endpoint::with_socket(config, net.hospital()).unwrap(), dial)
+    (Endpoint::with_socket(config, net.hospital()).unwrap(), dial, server)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_transfer_in_which_nothing_moves_gives_its_place_to_one_that_waits() {
     let store = tempfile::tempdir().unwrap();
-    let (endpoint, dial) = virtual_site(&store);
+    let (endpoint, dial, _) = virtual_site(&store);
     let mut idle = Vec::new();
     let mut sessions = Vec::new();
     for number in 0..8 {
@@ -138,7 +139,7 @@ async fn a_transfer_in_which_nothing_moves_gives_its_place_to_one_that_waits() {
 #[tokio::test(start_paused = true)]
 async fn pages_wait_for_room_and_are_refused_when_there_is_none() {
     let store = tempfile::tempdir().unwrap();
-    let (endpoint, dial) = virtual_site(&store);
+    let (endpoint, dial, _) = virtual_site(&store);
     let session = endpoint.connect(&dial).await.unwrap();
     let mut transfers = Vec::new();
     for number in 0..3 {
@@ -157,4 +158,21 @@ async fn pages_wait_for_room_and_are_refused_when_there_is_none() {
     }
     assert_eq!(answers.iter().filter(|body| matches!(body, Body::Need(_))).count(), 2, "two fit");
     assert_eq!(answers.iter().filter(|body| is_busy(body)).count(), 1, "and one waits in vain");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_refuses_what_begins_and_lets_end_what_runs() {
+    let store = tempfile::tempdir().unwrap();
+    let (endpoint, dial, server) = virtual_site(&store);
+    let session = endpoint.connect(&dial).await.unwrap();
+    let mut running = Raw::begin(&session, 0, Priority::Routine).await;
+    assert!(running.is_accepted().await);
+    server.refuse_new();
+    let refused = Raw::begin(&session, 1, Priority::Stat).await.hear().await;
+    let code = RefuseCode::ShuttingDown.number();
+    assert!(matches!(&refused, Body::Refused(refused) if refused.code == code), "{refused:?}");
+    let root = imgxfer_core::manifest::root(&[], &Default::default());
+    let root = Bytes::copy_from_slice(root.as_bytes());
+    running.say(Body::End(End { pages: 0, root, complete: true })).await;
+    assert!(matches!(running.hear().await, Body::Receipt(_)));
 }

@@ -9,6 +9,7 @@ use imgxfer_core::engine::{FolderIntake, OtherFiles};
 use imgxfer_core::progress::TransferEvent;
 use imgxfer_core::server::Rights;
 use imgxfer_core::sim::data::real_data_dir;
+use imgxfer_core::sim::studies::StudySpec;
 use imgxfer_core::store::{Scope, StudyQuery};
 use imgxfer_core::transport::Identity;
 
@@ -48,5 +49,35 @@ async fn every_real_file_arrives_and_comes_back_byte_for_byte() {
     eprintln!("again: {:?}", again.progress);
     assert_eq!(again.progress.payload_bytes, 0);
     site.depot.index.studies(&Scope::All, &StudyQuery::default()).unwrap();
+    site.stop().await;
+}
+
+/// Two sites that both had the study send it: who sees both gets each instance once.
+#[tokio::test]
+async fn the_same_content_of_two_owners_comes_once() {
+    let (store, input, out) =
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    StudySpec::new(5).with_instances(2, 3).with_size(32, 32).write_to(input.path()).unwrap();
+    let site = Site::start(Identity::generate().unwrap(), depot_at(store.path()), Rights::all());
+    let paths = [input.path().to_owned()];
+    let client = client_of(&site);
+    for client in [&client, &client_of(&site)] {
+        assert!(push(client, &site, &paths, OtherFiles::Skip).await.0.unwrap().receipt.complete);
+    }
+    let rows = client.query(&site.dial, &StudyQuery::default()).await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.instances).collect::<Vec<_>>(), [6, 6], "each owner has all of them");
+    let path = out.path().to_owned();
+    let intake = move |peer| Ok(Arc::new(FolderIntake::open(&path, peer, Registry::default())?) as _);
+    let target = PullTarget::Study(rows[0].study.clone());
+    let pulled = client.pull(&site.dial, &target, intake, &PullOptions::default(), &|_: &TransferEvent| {}).await;
+    let receipt = pulled.unwrap().receipt;
+    assert!(receipt.complete && receipt.instances == 6, "{receipt:?}");
+    let hashes = |folder: &std::path::Path| {
+        let mut hashes: Vec<_> = contents(folder).iter().map(|(hash, _)| *hash.as_bytes()).collect();
+        hashes.sort_unstable();
+        hashes
+    };
+    let came = hashes(out.path());
+    assert!(hashes(input.path()).iter().all(|hash| came.iter().filter(|came| *came == hash).count() == 1), "once each");
     site.stop().await;
 }
