@@ -427,7 +427,7 @@ fn snapshot(path: &Path, found: &mut Vec<(PathBuf, Stamp)>) -> std::io::Result<(
         found.push((std::path::absolute(path)?, stamp));
         return Ok(());
     }
-    for entry in std::fs::read_dir(path)? {
+    for entry in files::list(path)? {
         let entry = entry?;
         let metadata = entry.metadata()?;
         // Links inside are left out, so that nothing outside is sent by mistake.

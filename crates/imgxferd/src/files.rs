@@ -1,6 +1,6 @@
-//! Small files of the daemon's own, written so that a crash leaves the old one or the new one, whole.
+//! Small files of the daemon's own, written so that a crash leaves the old one or the new one, whole; and folders.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, ReadDir};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
@@ -28,4 +28,15 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Makes the names in a folder durable.
 pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
+}
+
+/// Opens a folder to be listed. Unlike a file, one whose opening a signal interrupts is not opened again by the standard
+/// library.
+pub(crate) fn list(folder: &Path) -> io::Result<ReadDir> {
+    loop {
+        match std::fs::read_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            opened => return opened,
+        }
+    }
 }

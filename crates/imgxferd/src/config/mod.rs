@@ -127,7 +127,7 @@ fn cannot_read(path: &Path, error: &std::io::Error) -> ConfigError {
 /// `conf.d/*.toml` beside the file, by name.
 fn extra_files(file: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     let folder = file.parent().unwrap_or_else(|| Path::new("")).join("conf.d");
-    let entries = match std::fs::read_dir(&folder) {
+    let entries = match crate::files::list(&folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(cannot_read(&folder, &error)),

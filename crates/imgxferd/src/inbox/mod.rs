@@ -22,6 +22,7 @@ use notify::{RecursiveMode, Watcher as _};
 use tokio::sync::{Notify, watch};
 
 use crate::config::Inbox;
+use crate::files;
 use crate::queue::{NewJob, Queue, QueueError, Stamp, backoff};
 use settle::{Group, Kind, Settler};
 
@@ -165,7 +166,7 @@ fn list(folder: &Path, out: &mut Vec<(PathBuf, Stamp)>) -> std::io::Result<()> {
     let mut result = Ok(());
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
-        let entries = match std::fs::read_dir(&folder) {
+        let entries = match files::list(&folder) {
             Ok(entries) => entries,
             Err(error) => {
                 result = Err(error);

@@ -1,6 +1,6 @@
 //! The folders of a store, made once and made durable.
 
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, ReadDir};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -74,10 +74,20 @@ impl Folder {
 
 /// The entries of a folder; none when there is no such folder.
 fn list(folder: &Path) -> io::Result<Box<dyn Iterator<Item = io::Result<std::fs::DirEntry>>>> {
-    match std::fs::read_dir(folder) {
+    match open(folder) {
         Ok(entries) => Ok(Box::new(entries)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Box::new(std::iter::empty())),
         Err(e) => Err(e),
+    }
+}
+
+/// Unlike a file, a folder whose opening a signal interrupts is not opened again by the standard library.
+fn open(folder: &Path) -> io::Result<ReadDir> {
+    loop {
+        match std::fs::read_dir(folder) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            opened => return opened,
+        }
     }
 }
 
