@@ -297,8 +297,8 @@ impl DepotIntake {
     }
 
     /// Why an instance was not proven. What is damaged here is remembered as such, and not offered again.
-    fn why_not(&self, reader: &StoredReader, job: &VerifyJob) -> Result<Unproven, StoreError> {
-        let why = unproven(reader, FailCode::Integrity);
+    fn why_not(&self, reader: &StoredReader, error: InstanceError, job: &VerifyJob) -> Result<Unproven, StoreError> {
+        let why = unproven(reader, error)?;
         if let Unproven::Damaged(chunks) = &why {
             let damaged: Vec<(ChunkId, RecordAt)> =
                 chunks.iter().map(|n| (job.entry.chunks[*n].id, job.chunks[*n].record)).collect();
@@ -395,7 +395,7 @@ impl Intake for DepotIntake {
         let attributes = match read_back(&reader) {
             Ok(Some(attributes)) => attributes,
             Ok(None) => return Ok(Err(Unproven::Failed(FailCode::Identity))),
-            Err(_) => return self.why_not(&reader, job).map(Err),
+            Err(error) => return self.why_not(&reader, error, job).map(Err),
         };
         let (entry, chunks) = reader.into_parts();
         let instance = StoredInstance { owner: self.owner, entry, chunks, attributes };
@@ -465,25 +465,53 @@ fn read_back(reader: &StoredReader) -> Result<Option<Attributes>, InstanceError>
     let entry = reader.entry();
     if entry.len > SMALL_INSTANCE_BYTES {
         reader.verify_whole()?;
-        return Ok(identify(reader, entry));
+        return identify(reader, entry);
     }
     let mut buffer = scratch::take_len(to_usize(entry.len));
     let bytes = &mut buffer[..to_usize(entry.len)];
-    let attributes = reader.read_verified(bytes).map(|()| identify(&&*bytes, entry));
+    let attributes = reader.read_verified(bytes).and_then(|()| identify(&&*bytes, entry));
     scratch::keep(buffer);
     attributes
 }
 
-/// Why a reader did not give what it should: chunks that are damaged where they stand, or else `code`.
-pub(super) fn unproven(reader: &StoredReader, code: FailCode) -> Unproven {
+/// Why a reader did not give what it should: chunks that are damaged where they stand, or else a whole that is not what
+/// the manifest says.
+///
+/// # Errors
+/// The store's own, where all of it can be read after all: the medium failed for a moment, and the sender is to try again.
+pub(super) fn unproven(reader: &StoredReader, error: InstanceError) -> Result<Unproven, StoreError> {
     let damaged = reader.damaged();
-    if damaged.is_empty() { Unproven::Failed(code) } else { Unproven::Damaged(damaged) }
+    if !damaged.is_empty() {
+        return Ok(Unproven::Damaged(damaged));
+    }
+    match error {
+        InstanceError::Store(error) if error.is_transient() => Err(error),
+        InstanceError::Store(error) => {
+            Err(StoreError::Io { what: "read an instance back", source: io::Error::other(error) })
+        }
+        _ => Ok(Unproven::Failed(FailCode::Integrity)),
+    }
 }
 
 /// Scans an instance and compares what it says of itself with what the manifest says of it.
 /// Returns its attributes, or `None` when the two disagree.
-pub(super) fn identify(reader: &dyn dicom::ReadAt, entry: &InstanceEntry) -> Option<Attributes> {
-    let scan = dicom::scan(reader).ok();
+///
+/// # Errors
+/// Those of a [`StoredReader`] that is scanned.
+pub(super) fn identify(reader: &dyn dicom::ReadAt, entry: &InstanceEntry) -> Result<Option<Attributes>, InstanceError> {
+    let scan = match dicom::scan(reader) {
+        Ok(scan) => Some(scan),
+        Err(dicom::NotDicom::Read(error)) => match error.downcast() {
+            Ok(error) => return Err(error),
+            // The file ends before it should.
+            Err(_) => None,
+        },
+        Err(_) => None,
+    };
+    Ok(agree(scan, entry))
+}
+
+fn agree(scan: Option<dicom::Scan>, entry: &InstanceEntry) -> Option<Attributes> {
     match scan.as_ref().and_then(|scan| scan.identity.as_ref()) {
         Some(identity) if entry.name.is_empty() => {
             let same = identity.study == entry.study

@@ -17,8 +17,8 @@ use crate::ids::{ChunkId, ManifestRoot, PageHash, PeerId, StudyUid};
 use crate::manifest::Page;
 use crate::proto::{Lookup, Unproven, VerifyJob};
 use crate::store::{
-    ChunkAt, FolderError, FolderOptions, FolderSink, FsOptions, FsRecords, MemIndex, PackWriter, RecordAt, RecordCache,
-    RecordStore, SpoolLimits, StoreError, StoredInstance, StoredReader, spool_chunks,
+    ChunkAt, FolderError, FolderOptions, FolderSink, FsOptions, FsRecords, InstanceError, MemIndex, PackWriter,
+    RecordAt, RecordCache, RecordStore, SpoolLimits, StoreError, StoredInstance, StoredReader, spool_chunks,
 };
 use crate::wire::message::FailCode;
 use crate::wire::record::Record;
@@ -123,13 +123,21 @@ impl Intake for FolderIntake {
             return Ok(Err(Unproven::Failed(FailCode::Integrity)));
         };
         let reader = reader.with_cache(self.cache.clone());
-        let Some(attributes) = identify(&reader, &job.entry) else {
-            return Ok(Err(unproven(&reader, FailCode::Identity)));
+        let attributes = match identify(&reader, &job.entry) {
+            Ok(Some(attributes)) => attributes,
+            // Unless what stands here is damaged.
+            Ok(None) => match unproven(&reader, InstanceError::Whole)? {
+                Unproven::Failed(_) => return Ok(Err(Unproven::Failed(FailCode::Identity))),
+                damaged => return Ok(Err(damaged)),
+            },
+            Err(error) => return unproven(&reader, error).map(Err),
         };
         match self.sink.write(&job.entry, &reader) {
             Ok(path) => lock(&self.written).push(path),
-            Err(FolderError::Content | FolderError::Source(_)) => {
-                return Ok(Err(unproven(&reader, FailCode::Integrity)));
+            Err(FolderError::Content) => return unproven(&reader, InstanceError::Whole).map(Err),
+            Err(FolderError::Source(error)) => {
+                let error = error.downcast().unwrap_or(InstanceError::Whole);
+                return unproven(&reader, error).map(Err);
             }
             Err(error) => return Err(store_error(error)),
         }

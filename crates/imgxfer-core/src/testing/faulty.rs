@@ -56,6 +56,11 @@ impl Faults {
         Self { plan: Arc::new(Mutex::new(Plan { fail: Some((nth, fault)), ..Plan::default() })) }
     }
 
+    /// The same from now on: the next operation has number 0.
+    pub fn arm(&self, nth: u64, fault: Fault) {
+        *lock(&self.plan) = Plan { fail: Some((nth, fault)), ..Plan::default() };
+    }
+
     /// Whether the fault has been met.
     #[must_use]
     pub fn hit(&self) -> bool {
@@ -100,13 +105,47 @@ pub struct FaultyRecords {
     /// Packs whose sync has failed: the kernel has forgotten what was not durable, and says so no more.
     failed: Arc<Mutex<HashSet<PackId>>>,
     faults: Faults,
+    /// Reads until one fails, once.
+    reads_left: Arc<Mutex<Option<u64>>>,
+    /// Whether syncs are answered and not done.
+    lies: bool,
 }
 
 impl FaultyRecords {
     /// An empty store.
     #[must_use]
     pub fn new(faults: Faults) -> Self {
-        Self { live: MemRecords::default(), durable: Arc::default(), failed: Arc::default(), faults }
+        Self {
+            live: MemRecords::default(),
+            durable: Arc::default(),
+            failed: Arc::default(),
+            faults,
+            reads_left: Arc::default(),
+            lies: false,
+        }
+    }
+
+    /// One whose syncs do nothing: what a program leaves that forgets them. A test that finds nothing wrong with it
+    /// proves nothing.
+    #[must_use]
+    pub fn without_syncs(faults: Faults) -> Self {
+        Self { lies: true, ..Self::new(faults) }
+    }
+
+    /// From now on the read with number `nth`, from 0, fails once (EIO).
+    pub fn fail_read(&self, nth: u64) {
+        *lock(&self.reads_left) = Some(nth);
+    }
+
+    /// Whether that read is still to come.
+    #[must_use]
+    pub fn read_is_to_fail(&self) -> bool {
+        lock(&self.reads_left).is_some()
+    }
+
+    /// Changes the bytes of a pack behind the store's back, as decay does.
+    pub fn edit_pack(&self, id: PackId, edit: impl FnOnce(&mut Vec<u8>)) {
+        self.live.edit_pack(id, edit);
     }
 
     /// Cuts the power, when it is not off yet, and starts again without faults: what was synced is
@@ -161,6 +200,12 @@ impl RecordStore for FaultyRecords {
     }
 
     fn read(&self, at: RecordAt) -> Result<Record, StoreError> {
+        let mut left = lock(&self.reads_left);
+        match left.take() {
+            Some(0) => return Err(error_of(Fault::Medium)),
+            more => *left = more.map(|more| more - 1),
+        }
+        drop(left);
         self.live.read(at)
     }
 
@@ -178,7 +223,9 @@ impl RecordStore for FaultyRecords {
                 lock(&self.failed).insert(*pack);
                 return Err(error_of(fault));
             }
-            lock(&self.durable).insert(*pack, len);
+            if !self.lies {
+                lock(&self.durable).insert(*pack, len);
+            }
         }
         Ok(())
     }
@@ -287,7 +334,7 @@ impl PackWriter for FaultyWriter {
 /// power cut meets has been made durable or not, which nobody can know: `lucky` decides.
 #[derive(Debug)]
 pub struct FaultyIndex {
-    inner: MemIndex,
+    inner: Arc<dyn Index>,
     faults: Faults,
     lucky: bool,
 }
@@ -296,7 +343,13 @@ impl FaultyIndex {
     /// An empty index.
     #[must_use]
     pub fn new(faults: Faults, lucky: bool) -> Self {
-        Self { inner: MemIndex::default(), faults, lucky }
+        Self::over(Arc::new(MemIndex::default()), faults, lucky)
+    }
+
+    /// Failing over an index that does not.
+    #[must_use]
+    pub fn over(inner: Arc<dyn Index>, faults: Faults, lucky: bool) -> Self {
+        Self { inner, faults, lucky }
     }
 
     fn write<T>(&self, write: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {

@@ -4,7 +4,8 @@
 //! looked up, a group is committed, a record is made) is a **step**; a seed decides which step comes next,
 //! so that every order comes up sooner or later and any of them can be had again. A drive can be cut
 //! before any step: both machines are dropped with all that was on the way, and the next drive finds what
-//! the [`Site`] holds. Data streams may overtake each other; control messages keep their order.
+//! the [`Site`] holds. Data streams may overtake each other; control messages keep their order. When the site's store
+//! fails, the receiver refuses, as it does on the network, and the drive ends.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
@@ -20,9 +21,9 @@ use crate::ids::{ChunkId, InstanceHash, ManifestRoot, PageHash, PeerId, Transfer
 use crate::limits::{CHUNK_BYTES_MAX, RECORD_RAW_BYTES_MAX};
 use crate::manifest::{ChunkClass, ChunkEntry, InstanceAt, InstanceEntry, Page};
 use crate::proto::{InstanceFailure, Lookup, ProtocolError, Receiver, ReceiverOutput, Sender, SenderOutput, VerifyJob};
-use crate::store::{ChunkAt, MemIndex, MemRecords, Scope, StoredReader};
+use crate::store::{ChunkAt, MemIndex, MemRecords, Scope, StoreError, StoredReader};
 use crate::units::{to_u32, to_u64, to_usize};
-use crate::wire::message::{Body, ReceiptBody};
+use crate::wire::message::{Body, ReceiptBody, RefuseCode};
 use crate::wire::record::{RECORD_FIXED_BYTES, Record, RecordChunk, RecordFixed};
 
 /// Records that may be on the line at once.
@@ -193,13 +194,22 @@ pub struct Drive<'a> {
     chance: Seeded,
     cut_at: Option<u64>,
     mishaps: Vec<Mishap>,
+    watched: bool,
 }
 
 impl<'a> Drive<'a> {
     /// Will send `pages` to `site`, in the order that `seed` says.
     #[must_use]
     pub const fn new(site: &'a Site, pages: &'a [Vec<Item>], seed: u64) -> Self {
-        Self { site, pages, chance: Seeded::new(seed), cut_at: None, mishaps: Vec::new() }
+        Self { site, pages, chance: Seeded::new(seed), cut_at: None, mishaps: Vec::new(), watched: true }
+    }
+
+    /// Does not compare what readers see at each commit: for a site that holds damaged instances, or whose readers
+    /// see what others commit.
+    #[must_use]
+    pub const fn unwatched(mut self) -> Self {
+        self.watched = false;
+        self
     }
 
     /// Cuts the line before the step with this number, from 0.
@@ -223,15 +233,36 @@ impl<'a> Drive<'a> {
     /// commit that did not happen, and when something is visible that was not committed.
     #[must_use]
     pub fn run(self) -> Outcome {
-        let mut run = Run::new(self);
-        if let Err(error) = run.drive_on() {
-            run.outcome.error = Some(error);
+        match Run::new(self) {
+            Ok(mut run) => {
+                while run.goes_on() {}
+                run.end()
+            }
+            Err(error) => Outcome { error: Some(error), ..Outcome::default() },
         }
-        for record in &run.line {
-            run.outcome.lost_bytes += raw_len(record);
-        }
-        run.outcome
     }
+
+    /// Runs beside another drive to the same site, step by step, in the order that the first one's seed says.
+    ///
+    /// # Panics
+    /// As [`Drive::run`]; but what the other commits may become visible at any time.
+    #[must_use]
+    pub fn run_beside(self, other: Self) -> [Outcome; 2] {
+        let mut runs = [self, other].map(|drive| Run::new(drive.unwatched()));
+        let mut turn = Seeded::new(!0);
+        let mut go_on = [true; 2];
+        while go_on != [false; 2] {
+            let which = turn.below(2);
+            go_on[which] = go_on[which] && runs[which].as_mut().is_ok_and(Run::goes_on);
+        }
+        runs.map(|run| run.map_or_else(|error| Outcome { error: Some(error), ..Outcome::default() }, Run::end))
+    }
+}
+
+/// What a receiver says whose own store has failed.
+fn refusal(error: &StoreError) -> ProtocolError {
+    let code = if matches!(error, StoreError::Full { .. }) { RefuseCode::NoSpace } else { RefuseCode::Internal };
+    ProtocolError::Refused { code, remedy: error.to_string() }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -275,7 +306,8 @@ struct Run<'a> {
     offered: usize,
     finished: bool,
     over: bool,
-    visible: BTreeSet<[u8; 32]>,
+    /// What a reader sees, where nobody else commits.
+    visible: Option<BTreeSet<[u8; 32]>>,
     withdrawn: HashSet<InstanceAt>,
     outcome: Outcome,
 }
@@ -286,17 +318,17 @@ fn raw_len(record: &Bytes) -> u64 {
 }
 
 impl<'a> Run<'a> {
-    fn new(drive: Drive<'a>) -> Self {
+    fn new(drive: Drive<'a>) -> Result<Self, ProtocolError> {
         let intake = drive.site.depot.intake(drive.site.sender, Scope::Owners(vec![drive.site.sender]));
         let items = drive.pages.iter().flatten();
         let bytes = items.clone().map(|item| item.entry.len).sum();
         let sender = Sender::new(TransferId::from_bytes([7; 16]), 0, to_u64(items.count()), bytes);
-        Self {
-            visible: drive.site.visible(),
+        Ok(Self {
+            visible: drive.watched.then(|| drive.site.visible()),
             drive,
             sender,
             receiver: None,
-            intake: intake.expect("memory does not fail"),
+            intake: intake.map_err(|e| refusal(&e))?,
             to_receiver: VecDeque::new(),
             to_sender: VecDeque::new(),
             due: VecDeque::new(),
@@ -311,24 +343,36 @@ impl<'a> Run<'a> {
             over: false,
             withdrawn: HashSet::new(),
             outcome: Outcome::default(),
-        }
+        })
     }
 
-    fn drive_on(&mut self) -> Result<(), ProtocolError> {
-        self.drain_sender();
-        while !self.over {
-            if self.drive.cut_at == Some(self.outcome.steps) {
-                return Ok(());
-            }
-            self.take_back()?;
-            let steps = self.possible();
-            assert!(!steps.is_empty(), "nothing can happen any more, and the transfer is not over: {:?}", self.outcome);
-            assert!(self.outcome.steps < STEPS_MAX, "the transfer runs in a circle: {:?}", self.outcome);
-            let step = steps[self.drive.chance.below(steps.len())];
-            self.take(step)?;
-            self.outcome.steps += 1;
+    /// Takes one step. Whether there is another.
+    fn goes_on(&mut self) -> bool {
+        if self.over || self.drive.cut_at == Some(self.outcome.steps) {
+            return false;
         }
+        let taken = self.one_step();
+        self.outcome.error = taken.err();
+        self.outcome.error.is_none()
+    }
+
+    fn one_step(&mut self) -> Result<(), ProtocolError> {
+        self.drain_sender();
+        self.take_back()?;
+        let steps = self.possible();
+        assert!(!steps.is_empty(), "nothing can happen any more, and the transfer is not over: {:?}", self.outcome);
+        assert!(self.outcome.steps < STEPS_MAX, "the transfer runs in a circle: {:?}", self.outcome);
+        let step = steps[self.drive.chance.below(steps.len())];
+        self.take(step)?;
+        self.outcome.steps += 1;
         Ok(())
+    }
+
+    fn end(mut self) -> Outcome {
+        for record in &self.line {
+            self.outcome.lost_bytes += raw_len(record);
+        }
+        self.outcome
     }
 
     fn possible(&self) -> Vec<Step> {
@@ -360,17 +404,17 @@ impl<'a> Run<'a> {
             Step::Encode => self.encode()?,
             Step::Record(at) => {
                 let record = self.line.swap_remove(at);
-                self.take_record(&record);
+                self.take_record(&record)?;
             }
             Step::Work(at) => {
                 let work = self.work.swap_remove(at);
                 self.do_work(work)?;
             }
-            Step::Commit => self.commit(),
+            Step::Commit => self.commit()?,
             Step::Settle => {
                 let (root, complete) = self.settle.take().expect("there is one");
                 let studies: Vec<_> = self.receiver().studies().iter().cloned().collect();
-                self.intake.settle(&studies, root, complete).expect("memory does not fail");
+                self.intake.settle(&studies, root, complete).map_err(|e| refusal(&e))?;
                 self.settled = Some((root, complete));
                 self.receiver().handle_receipt(ReceiptBody::default());
             }
@@ -475,41 +519,42 @@ impl<'a> Run<'a> {
     }
 
     /// What the engine does with a record that arrives.
-    fn take_record(&mut self, bytes: &Bytes) {
+    fn take_record(&mut self, bytes: &Bytes) -> Result<(), ProtocolError> {
         let (fixed, rest) = bytes.split_first_chunk::<RECORD_FIXED_BYTES>().expect("a whole record");
         let fixed = RecordFixed::decode(fixed).expect("the payload alone is damaged");
         let header = fixed.with_list(&rest[..fixed.list_len()]).expect("the payload alone is damaged");
         let receiver = self.receiver.as_mut().expect("a transfer has begun");
         if !header.chunks.iter().any(|chunk| receiver.wants(&chunk.id)) {
             self.outcome.unwanted += 1;
-            return;
+            return Ok(());
         }
         let Ok(record) = Record::decode(bytes.clone()) else {
             header.chunks.iter().for_each(|chunk| receiver.handle_damaged(&chunk.id));
-            return;
+            return Ok(());
         };
-        let record_at = self.intake.keep(&record).expect("memory does not fail");
+        let record_at = self.intake.keep(&record).map_err(|e| refusal(&e))?;
         for (slot, chunk) in (0u16..).zip(&header.chunks) {
             receiver.handle_chunk(&chunk.id, chunk.len, ChunkAt { record: record_at, slot });
         }
         if self.drive.chance.below(4) == 0 {
             receiver.report();
         }
+        Ok(())
     }
 
     fn do_work(&mut self, work: Work) -> Result<(), ProtocolError> {
         match work {
             Work::FindPage(index, hash) => {
-                let page = self.intake.find_page(&hash).expect("memory does not fail");
+                let page = self.intake.find_page(&hash).map_err(|e| refusal(&e))?;
                 self.receiver().handle_page_found(index, page)?;
             }
             Work::Lookup(index, page) => {
-                let lookup = self.intake.look_up(&page).expect("memory does not fail");
+                let lookup = self.intake.look_up(&page).map_err(|e| refusal(&e))?;
                 self.work.push(Work::LookedUp(index, lookup));
             }
             Work::LookedUp(index, lookup) => self.receiver().handle_lookup(index, &lookup),
             Work::Verify(job) => {
-                let result = self.intake.check(&job).expect("memory does not fail");
+                let result = self.intake.check(&job).map_err(|e| refusal(&e))?;
                 let result = result.map(|staged| self.staged.push(staged));
                 self.receiver().handle_verified(job.at, result);
             }
@@ -518,14 +563,19 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn commit(&mut self) {
+    fn commit(&mut self) -> Result<(), ProtocolError> {
         let staged = std::mem::take(&mut self.staged);
         let instances = staged.iter().map(|staged| staged.at).collect();
-        assert_eq!(self.drive.site.visible(), self.visible, "visible before the commit");
-        self.visible.extend(staged.iter().map(|staged| *staged.instance.entry.hash.as_bytes()));
-        self.intake.commit(staged, std::mem::take(&mut self.pages_done)).expect("memory does not fail");
-        assert_eq!(self.drive.site.visible(), self.visible, "visible after the commit");
+        if let Some(visible) = &mut self.visible {
+            assert_eq!(self.drive.site.visible(), *visible, "visible before the commit");
+            visible.extend(staged.iter().map(|staged| *staged.instance.entry.hash.as_bytes()));
+        }
+        self.intake.commit(staged, std::mem::take(&mut self.pages_done)).map_err(|e| refusal(&e))?;
+        if let Some(visible) = &self.visible {
+            assert_eq!(self.drive.site.visible(), *visible, "visible after the commit");
+        }
         self.work.push(Work::Committed(instances));
+        Ok(())
     }
 
     fn drain_receiver(&mut self) {

@@ -120,6 +120,25 @@ fn bytes_of_a_failed_sync_are_never_built_on() {
 }
 
 #[test]
+fn a_read_that_fails_once_costs_no_instance() {
+    let pages = study();
+    for nth in 0.. {
+        let (site, records) = site(&Faults::default());
+        records.fail_read(nth);
+        let first = Drive::new(&site, &pages, nth).unwatched().run();
+        if records.read_is_to_fail() {
+            assert!(nth > 5, "{nth} reads");
+            return;
+        }
+        assert_eq!(first.failed, [], "read {nth}: nothing is given up");
+        // It was read again, or the sender is told to try later.
+        let again = Drive::new(&site, &pages, nth).run();
+        assert!(again.settled.is_some_and(|(_, complete)| complete), "read {nth}: {again:?}");
+        assert_eq!(site.visible(), hashes(&pages), "read {nth}");
+    }
+}
+
+#[test]
 fn a_damaged_record_of_an_interrupted_push_is_sent_again() {
     let pages = study();
     for seed in 0..SEEDS {

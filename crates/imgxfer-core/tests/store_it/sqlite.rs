@@ -28,6 +28,20 @@ fn commits_are_there_when_opened_again() {
 }
 
 #[test]
+fn a_database_that_cannot_be_opened_for_a_while_is_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, aside) = (folder.path().join("index.sqlite"), folder.path().join("aside"));
+    let index = SqliteIndex::open(&path).unwrap();
+    index.commit(&batch(0..1, |_| 1)).unwrap();
+    // As with too many open files: a reader opens a connection of its own.
+    std::fs::rename(&path, &aside).unwrap();
+    let error = index.studies(&Scope::All, &StudyQuery::default()).unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    std::fs::rename(&aside, &path).unwrap();
+    assert_eq!(index.studies(&Scope::All, &StudyQuery::default()).unwrap().len(), 1);
+}
+
+#[test]
 fn a_newer_schema_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("index.sqlite");

@@ -18,7 +18,7 @@ pub(super) fn index_error(what: &'static str, error: &rusqlite::Error) -> StoreE
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => DAMAGED,
         ErrorCode::SystemIoFailure => ": check the disk",
         ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly => {
-            ": check that the file and its folder may be written"
+            ": check that the file and its folder may be written, and the limit of open files"
         }
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => ": another process has it open and is writing",
         _ => "",
@@ -28,7 +28,13 @@ pub(super) fn index_error(what: &'static str, error: &rusqlite::Error) -> StoreE
         ErrorCode::SystemIoFailure
         | ErrorCode::DatabaseCorrupt
         | ErrorCode::DatabaseBusy
-        | ErrorCode::DatabaseLocked => StoreError::IndexUnavailable { what, detail },
+        | ErrorCode::DatabaseLocked
+        | ErrorCode::FileLockingProtocolFailed
+        // Too many files or too little memory at this moment, a file system that was made read-only.
+        | ErrorCode::CannotOpen
+        | ErrorCode::PermissionDenied
+        | ErrorCode::ReadOnly
+        | ErrorCode::OutOfMemory => StoreError::IndexUnavailable { what, detail },
         _ => StoreError::Index { what, detail },
     }
 }
