@@ -1,10 +1,13 @@
 //! Tests of the stores on real files and in the model that fails on purpose.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
+#![expect(clippy::print_stderr, reason = "how much was tried, and from which seeds")]
 
 mod crash;
+mod disk;
 mod folder;
 mod golden;
 mod packs;
+mod prefixes;
 mod props;
 mod sqlite;
 
