@@ -10,6 +10,7 @@ mod crowded;
 mod cuts;
 mod defects;
 mod durability;
+mod fixture;
 mod golden_wire;
 mod harness;
 mod healing;
@@ -19,6 +20,7 @@ mod limits;
 mod peers;
 mod props;
 mod push_pull;
+mod recorded;
 #[path = "../common/relay.rs"]
 mod relay;
 mod slow_work;
