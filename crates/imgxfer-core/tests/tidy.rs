@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the report")]
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The modules of the core from the top of the layers to the bottom: a module may use those of its own line
@@ -184,4 +185,56 @@ fn no_path_of_a_workplace() {
         }
     }
     report("paths of a workplace", &found);
+}
+
+/// Whether something proves what is said: a script that is there, or the name of a test.
+fn proves(name: &str, tests: &BTreeSet<String>) -> bool {
+    if name.contains('/') { root().join(name).is_file() } else { tests.contains(name) }
+}
+
+/// Names of all functions that are tests.
+fn tests() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for (_, text) in sources() {
+        let mut is_test = false;
+        for line in text.lines().map(str::trim_start) {
+            if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
+                is_test = true;
+            } else if let Some((_, name)) = line.split_once("fn ").filter(|_| is_test && !line.starts_with("//")) {
+                names.insert(name.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
+                is_test = false;
+            }
+        }
+    }
+    names
+}
+
+#[test]
+fn what_is_said_to_prove_a_control_is_there() {
+    let tests = tests();
+    assert!(proves("what_is_said_to_prove_a_control_is_there", &tests), "tests are found");
+    assert!(!proves("proves", &tests) && !proves("benches/rig/none.py", &tests), "and nothing else");
+    let mut found = Vec::new();
+    let mut look = |place: String, named: &str| {
+        if named.split_whitespace().next().is_none() {
+            found.push(format!("{place}: no test is named"));
+        }
+        let missing = named.split_whitespace().filter(|name| !proves(name, &tests));
+        found.extend(missing.map(|name| format!("{place}: there is no {name}")));
+    };
+    let log = std::fs::read_to_string(root().join("docs/safety/hazard-log.tsv")).unwrap();
+    for (number, line) in (1..).zip(log.lines()) {
+        let cells: Vec<&str> = line.split('\t').collect();
+        assert_eq!(cells.len(), 4, "hazard-log.tsv:{number}: hazard, cause, control, test");
+        if number > 1 {
+            look(format!("hazard-log.tsv:{number}"), cells[3]);
+        }
+    }
+    let page = std::fs::read_to_string(root().join("docs/reliability.md")).unwrap();
+    for (number, line) in (1..).zip(page.lines()).filter(|(_, line)| line.starts_with("| P")) {
+        let cells: Vec<&str> = line.split('|').collect();
+        assert!(cells.len() == 7, "reliability.md:{number}: number, promise, test, figure, command");
+        look(format!("reliability.md:{number}"), &cells[3].replace(['`', ','], " "));
+    }
+    report("tests that the documents name", &found);
 }
