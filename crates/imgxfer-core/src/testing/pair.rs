@@ -242,14 +242,18 @@ impl<'a> Drive<'a> {
         }
     }
 
-    /// Runs beside another drive to the same site, step by step, in the order that the first one's seed says.
+    /// Runs beside another drive to the same site, which begins after so many steps of this one.
     ///
     /// # Panics
     /// As [`Drive::run`]; but what the other commits may become visible at any time.
     #[must_use]
-    pub fn run_beside(self, other: Self) -> [Outcome; 2] {
-        let mut runs = [self, other].map(|drive| Run::new(drive.unwatched()));
-        let mut turn = Seeded::new(!0);
+    pub fn run_beside(self, other: Self, after: u64) -> [Outcome; 2] {
+        let mut first = Run::new(self.unwatched());
+        for _ in 0..after {
+            let _: Result<bool, _> = first.as_mut().map(Run::goes_on);
+        }
+        let mut runs = [first, Run::new(other.unwatched())];
+        let mut turn = Seeded::new(after);
         let mut go_on = [true; 2];
         while go_on != [false; 2] {
             let which = turn.below(2);
@@ -348,7 +352,7 @@ impl<'a> Run<'a> {
 
     /// Takes one step. Whether there is another.
     fn goes_on(&mut self) -> bool {
-        if self.over || self.drive.cut_at == Some(self.outcome.steps) {
+        if self.over || self.outcome.error.is_some() || self.drive.cut_at == Some(self.outcome.steps) {
             return false;
         }
         let taken = self.one_step();
