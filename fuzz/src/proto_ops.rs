@@ -265,6 +265,7 @@ impl Model {
         let lookup = Lookup {
             committed: (0..instances).map(|at| committed >> (at % 8) & 1 == 1).collect(),
             chunks: (0..chunks).map(|at| (present >> (at % 8) & 1 == 1).then(place_in_store)).collect(),
+            unwanted: Vec::new(),
         };
         receiver.handle_lookup(index, &lookup);
         true

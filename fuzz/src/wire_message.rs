@@ -39,8 +39,7 @@ fn answer(receiver: &mut Receiver) {
                 receiver.handle_page_found(index, None).expect("nothing was found");
             }
             ReceiverOutput::Lookup { index, page } => {
-                let lookup =
-                    Lookup { committed: vec![false; page.instances.len()], chunks: vec![None; page.chunk_count()] };
+                let lookup = Lookup { chunks: vec![None; page.chunk_count()], ..Lookup::default() };
                 receiver.handle_lookup(index, &lookup);
             }
             ReceiverOutput::Verify(job) => {

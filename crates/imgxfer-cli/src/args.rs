@@ -75,6 +75,8 @@ pub(crate) enum Command {
     Priority(cmd::priority::PriorityArgs),
     /// Check a folder or a store, byte for byte
     Verify(cmd::verify::VerifyArgs),
+    /// Mend what is damaged in a store, from a peer that holds the same
+    Repair(cmd::repair::RepairArgs),
     /// Check a receipt that a push has kept
     Receipt(cmd::receipt::ReceiptArgs),
     /// Measure hashing, cutting and compression on files of yours

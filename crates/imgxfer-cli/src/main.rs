@@ -50,6 +50,7 @@ fn run(cli: Cli, output: &Output) -> anyhow::Result<Exit> {
         Command::Id => cmd::id::run(&places()?, output),
         Command::Peers(args) => cmd::peers::run(args, &places()?, output),
         Command::Verify(args) => cmd::verify::run(&args, output),
+        Command::Repair(args) => wait(cmd::repair::run(&args, &places()?, output)),
         Command::Receipt(args) => cmd::receipt::run(&args, output),
         Command::Bench(args) => wait(cmd::bench::run(&args, output)),
         Command::Demo(args) => wait(cmd::demo::run(&args, output)),

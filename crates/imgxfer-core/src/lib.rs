@@ -27,7 +27,7 @@
 //! | `survey` | pixel data of files in the records it would travel in, for measuring |
 //! | `transport` | sessions over QUIC, identities, pairing |
 //! | `engine` | the pipeline: read, hash, encode, send; receive, verify, commit |
-//! | `client`, `server` | the paved path |
+//! | `client`, `server`, `repair` | the paved path |
 //!
 //! Without default features everything down to the store in memory builds, without tokio, quinn or files.
 
@@ -56,6 +56,8 @@ pub mod client;
 pub mod engine;
 #[cfg(feature = "quic")]
 pub mod error;
+#[cfg(feature = "quic")]
+pub mod repair;
 #[cfg(feature = "quic")]
 pub mod server;
 #[cfg(feature = "quic")]

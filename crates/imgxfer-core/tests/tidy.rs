@@ -17,7 +17,7 @@ const LAYERS: [&[&str]; 10] = [
     &["transport"],
     &["engine"],
     &["error"],
-    &["client", "server"],
+    &["client", "server", "repair"],
 ];
 
 /// Arrows that point the wrong way and are known: each with the reason why it is better than its cure.

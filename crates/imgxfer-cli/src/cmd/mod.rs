@@ -12,5 +12,6 @@ pub(crate) mod priority;
 pub(crate) mod pull;
 pub(crate) mod push;
 pub(crate) mod receipt;
+pub(crate) mod repair;
 pub(crate) mod status;
 pub(crate) mod verify;

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use imgxfer_core::store::{CheckOptions, CheckReport, Finding, FsOptions, FsRecords, RecordStore, SqliteIndex, check};
+use imgxfer_core::store::{
+    CheckOptions, CheckReport, Finding, FsOptions, FsRecords, Index, RecordStore, SqliteIndex, check,
+};
 use imgxfer_core::units::human_bytes;
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use serde_json::json;
@@ -13,7 +15,7 @@ use crate::exit::{Exit, problem};
 use crate::output::Output;
 
 /// The index, beside the packs.
-const INDEX_FILE: &str = "index.db";
+pub(crate) const INDEX_FILE: &str = "index.db";
 
 /// Checks packs and index against each other; with `read_data` every byte.
 pub(crate) fn run(store: &Path, read_data: bool, output: &Output) -> anyhow::Result<Exit> {
@@ -28,19 +30,30 @@ pub(crate) fn run(store: &Path, read_data: bool, output: &Output) -> anyhow::Res
     let records: Arc<dyn RecordStore> = Arc::new(FsRecords::open(store, options).with_context(opening)?);
     let index = SqliteIndex::open(&index_file).with_context(opening)?;
     index.check().context("check the index")?;
+    let report = look(&records, &index, read_data, output)?;
+    tell(&report, read_data, output)
+}
+
+/// Walks over the store, telling how far it is. What is damaged is noted in the index.
+pub(crate) fn look(
+    records: &Arc<dyn RecordStore>,
+    index: &dyn Index,
+    read_data: bool,
+    output: &Output,
+) -> anyhow::Result<CheckReport> {
     let options = CheckOptions { read_data, ..CheckOptions::default() };
     let bar = if output.shows_progress() {
         ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(4))
     } else {
         ProgressBar::hidden()
     };
-    let report = check(&records, &index, &options, &mut |report| {
+    let report = check(records, index, &options, &mut |report| {
         bar.set_message(format!("{} packs, {} instances", report.packs, report.instances));
         bar.tick();
         true
     });
     bar.finish_and_clear();
-    tell(&report.context("check the store")?, read_data, output)
+    report.context("check the store")
 }
 
 fn tell(report: &CheckReport, read_data: bool, output: &Output) -> anyhow::Result<Exit> {
@@ -66,7 +79,9 @@ fn tell(report: &CheckReport, read_data: bool, output: &Output) -> anyhow::Resul
     ))?;
     output.line(match (report.is_clean(), report.is_sound()) {
         (true, _) => "nothing is wrong",
-        (false, true) => "nothing is wrong: torn ends are harmless, nothing acknowledged was in them",
+        (false, true) => {
+            "nothing is wrong: torn ends are harmless, and so are remains: nothing acknowledged is in them"
+        }
         (false, false) => "something is wrong: see above",
     })?;
     output.object(&json!({
@@ -90,13 +105,23 @@ fn words(finding: &Finding) -> (&'static str, String, String) {
     match finding {
         Finding::Pack { pack, what } => ("unreadable pack", pack.to_string(), what.clone()),
         Finding::Record { at, what } => ("damaged record", format!("{} at {}", at.pack, at.offset), what.clone()),
+        Finding::Remains { at, what } => {
+            let what = format!("{what}; nothing needs it any more");
+            ("damaged remains", format!("{} at {}", at.pack, at.offset), what)
+        }
+        Finding::Untold { instances, versions } => {
+            let what = "no note in a pack tells them, the index alone: run `imgxfer repair --store`".to_owned();
+            ("untold", format!("{instances} instances and {versions} versions"), what)
+        }
         Finding::Tail { pack, offset, len } => {
             let what = format!("{len} bytes behind the last whole record, as a crash leaves them");
             ("torn end", format!("{pack} at {offset}"), what)
         }
-        Finding::Instance { study, sop_instance, what, .. } => {
-            ("LOST", format!("instance {sop_instance} of study {study}"), format!("{what}; it must be sent again"))
-        }
+        Finding::Instance { study, sop_instance, what, .. } => (
+            "LOST",
+            format!("instance {sop_instance} of study {study}"),
+            format!("{what}; it must be sent again, or fetched with `imgxfer repair`"),
+        ),
         _ => ("finding", String::new(), format!("{finding:?}")),
     }
 }

@@ -97,7 +97,12 @@ pub(crate) struct Site {
 impl Site {
     /// Serves `user` with these rights, from a store in the user's folder `store`.
     pub(crate) fn serving(user: &User, rights: Rights) -> Self {
-        let store = user.path("store");
+        Self::serving_from(user, "store", rights)
+    }
+
+    /// The same from a store in another folder of the user's.
+    pub(crate) fn serving_from(user: &User, folder: &str, rights: Rights) -> Self {
+        let store = user.path(folder);
         let records = FsRecords::open(&store, FsOptions::default()).unwrap();
         let index = SqliteIndex::open(&store.join("index.db")).unwrap();
         Self::start(user, move |endpoint| {

@@ -8,5 +8,6 @@ mod bench;
 mod demo;
 mod local;
 mod pairing;
+mod repair;
 mod stop;
 mod transfer;

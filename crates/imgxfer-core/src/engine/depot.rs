@@ -341,6 +341,28 @@ impl DepotIntake {
         self.depot.records.make_durable(&ends).inspect_err(|_| lock(&self.pack).unsynced_bytes += bytes)
     }
 
+    /// Makes `staged` durable and records it, and the committed `pages`. Returns what was recorded, if anything.
+    pub(super) fn record(
+        &self,
+        staged: Vec<Staged>,
+        pages: Vec<(PageHash, Bytes)>,
+    ) -> Result<Option<CommitBatch>, StoreError> {
+        self.make_durable(&staged)?;
+        if staged.is_empty() && pages.is_empty() {
+            return Ok(None);
+        }
+        let at = UnixSeconds::now();
+        let instances: Vec<_> = staged.into_iter().map(|staged| staged.instance).collect();
+        let note = match instances.is_empty() {
+            true => None,
+            false => Some(self.note(&note::committed(self.owner, at, &instances))?),
+        };
+        let pages = pages.into_iter().map(|(hash, encoded)| (hash, self.owner, encoded)).collect();
+        let batch = CommitBatch { instances, pages, at, note, newest: false, proven: true };
+        self.depot.index.commit(&batch)?;
+        Ok(Some(batch))
+    }
+
     /// Only what the sender itself sent counts as there: another's copy may go away with its owner.
     fn own(&self) -> Scope {
         Scope::Owners(vec![self.owner])
@@ -367,7 +389,7 @@ impl Intake for DepotIntake {
         }
         let known = lock(&self.known);
         let chunks = page.instances.iter().flat_map(|i| &i.chunks).map(|c| known.chunks.get(&c.id).copied());
-        Ok(Lookup { committed, chunks: chunks.collect() })
+        Ok(Lookup { committed, chunks: chunks.collect(), unwanted: Vec::new() })
     }
 
     fn keep(&self, record: &Record) -> Result<RecordAt, StoreError> {
@@ -403,20 +425,7 @@ impl Intake for DepotIntake {
     }
 
     fn commit(&self, staged: Vec<Staged>, pages: Vec<(PageHash, Bytes)>) -> Result<(), StoreError> {
-        self.make_durable(&staged)?;
-        if staged.is_empty() && pages.is_empty() {
-            return Ok(());
-        }
-        let at = UnixSeconds::now();
-        let instances: Vec<_> = staged.into_iter().map(|staged| staged.instance).collect();
-        let note = match instances.is_empty() {
-            true => None,
-            false => Some(self.note(&note::committed(self.owner, at, &instances))?),
-        };
-        let pages = pages.into_iter().map(|(hash, encoded)| (hash, self.owner, encoded)).collect();
-        let batch = CommitBatch { instances, pages, at, note, newest: false };
-        self.depot.index.commit(&batch)?;
-        self.begin(&batch)
+        self.record(staged, pages)?.map_or(Ok(()), |batch| self.begin(&batch))
     }
 
     fn uncommitted_bytes(&self) -> u64 {

@@ -103,7 +103,7 @@ impl Intake for FolderIntake {
         let committed: Result<Vec<bool>, _> = page.instances.iter().map(existing).collect();
         let committed = committed.map_err(|source| StoreError::Io { what: "read the folder", source })?;
         let chunks = page.instances.iter().flat_map(|i| &i.chunks).map(|c| self.known.get(&c.id).copied());
-        Ok(Lookup { committed, chunks: chunks.collect() })
+        Ok(Lookup { committed, chunks: chunks.collect(), unwanted: Vec::new() })
     }
 
     fn keep(&self, record: &Record) -> Result<RecordAt, StoreError> {

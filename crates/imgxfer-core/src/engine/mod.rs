@@ -16,6 +16,7 @@ mod job;
 mod known;
 mod lanes;
 mod line_watch;
+pub(crate) mod mending;
 mod order;
 mod pace;
 mod plan;

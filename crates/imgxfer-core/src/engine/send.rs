@@ -32,7 +32,7 @@ use crate::progress::{Observer, Progress, TransferEvent};
 use crate::proto::{InstanceFailure, ProtocolError, Sender, SenderOutput};
 use crate::transport::{ControlReceiver, ControlSender, Session, TransportError};
 use crate::units::to_usize;
-use crate::wire::message::{Body, ReceiptBody};
+use crate::wire::message::{Body, FailCode, ReceiptBody};
 use crate::work::{blocking, ended};
 
 /// Records being encoded or waiting for a stream, above the number of cores. Each is up to 1 MiB.
@@ -234,6 +234,10 @@ impl Driver<'_> {
     }
 
     fn instance_failed(&mut self, at: InstanceAt, why: &InstanceFailure) {
+        // Nothing has failed: a receiver that mends takes what it lacks alone.
+        if *why == InstanceFailure::Refused(FailCode::Unwanted) {
+            return;
+        }
         self.progress.instances_failed += 1;
         let place = to_usize(u64::from(at.place));
         let label = self.pages.get(&at.page).and_then(|p| p.instances.get(place)).map(|i| i.label.clone());

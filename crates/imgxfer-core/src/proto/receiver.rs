@@ -27,6 +27,8 @@ pub struct Lookup {
     pub committed: Vec<bool>,
     /// Per chunk entry of the page: where it stands already, where the sender may know it.
     pub chunks: Vec<Option<ChunkAt>>,
+    /// Per instance of the page: whether it is to be refused as [`FailCode::Unwanted`]. Empty for none.
+    pub unwanted: Vec<bool>,
 }
 
 /// All chunks of an instance are there: it is to be read back, hashed as a whole and scanned.
@@ -407,10 +409,15 @@ impl Receiver {
     pub fn handle_lookup(&mut self, index: u32, lookup: &Lookup) {
         let Some(received) = self.pages.get_mut(&index) else { return };
         let mut need = Bitmap::empty(received.chunks.len());
-        let mut committed = Vec::new();
+        let (mut committed, mut unwanted) = (Vec::new(), Vec::new());
         for (place, entry) in received.page.instances.iter().enumerate() {
             let slot = &mut received.instances[place];
             if slot.state == InstanceState::Withdrawn {
+                continue;
+            }
+            if lookup.unwanted.get(place).copied().unwrap_or(false) {
+                unwanted.push(InstanceAt { page: index, place: to_u32(place) });
+                self.present_bytes += entry.len;
                 continue;
             }
             if lookup.committed.get(place).copied().unwrap_or(false) {
@@ -448,6 +455,9 @@ impl Receiver {
             .collect();
         for place in complete {
             self.start_verifying(index, place);
+        }
+        for at in unwanted {
+            self.fail(at, FailCode::Unwanted);
         }
         // All of it may have been withdrawn meanwhile.
         self.retire_if_settled(index);

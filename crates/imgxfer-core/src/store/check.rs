@@ -1,10 +1,12 @@
 //! Checking a whole store against its index: `imgxfer verify --store`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::told::count_untold;
 use super::{
-    Index, InstanceError, Note, RecordAt, RecordCache, RecordStore, Scope, StoreError, StoredInstance, StoredReader,
+    Index, InstanceError, Note, NoteError, RecordAt, RecordCache, RecordStore, RetellReport, Scope, StoreError,
+    StoredInstance, StoredReader,
 };
 use crate::codec::Registry;
 use crate::ids::{InstanceHash, PackId, PeerId, SopInstanceUid, StudyUid};
@@ -15,7 +17,7 @@ use crate::units::{to_u32, to_u64};
 pub struct CheckOptions {
     /// Whether every record is read and compared with its check, and every committed instance decoded
     /// and hashed, chunk by chunk and as a whole. Reads each used pack twice. Without it only headers
-    /// are read, which finds what is missing or cut short.
+    /// are read, and instances behind what is damaged: that finds what is missing or cut short.
     pub read_data: bool,
     /// Codecs to decode with.
     pub registry: Registry,
@@ -59,6 +61,22 @@ pub enum Finding {
         /// How many they are.
         len: u64,
     },
+    /// A damaged record or note that nothing needs any more: what stood in it was healed or sent again, or was never
+    /// committed, and what it told is told elsewhere. Harmless.
+    Remains {
+        /// Where it stands; to the end of the pack's durable part where its length is not known.
+        at: RecordAt,
+        /// What is wrong.
+        what: String,
+    },
+    /// What the index knows and no readable note in a pack tells: the loss of the index would take it along. Nothing
+    /// is lost while the index is there; [`retell`](super::retell) mends it.
+    Untold {
+        /// Instances.
+        instances: u64,
+        /// Studies whose newest version is not told.
+        versions: u64,
+    },
     /// A committed instance that cannot be given back as it was sent. It must be sent again.
     Instance {
         /// The peer that sent it.
@@ -84,7 +102,7 @@ impl Finding {
     /// Whether nothing has to be done about it.
     #[must_use]
     pub const fn is_harmless(&self) -> bool {
-        matches!(self, Self::Tail { .. })
+        matches!(self, Self::Tail { .. } | Self::Remains { .. })
     }
 }
 
@@ -130,7 +148,8 @@ const PAGE: usize = 256;
 /// Walks over all packs and all committed instances. `progress` is called after every pack and every
 /// 256 instances; it may look at the report so far, and stops the check by returning `false`.
 ///
-/// Memory: about 24 bytes for each pack, and one page of instances.
+/// Memory: about 24 bytes for each pack, 30 for each damaged record, and one page of instances; where a note is
+/// damaged, 30 for each instance of the store.
 ///
 /// # Errors
 /// [`StoreError`] when the index or the list of packs cannot be read; damage is a finding, not an error.
@@ -141,28 +160,28 @@ pub fn check(
     progress: &mut dyn FnMut(&CheckReport) -> bool,
 ) -> Result<CheckReport, StoreError> {
     let cache = RecordCache::new(RecordCache::BYTES_SHARED);
-    let mut checker = Checker { records, options, cache, report: CheckReport::default(), ends: HashMap::new() };
-    for pack in records.packs()? {
-        // Asked for first: a daemon may be writing, and what it acknowledges now is in the pack by then.
-        let durable = index.pack_extent(pack.id)?.unwrap_or(0);
-        checker.pack(pack.id, pack.len, durable);
-        if !progress(&checker.report) {
-            return Ok(checker.report);
-        }
-    }
-    let mut after = None;
-    loop {
-        let keys = index.study_keys(after.as_ref(), PAGE)?;
-        for key in &keys {
-            if !checker.study(index, key, progress)? {
-                return Ok(checker.report);
-            }
-        }
-        if keys.is_empty() {
-            return Ok(checker.report);
-        }
-        after = keys.into_iter().next_back();
-    }
+    let report = CheckReport::default();
+    let (ends, suspects, hurt) = (HashMap::new(), Vec::new(), HashSet::new());
+    let mut checker = Checker { records, options, cache, report, ends, suspects, hurt };
+    let finished = checker.walk(index, progress)?;
+    checker.conclude(index, finished)?;
+    Ok(checker.report)
+}
+
+/// Damage in a pack, of which it is not known yet whether anything needs what stood there.
+#[derive(Debug)]
+struct Suspect {
+    kind: SuspectKind,
+    at: RecordAt,
+    what: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SuspectKind {
+    Record,
+    Note,
+    /// Nothing behind it can be walked over.
+    Cut,
 }
 
 struct Checker<'a> {
@@ -172,9 +191,67 @@ struct Checker<'a> {
     report: CheckReport,
     /// End of the whole part of each pack that could be walked.
     ends: HashMap<PackId, u64>,
+    suspects: Vec<Suspect>,
+    /// Damaged records that committed instances stand in.
+    hurt: HashSet<RecordAt>,
 }
 
 impl Checker<'_> {
+    /// Returns whether it went to the end.
+    fn walk(&mut self, index: &dyn Index, progress: &mut dyn FnMut(&CheckReport) -> bool) -> Result<bool, StoreError> {
+        for pack in self.records.packs()? {
+            // Asked for first: a daemon may be writing, and what it acknowledges now is in the pack by then.
+            let durable = index.pack_extent(pack.id)?.unwrap_or(0);
+            self.pack(pack.id, pack.len, durable);
+            if !progress(&self.report) {
+                return Ok(false);
+            }
+        }
+        let mut after = None;
+        loop {
+            let keys = index.study_keys(after.as_ref(), PAGE)?;
+            for key in &keys {
+                if !self.study(index, key, progress)? {
+                    return Ok(false);
+                }
+            }
+            after = keys.into_iter().next_back();
+            if after.is_none() {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Tells damage that something needs from what merely remains of it.
+    fn conclude(&mut self, index: &dyn Index, finished: bool) -> Result<(), StoreError> {
+        let suspects = std::mem::take(&mut self.suspects);
+        let mut untold = RetellReport::default();
+        if finished && suspects.iter().any(|suspect| suspect.kind != SuspectKind::Record) {
+            untold = count_untold(self.records.as_ref(), index)?;
+        }
+        for Suspect { kind, at, what } in suspects {
+            let end = at.offset + u64::from(at.len);
+            let behind = |hurt: &RecordAt| {
+                hurt.pack == at.pack && hurt.offset < end && at.offset < hurt.offset + u64::from(hurt.len)
+            };
+            let needed = match kind {
+                SuspectKind::Record => self.hurt.contains(&at),
+                SuspectKind::Note => untold != RetellReport::default(),
+                SuspectKind::Cut => untold != RetellReport::default() || self.hurt.iter().any(behind),
+            };
+            self.found(if needed || !finished { Finding::Record { at, what } } else { Finding::Remains { at, what } });
+        }
+        let RetellReport { instances, versions } = untold;
+        if instances + versions > 0 {
+            self.found(Finding::Untold { instances, versions });
+        }
+        Ok(())
+    }
+
+    fn suspect(&mut self, kind: SuspectKind, at: RecordAt, what: String) {
+        self.suspects.push(Suspect { kind, at, what });
+    }
+
     /// Walks over a pack of `len` bytes, in which something acknowledged stands up to `durable`.
     fn pack(&mut self, pack: PackId, len: u64, durable: u64) {
         self.report.packs += 1;
@@ -189,7 +266,7 @@ impl Checker<'_> {
         if end < durable {
             let at = RecordAt { pack, offset: end, len: u32::try_from(durable - end).unwrap_or(u32::MAX) };
             let what = "cut off or damaged, and something acknowledged stood behind".to_owned();
-            self.found(Finding::Record { at, what });
+            self.suspect(SuspectKind::Cut, at, what);
         }
         let mut damaged = if self.options.read_data { self.damaged_records(&places) } else { Vec::new() };
         // Of the last that was written, the beginning may have arrived and the rest not.
@@ -197,7 +274,7 @@ impl Checker<'_> {
             end = at.offset;
             damaged.pop();
         }
-        damaged.into_iter().for_each(|(at, what)| self.found(Finding::Record { at, what }));
+        damaged.into_iter().for_each(|(at, what)| self.suspect(SuspectKind::Record, at, what));
         if (durable..len).contains(&end) {
             self.found(Finding::Tail { pack, offset: end, len: len - end });
         }
@@ -210,10 +287,16 @@ impl Checker<'_> {
                 }
                 Ok(())
             };
-            if let Err(e) = self.records.notes(pack, 0, &mut look) {
-                self.found(Finding::Pack { pack, what: e.to_string() });
+            match self.records.notes(pack, 0, &mut look) {
+                // The last thing in the pack, which is not torn but damaged when somebody was told of it.
+                Ok(noted) if noted < end.min(durable) => {
+                    let at = RecordAt { pack, offset: noted, len: u32::try_from(end - noted).unwrap_or(u32::MAX) };
+                    damaged.push((at, NoteError::Check.to_string()));
+                }
+                Ok(_) => {}
+                Err(e) => self.found(Finding::Pack { pack, what: e.to_string() }),
             }
-            damaged.into_iter().for_each(|(at, what)| self.found(Finding::Record { at, what }));
+            damaged.into_iter().for_each(|(at, what)| self.suspect(SuspectKind::Note, at, what));
         }
     }
 
@@ -250,15 +333,16 @@ impl Checker<'_> {
     fn instance(&mut self, index: &dyn Index, instance: &StoredInstance) -> Result<(), StoreError> {
         self.report.instances += 1;
         self.report.instance_bytes += instance.entry.len;
-        let what = if self.options.read_data { self.content(instance) } else { self.places(instance) };
-        if let Some(what) = what {
+        // Behind what can be walked over an instance may stand whole.
+        let read = self.options.read_data || !self.is_within_walks(instance);
+        if let Some(what) = if read { self.content(instance) } else { None } {
+            let reader = StoredReader::of(Arc::clone(self.records), self.options.registry.clone(), instance.clone());
+            let damaged = reader.map(|reader| reader.damaged()).unwrap_or_default();
+            let records: Vec<_> = damaged.into_iter().map(|n| instance.chunks[n].record).collect();
             if self.options.note_damage {
-                let reader =
-                    StoredReader::of(Arc::clone(self.records), self.options.registry.clone(), instance.clone());
-                let damaged = reader.map(|reader| reader.damaged()).unwrap_or_default();
-                let records: Vec<_> = damaged.into_iter().map(|n| instance.chunks[n].record).collect();
                 index.note_damage(&instance.entry.study, &records)?;
             }
+            self.hurt.extend(records);
             let entry = &instance.entry;
             self.found(Finding::Instance {
                 owner: instance.owner,
@@ -277,18 +361,10 @@ impl Checker<'_> {
         reader.and_then(|r| r.with_cache(self.cache.clone()).verify()).err().map(|e| describe(&e))
     }
 
-    /// Sees whether the packs reach as far as the index says.
-    fn places(&self, instance: &StoredInstance) -> Option<String> {
-        let missing = instance
-            .chunks
-            .iter()
-            .map(|chunk| chunk.record)
-            .find(|at| self.ends.get(&at.pack).is_none_or(|end| at.offset + u64::from(at.len) > *end))?;
-        Some(if self.ends.contains_key(&missing.pack) {
-            format!("pack {} is cut short or damaged before offset {}", missing.pack, missing.offset)
-        } else {
-            format!("pack {} is missing or unreadable", missing.pack)
-        })
+    /// Whether it stands in what could be walked over.
+    fn is_within_walks(&self, instance: &StoredInstance) -> bool {
+        let within = |at: RecordAt| self.ends.get(&at.pack).is_some_and(|end| at.offset + u64::from(at.len) <= *end);
+        instance.chunks.iter().all(|chunk| within(chunk.record))
     }
 
     fn found(&mut self, finding: Finding) {

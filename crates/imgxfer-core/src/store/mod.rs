@@ -24,6 +24,7 @@ mod recover;
 mod spool;
 #[cfg(feature = "fs")]
 mod sqlite;
+mod told;
 mod walk;
 
 use std::fmt;
@@ -54,6 +55,7 @@ pub use recover::{RecoverReport, recover};
 pub use spool::{SpoolLimits, spool_chunks};
 #[cfg(feature = "fs")]
 pub use sqlite::SqliteIndex;
+pub use told::{RetellReport, retell};
 
 /// Where a record stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -276,6 +278,9 @@ pub struct CommitBatch {
     pub note: Option<(PackId, u64)>,
     /// Whether what is recorded of an instance already is older than this batch, and gives way.
     pub newest: bool,
+    /// Whether the instances were read back just now, where the batch says they stand. One that is not so and stands
+    /// where it stood before stays damaged ([`Index::note_damage`]). Default `false`.
+    pub proven: bool,
 }
 
 /// Whose instances a question is about.

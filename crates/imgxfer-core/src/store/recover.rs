@@ -56,7 +56,7 @@ pub fn recover(records: &dyn RecordStore, index: &dyn Index) -> Result<RecoverRe
                     report.instances += to_u64(all);
                     report.instances_missing += to_u64(all - instances.len());
                     let note = Some((pack.id, end));
-                    index.commit(&CommitBatch { instances, pages: Vec::new(), at, note, newest: true })
+                    index.commit(&CommitBatch { instances, at, note, newest: true, ..CommitBatch::default() })
                 }
                 Ok(Note::Published { owner, at, root, studies }) => {
                     index.publish(owner, &studies, root, at)?;

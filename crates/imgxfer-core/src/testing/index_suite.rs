@@ -282,6 +282,13 @@ fn damage_is_healed(index: &dyn Index) {
     assert_eq!(index.damaged(10).unwrap().len(), hit);
     let has = index.has(&Scope::All, &study(1), &hashes).unwrap();
     assert!(!has[2], "what is damaged does not count as there");
+    let told =
+        |proven| CommitBatch { instances: vec![instances[2].clone()], newest: true, proven, ..CommitBatch::default() };
+    index.commit(&told(false)).unwrap();
+    assert!(!index.has(&Scope::All, &study(1), &hashes).unwrap()[2], "a note that is read again makes nothing whole");
+    index.commit(&told(true)).unwrap();
+    assert!(index.has(&Scope::All, &study(1), &hashes).unwrap()[2], "read back where it stands");
+    assert_eq!(index.note_damage(&study(1), &[rotten]).unwrap(), 1, "damaged again");
     let mut again = instances[2].clone();
     again.chunks[1].record.pack = PackId::from_bytes([0x77; 16]);
     commit(index, 2, vec![again.clone()]);

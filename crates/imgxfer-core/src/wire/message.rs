@@ -283,6 +283,8 @@ pub enum FailCode {
     Integrity,
     /// The file says it is another instance than the manifest says.
     Identity,
+    /// The receiver asked for a study to mend what is damaged, and this instance is not.
+    Unwanted,
     /// Some reason that this program does not know.
     Other,
 }
@@ -295,6 +297,7 @@ impl FailCode {
             Self::Other => 0,
             Self::Integrity => 1,
             Self::Identity => 2,
+            Self::Unwanted => 3,
         }
     }
 
@@ -304,6 +307,7 @@ impl FailCode {
         match number {
             1 => Self::Integrity,
             2 => Self::Identity,
+            3 => Self::Unwanted,
             _ => Self::Other,
         }
     }

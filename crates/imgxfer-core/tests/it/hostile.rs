@@ -92,7 +92,7 @@ fn a_transfer_of_more_studies_than_allowed_is_refused() {
             break error;
         }
         // Each page is settled at once: those in flight are bounded by themselves.
-        receiver.handle_lookup(index, &Lookup { committed: vec![true; 250], chunks: Vec::new() });
+        receiver.handle_lookup(index, &Lookup { committed: vec![true; 250], ..Lookup::default() });
         while receiver.poll_output().is_some() {}
         taken += 250;
     };

@@ -23,5 +23,6 @@ mod push_pull;
 mod recorded;
 #[path = "../common/relay.rs"]
 mod relay;
+mod repairing;
 mod slow_work;
 mod virtual_time;

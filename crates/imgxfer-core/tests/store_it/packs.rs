@@ -122,7 +122,7 @@ fn a_damaged_record_in_the_middle_is_told_from_a_torn_tail() {
     assert!(matches!(result, Err(StoreError::Damaged { offset, .. }) if offset == places[1].offset));
     let store: Arc<dyn RecordStore> = Arc::new(store);
     let report = full_check(&store, &MemIndex::default());
-    assert!(matches!(&report.findings[..], [Finding::Record { at, .. }] if *at == places[1]), "{report:?}");
+    assert!(matches!(&report.findings[..], [Finding::Remains { at, .. }] if *at == places[1]), "{report:?}");
 }
 
 /// What a crash leaves behind the last sync is harmless; what it cannot have touched is not.

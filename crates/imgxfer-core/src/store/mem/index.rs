@@ -50,10 +50,11 @@ struct Study {
 }
 
 impl Study {
-    fn add(&mut self, instance: &StoredInstance, newest: bool) -> bool {
+    fn add(&mut self, instance: &StoredInstance, newest: bool, proven: bool) -> bool {
         let entry = &instance.entry;
         let place = place_of(instance);
-        if self.damaged.remove(&place) || (newest && self.instances.contains_key(&place)) {
+        let moved = self.instances.get(&place).is_some_and(|known| known != instance);
+        if ((moved || proven) && self.damaged.remove(&place)) || (newest && self.instances.contains_key(&place)) {
             self.instances.insert(place, instance.clone());
             return true;
         }
@@ -140,7 +141,7 @@ impl Index for MemIndex {
         }
         for instance in &batch.instances {
             let study = state.studies.entry((instance.owner, instance.entry.study.clone())).or_default();
-            if !study.add(instance, batch.newest) {
+            if !study.add(instance, batch.newest, batch.proven) {
                 continue;
             }
             study.updated = batch.at;

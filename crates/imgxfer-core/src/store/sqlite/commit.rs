@@ -117,6 +117,7 @@ struct BatchWriter<'a> {
     tx: &'a Transaction<'a>,
     at: UnixSeconds,
     newest: bool,
+    proven: bool,
     add: CachedStatement<'a>,
     heal: CachedStatement<'a>,
     has_other: CachedStatement<'a>,
@@ -140,7 +141,7 @@ struct StudySums {
 
 impl<'a> BatchWriter<'a> {
     fn new(tx: &'a Transaction<'a>, batch: &CommitBatch) -> Sql<Self> {
-        let CommitBatch { at, newest, .. } = *batch;
+        let CommitBatch { at, newest, proven, .. } = *batch;
         let add = tx.prepare_cached(
             "INSERT INTO instances
                  (study, series, sop_instance, sop_class, transfer_syntax, hash, bytes, committed, recipe)
@@ -148,7 +149,7 @@ impl<'a> BatchWriter<'a> {
              ON CONFLICT (series, sop_instance, hash) DO NOTHING",
         )?;
         let heal = tx.prepare_cached(
-            "UPDATE instances SET recipe = ?4, damaged = 0
+            "UPDATE instances SET recipe = ?4, damaged = (damaged AND recipe = ?4 AND NOT ?6)
              WHERE series = ?1 AND sop_instance = ?2 AND hash = ?3 AND (damaged OR ?5)",
         )?;
         let has_other =
@@ -156,7 +157,18 @@ impl<'a> BatchWriter<'a> {
         let contents = tx.prepare_cached(
             "SELECT count(DISTINCT hash), sum(hash = ?3) FROM instances WHERE study = ?1 AND sop_instance = ?2",
         )?;
-        Ok(Self { tx, at, newest, add, heal, has_other, contents, owners: HashMap::new(), studies: BTreeMap::new() })
+        Ok(Self {
+            tx,
+            at,
+            newest,
+            proven,
+            add,
+            heal,
+            has_other,
+            contents,
+            owners: HashMap::new(),
+            studies: BTreeMap::new(),
+        })
     }
 
     /// Returns whether it stands where the batch says: it was new, or damaged.
@@ -186,7 +198,8 @@ impl<'a> BatchWriter<'a> {
             recipe::encode(instance),
         ])?;
         if added == 0 {
-            let healed = params![series, sop, entry.hash.as_bytes(), recipe::encode(instance), self.newest];
+            let healed =
+                params![series, sop, entry.hash.as_bytes(), recipe::encode(instance), self.newest, self.proven];
             return Ok(self.heal.execute(healed)? > 0);
         }
         // A second content makes a conflict; a third makes no further one. The new row is counted.
