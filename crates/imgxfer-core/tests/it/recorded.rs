@@ -176,7 +176,7 @@ impl<'a> ReceiverSide<'a> {
             ReceiverOutput::Lookup { index, page } => {
                 let committed = page.instances.iter().map(|i| script.committed.contains(&i.hash)).collect();
                 let chunks = page.instances.iter().flat_map(|i| &i.chunks).map(|_| None).collect();
-                receiver.handle_lookup(index, &Lookup { committed, chunks });
+                receiver.handle_lookup(index, &Lookup { committed, chunks, unwanted: Vec::new() });
                 for chunk in page.instances.iter().flat_map(|instance| &instance.chunks) {
                     if script.damaged == Some(chunk.id) && !self.came_damaged {
                         self.came_damaged = true;
