@@ -29,10 +29,14 @@ use crate::pair::Pairings;
 use crate::peers::Peers;
 use crate::queue::{Lane, LaneKind, NewJob, PushParts, Queue, Stamp};
 use crate::rates::{Rates, follow_hours, local_time};
+use crate::scrub::scrub;
 use crate::{admin, files, open};
 
 /// Name of the file under the state folder with the token for the admin listener.
 pub const ADMIN_TOKEN_FILE: &str = "admin.token";
+
+/// How long the reading of one record and the writing down of where it stands may take at the end.
+const SCRUB_END: Duration = Duration::from_secs(5);
 
 type EndpointHook = Box<dyn FnOnce(EndpointConfig) -> EndpointConfig + Send>;
 
@@ -170,6 +174,8 @@ pub struct Daemon {
     shared: Arc<Shared>,
     admin_address: SocketAddr,
     tasks: JoinSet<()>,
+    /// Ends by itself when the daemon stops.
+    scrubbing: Option<JoinHandle<()>>,
     lanes: Arc<Mutex<JoinSet<()>>>,
     server: Server,
     serving: Option<JoinHandle<()>>,
@@ -209,6 +215,7 @@ impl Daemon {
         let mut daemon = Self {
             admin_address,
             tasks: JoinSet::new(),
+            scrubbing: None,
             lanes: Arc::default(),
             serving: Some(tokio::spawn(async move { serving.serve(async { drop(server_stopped.await) }).await })),
             server,
@@ -222,6 +229,7 @@ impl Daemon {
         daemon.tasks.spawn(serve_new_peers(peers_added, Arc::clone(&daemon.lanes), parts));
         daemon.watch_inboxes(jobs_done);
         daemon.tasks.spawn(keep_house(Arc::clone(&daemon.shared)));
+        daemon.scrubbing = Some(tokio::spawn(scrub(Arc::clone(&daemon.shared))));
         daemon.tasks.spawn(mend_index(Arc::clone(&daemon.shared)));
         daemon.tasks.spawn(follow_hours(Arc::clone(&daemon.shared.rates), Arc::clone(&daemon.shared.peers)));
         let app = admin::router(Arc::clone(&daemon.shared), &token, admin_address);
@@ -385,6 +393,11 @@ impl Daemon {
             }
         }
         self.shared.endpoint.close(CloseCode::ShuttingDown, "");
+        if let Some(mut scrubbing) = self.scrubbing.take()
+            && tokio::time::timeout(SCRUB_END, &mut scrubbing).await.is_err()
+        {
+            scrubbing.abort();
+        }
         self.tasks.shutdown().await;
         tracing::info!("stopped");
     }
@@ -394,6 +407,9 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         if let Some(server) = self.serving.take() {
             server.abort();
+        }
+        if let Some(scrubbing) = self.scrubbing.take() {
+            scrubbing.abort();
         }
         self.shared.pairings.stop();
         self.shared.endpoint.close(CloseCode::ShuttingDown, "");

@@ -38,6 +38,7 @@ pub mod peers;
 pub mod queue;
 mod rates;
 mod run;
+mod scrub;
 mod spare;
 
 pub use app::{ADMIN_TOKEN_FILE, Daemon, Options};

@@ -95,6 +95,9 @@ pub(crate) struct Metrics {
     space: IntGauge,
     pub(crate) store_bytes: IntGauge,
     collected: IntCounter,
+    scrubbed: IntCounter,
+    scrub_damage: IntCounter,
+    scrub_pass: IntGauge,
 }
 
 /// How the lines of running transfers are; nothing where none runs.
@@ -201,6 +204,9 @@ impl Metrics {
             space: IntGauge::default(),
             store_bytes: IntGauge::default(),
             collected: IntCounter::default(),
+            scrubbed: IntCounter::default(),
+            scrub_damage: IntCounter::default(),
+            scrub_pass: IntGauge::default(),
         };
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "Version of the daemon", build);
@@ -232,6 +238,11 @@ impl Metrics {
         registry.register("store_space_left_bytes", help, metrics.space.clone());
         registry.register("store_pack_bytes", "Bytes in the store's packs", metrics.store_bytes.clone());
         registry.register("store_collected_bytes", "Bytes of remains removed", metrics.collected.clone());
+        registry.register("store_scrubbed_bytes", "Bytes of records that scrubbing has read", metrics.scrubbed.clone());
+        let help = "Damaged records that scrubbing has found";
+        registry.register("store_scrub_damaged_records", help, metrics.scrub_damage.clone());
+        let help = "When scrubbing had read all of the store; 0 for never";
+        registry.register("store_scrub_pass_timestamp_seconds", help, metrics.scrub_pass.clone());
         let certificate: IntGauge = Gauge::default();
         certificate.set(expires);
         let help = "Last second of this site's certificate";
@@ -272,6 +283,21 @@ impl Metrics {
     /// The store's remains were collected.
     pub(crate) fn collected(&self, bytes: u64) {
         self.collected.inc_by(bytes);
+    }
+
+    /// Scrubbing has read a record.
+    pub(crate) fn scrubbed(&self, bytes: u64) {
+        self.scrubbed.inc_by(bytes);
+    }
+
+    /// Scrubbing has found a damaged record.
+    pub(crate) fn scrub_found_damage(&self) {
+        self.scrub_damage.inc();
+    }
+
+    /// Scrubbing had read everything at this time, in seconds since 1970.
+    pub(crate) fn scrub_passed(&self, at: i64) {
+        self.scrub_pass.set(at);
     }
 
     /// The `OpenMetrics` text, with what is current.

@@ -21,6 +21,7 @@ mod mem;
 pub mod note;
 pub mod recipe;
 mod recover;
+mod scrub;
 mod spool;
 #[cfg(feature = "fs")]
 mod sqlite;
@@ -52,6 +53,7 @@ pub use instance::{InstanceError, StoredReader};
 pub use mem::{MemIndex, MemRecords};
 pub use note::{Note, NoteError};
 pub use recover::{RecoverReport, recover};
+pub use scrub::{Scrub, ScrubPosition, ScrubStep};
 pub use spool::{SpoolLimits, spool_chunks};
 #[cfg(feature = "fs")]
 pub use sqlite::SqliteIndex;

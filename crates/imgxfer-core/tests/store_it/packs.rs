@@ -1,5 +1,6 @@
 //! Packs on real files: torn tails, flipped bytes, locks, versions, space.
 
+use std::collections::HashSet;
 use std::fs::OpenOptions;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::PathBuf;
@@ -9,7 +10,7 @@ use imgxfer_core::ids::PackId;
 use imgxfer_core::store::fs::{PACK_HEADER_BYTES, PackHeader};
 use imgxfer_core::store::{
     CheckOptions, CheckReport, CommitBatch, FileBytes, Finding, FsOptions, FsRecords, Index, MemIndex, OpenError,
-    RecordAt, RecordStore, StoreError, check,
+    RecordAt, RecordStore, Scrub, ScrubStep, StoreError, check,
 };
 use imgxfer_core::testing::{Sample, noise, peer, record_of};
 
@@ -123,6 +124,52 @@ fn a_damaged_record_in_the_middle_is_told_from_a_torn_tail() {
     let store: Arc<dyn RecordStore> = Arc::new(store);
     let report = full_check(&store, &MemIndex::default());
     assert!(matches!(&report.findings[..], [Finding::Remains { at, .. }] if *at == places[1]), "{report:?}");
+}
+
+#[test]
+fn a_scrub_reads_everything_once_and_notes_what_is_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = MemIndex::default();
+    let store = fs_store(&folder);
+    let mut pack = store.create_pack(peer(1)).unwrap();
+    let mut instances = Vec::new();
+    for study in 1..=3 {
+        instances.extend((1..=2).map(|sop| Sample::new(peer(1), study, 1, sop, 400).append_to(&mut *pack).unwrap()));
+    }
+    pack.sync().unwrap();
+    let all: HashSet<RecordAt> = instances.iter().flat_map(|i| &i.chunks).map(|chunk| chunk.record).collect();
+    let rotten = instances[3].chunks[0].record;
+    index.commit(&CommitBatch { instances, ..CommitBatch::default() }).unwrap();
+    let file = OpenOptions::new().write(true).open(path_of(&folder, pack.id())).unwrap();
+    file.write_all_at(b"?", rotten.offset + u64::from(rotten.len) - 1).unwrap();
+    let pass = |scrub: &mut Scrub, until: &dyn Fn(&ScrubStep) -> bool| {
+        let (mut bytes, mut damaged, mut studies) = (0, Vec::new(), Vec::new());
+        loop {
+            let step = scrub.step(&store, &index).unwrap();
+            let is_last = until(&step);
+            match step {
+                ScrubStep::Whole { bytes: read } => bytes += read,
+                ScrubStep::Damaged { at, instances, .. } => damaged.push((at, instances)),
+                ScrubStep::Study(key) => studies.push(key),
+                _ => return (bytes, damaged, studies),
+            }
+            if is_last {
+                return (bytes, damaged, studies);
+            }
+        }
+    };
+    let len = |records: &HashSet<RecordAt>| records.iter().map(|at| u64::from(at.len)).sum::<u64>();
+    let whole = len(&all) - u64::from(rotten.len);
+    let (first, _, studies) = pass(&mut Scrub::new(None), &|step| matches!(step, ScrubStep::Study(_)));
+    // Taken up where it stopped.
+    let (rest, damaged, _) = pass(&mut Scrub::new(studies.into_iter().next()), &|_| false);
+    assert_eq!((first + rest, &damaged[..]), (whole, &[(rotten, 1)][..]));
+    assert_eq!(index.damaged(10).unwrap().len(), 1);
+    let mut again = Scrub::new(None);
+    for _ in 0..2 {
+        let (bytes, damaged, studies) = pass(&mut again, &|_| false);
+        assert_eq!((bytes, damaged.len(), studies.len()), (whole, 0, 3), "told once");
+    }
 }
 
 /// What a crash leaves behind the last sync is harmless; what it cannot have touched is not.

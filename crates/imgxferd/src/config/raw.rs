@@ -55,6 +55,7 @@ pub(super) struct Store {
     pub(super) path: Text,
     pub(super) reserve_bytes: Number,
     pub(super) spool_ttl_days: Number,
+    pub(super) scrub_bytes_per_second: Number,
 }
 
 #[derive(Debug, Default, Deserialize)]

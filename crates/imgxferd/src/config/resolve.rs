@@ -23,6 +23,9 @@ use super::types::{
 
 /// Less free space than this cannot keep the index alive when the disk fills up.
 const RESERVE_BYTES_MIN: u64 = 16 << 20;
+/// Slowest and fastest reading of the whole store: at the slowest, a week for 39 GB.
+const SCRUB_BYTES_MIN: u64 = 65_536;
+const SCRUB_BYTES_MAX: u64 = 10_000_000_000;
 
 type Result<T> = std::result::Result<T, ConfigError>;
 
@@ -189,6 +192,11 @@ fn store(config: &mut Config, layers: &Layers) -> Result<()> {
     }
     let days = number("store.spool_ttl_days", layers.store_spool_ttl_days.as_ref(), 7, (1, 365))?;
     config.spool_ttl = Duration::from_secs(days * 86_400);
+    let scrub = layers.store_scrub_bytes_per_second.as_ref();
+    if scrub.is_some_and(|scrub| scrub.value > 0) {
+        let rate = number("store.scrub_bytes_per_second", scrub, 0, (SCRUB_BYTES_MIN, SCRUB_BYTES_MAX))?;
+        config.scrub_bytes_a_second = Some(rate);
+    }
     Ok(())
 }
 
@@ -500,6 +508,11 @@ fn settings(config: &Config, layers: &Layers) -> Vec<Setting> {
             "store.spool_ttl_days",
             whole(config.spool_ttl.as_secs() / 86_400),
             origin_of(layers.store_spool_ttl_days.as_ref()),
+        ),
+        Setting::new(
+            "store.scrub_bytes_per_second",
+            whole(config.scrub_bytes_a_second.unwrap_or(0)),
+            origin_of(layers.store_scrub_bytes_per_second.as_ref()),
         ),
         Setting::new(
             "limits.transfers",

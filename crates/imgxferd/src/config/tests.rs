@@ -67,6 +67,7 @@ fn what_is_wrong_is_named_with_its_place() {
     refused(&format!("{peer}limits = [{{ hours = \"08:00-18:00\" }}]\n"), 5, &["missing field `mbps`"]);
     refused(&format!("{peer}limits = [{{ hours = \"8-18\", mbps = 4 }}]\n"), 5, &["peers.limits.hours", "18:00"]);
     refused(&format!("{peer}limits = [\n{{ days = \"Monday\", mbps = 4 }}]\n"), 6, &["peers.limits.days", "mon-fri"]);
+    refused("[store]\nscrub_bytes_per_second = 100\n", 3, &["store.scrub_bytes_per_second", "65536"]);
     refused("[limits]\nrates = [{ mbps = 0 }]\n", 3, &["limits.rates.mbps", "0.1"]);
     refused("[consultation]\nmbps = 0.01\n", 3, &["consultation.mbps", "0.1"]);
     refused("[consultation]\nminutes = 241\n", 3, &["consultation.minutes", "240"]);

@@ -52,6 +52,9 @@ pub struct Config {
     pub reserve_bytes: Option<u64>,
     /// How long the remains of an interrupted transfer are kept for resuming it. Default 7 days.
     pub spool_ttl: Duration,
+    /// Bytes a second at which the store is read over and over, to find what is damaged; `None`, the default, for
+    /// never. More finds damage sooner and takes that much from the disk; while transfers run, a tenth of it.
+    pub scrub_bytes_a_second: Option<u64>,
     /// Key and certificate.
     pub identity: IdentityFiles,
     /// Certificate authorities that may vouch for peers: a PEM file.
@@ -105,6 +108,7 @@ impl Config {
             store: state_dir.join("store"),
             reserve_bytes: None,
             spool_ttl: Duration::from_hours(7 * 24),
+            scrub_bytes_a_second: None,
             identity: IdentityFiles::Folder(state_dir.join("identity")),
             authorities: None,
             peers: Vec::new(),

@@ -12,5 +12,6 @@ mod admin;
 mod binary;
 mod pace;
 mod pairing;
+mod scrub;
 mod support;
 mod transfer;
