@@ -12,6 +12,7 @@ use imgxfer_core::clock::{Stopwatch, UnixSeconds};
 use imgxfer_core::ids::{PeerId, StudyUid};
 use imgxfer_core::store::{Scrub, ScrubPosition, ScrubStep, StoreError};
 use imgxfer_core::units::to_f64;
+use imgxfer_core::work::{WorkError, blocking};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -86,7 +87,7 @@ pub(crate) async fn scrub(shared: Arc<Shared>) {
     let mut stopping = shared.stopping.subscribe();
     let path = shared.config.state_dir.join(STATE_FILE);
     let file = path.clone();
-    let Ok(state) = tokio::task::spawn_blocking(move || State::load(&file)).await else { return };
+    let Ok(state) = blocking("read where the scrub stands", move || State::load(&file)).await else { return };
     if let Some(last) = state.last_pass {
         shared.metrics.scrub_passed(last);
     }
@@ -142,14 +143,14 @@ impl Scrubber {
             let step = scrub.step(depot.records.as_ref(), depot.index.as_ref());
             (scrub, step)
         };
-        match tokio::task::spawn_blocking(step).await {
+        match blocking("scrub", step).await {
             Ok((scrub, step)) => {
                 self.scrub = Some(scrub);
                 let pause = self.took(step).await;
                 Some(pause.saturating_sub(began.elapsed()))
             }
-            Err(error) if error.is_panic() => {
-                tracing::error!("a defect cut short the scrubbing of a study; it goes on with the next one");
+            Err(error @ WorkError::Panicked(_)) => {
+                tracing::error!(%error, "the scrubbing of a study was cut short; it goes on with the next one");
                 if current.is_some() {
                     self.state.set(current.as_ref());
                 }
