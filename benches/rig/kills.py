@@ -5,6 +5,7 @@
 
     push     the daemon, the push or both, in the middle of a push and of what resumes it; one to four times a round
     pull     the same of a pull
+    repair   `imgxfer repair` of a store with spoilt bytes, the daemon that it fetches from, or both
     inbox    two daemons, hospital and cloud, and an inbox with `after = "delete"`: either or both
 
 After each kill of an inbox's round: each file is whole in the inbox, or committed at the cloud. At the end of each
@@ -26,6 +27,8 @@ class Round:
     def __init__(self, args, seed, folder):
         self.args, self.rng, self.folder = args, random.Random(f"{args.what} {seed}"), pathlib.Path(folder)
         self.hits, self.kills, self.problems = 0, 0, []
+        # So long after its start a command is killed at the latest.
+        self.span = 1.5
         self.cli = Cli(args.programs, folder, self.folder / "state")
         self.site = Daemon(args.programs, folder, "site", self.folder / "site")
         self.site.configure(self.cli.peer_table(ALL))
@@ -56,7 +59,7 @@ class Round:
         """Starts a command of the command line and kills it, the daemon or both; then, to the end."""
         for _ in range(self.rng.randrange(1, 5)):
             command = start()
-            self.moment(1.5)
+            self.moment(self.span)
             victim = self.rng.choice(("command", "daemon", "both"))
             self.hits += command.poll() is None
             self.kills += 1
@@ -80,6 +83,34 @@ class Round:
         self.interrupted(lambda: self.cli.push(source, self.site, "--level", "1", "--limit", MBPS))
         done = self.cli.pushed(source, self.site)
         self.wrong_unless(done["complete"] and done["instances"] == len(self.originals), f"the receipt says {done}")
+        self.compare_store()
+
+    def repair(self):
+        store, peer = self.site, Daemon(self.args.programs, self.folder, "peer", self.folder / "peer")
+        peer.configure(self.cli.peer_table(ALL))
+        for daemon in (store, peer):
+            daemon.start()
+            self.cli.pushed(self.folder / "studies", daemon)
+        store.kill()
+        path = store.state / "store"
+        for pack in path.rglob("*.pack"):
+            with open(pack, "r+b") as bytes_:
+                for _ in range(self.rng.randrange(1, 6)):
+                    at = self.rng.randrange(96, pack.stat().st_size)
+                    bytes_.seek(at)
+                    old = bytes_.read(1)[0]
+                    bytes_.seek(at)
+                    bytes_.write(bytes([old ^ 1 << self.rng.randrange(8)]))
+        self.cli.try_to("verify", "--store", path, "--read-data")
+        command = ["repair", "--store", path, *self.cli.at(peer), "--json"]
+        # It takes well under a second; the daemon that is killed is the one that it fetches from.
+        self.site, self.span = peer, 0.4
+        try:
+            self.interrupted(lambda: self.cli.start(*command))
+            self.cli.ask(*command)
+        finally:
+            peer.kill()
+            self.site = store
         self.compare_store()
 
     def pull(self):
@@ -160,7 +191,7 @@ class Round:
         self.wrong_unless(not [word for word in words if word.get("loss")], "verify: instances are lost")
         counted = words[-1].get("instances") if words else None
         self.wrong_unless(counted == len(self.originals), f"verify: exit {code}, {counted} instances")
-        bad = [word["kind"] for word in words if word.get("event") == "finding" and word["kind"] != "torn end"]
+        bad = [word["kind"] for word in words if word.get("event") == "finding" and word["kind"] not in ("torn end", "damaged remains")]
         self.wrong_unless(not bad, f"verify: {bad}")
 
     def compare_folder(self, out):
@@ -180,7 +211,7 @@ class Round:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--what", choices=("push", "pull", "inbox"), default="push")
+    parser.add_argument("--what", choices=("push", "pull", "repair", "inbox"), default="push")
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--programs", type=pathlib.Path, default=PROGRAMS)
