@@ -95,9 +95,19 @@ pub struct PushOptions {
     pub retry: RetryPolicy,
     /// How fast records may be sent. Default: as the line carries them.
     pub pace: Pace,
+    /// Whether the receiver reads back and hashes all that it has already of this before it counts on it, and has
+    /// sent again what is damaged. Costs the receiver a read of everything. Default `false`.
+    pub prove: bool,
 }
 
 impl PushOptions {
+    /// Sets whether the receiver reads back what it has.
+    #[must_use]
+    pub const fn with_proof(mut self, prove: bool) -> Self {
+        self.prove = prove;
+        self
+    }
+
     /// Sets how fast records may be sent.
     #[must_use]
     pub fn with_pace(mut self, pace: Pace) -> Self {
@@ -367,6 +377,7 @@ impl Client {
             codecs: None,
             pace: options.pace.clone(),
             notice: Notice::default(),
+            prove: options.prove,
         };
         let control = session.open_control().await?.into_split();
         let outcome = Box::pin(send(&session, control, source, settings, observer)).await?;
@@ -419,6 +430,9 @@ impl Client {
         let give_up_after = options.retry.give_up_after;
         let patience = if give_up_after.is_zero() { PROGRESS_DEADLINE } else { give_up_after.min(PROGRESS_DEADLINE) };
         let start = match answer_within(patience, &mut control_in, MESSAGE_BYTES_MAX).await?.0 {
+            Body::Start(start) if start.prove => {
+                return Err(ProtocolError::Unexpected("a wish for proof in answer to a pull").into());
+            }
             Body::Start(start) => start,
             Body::Refused(refused) => return Err(ProtocolError::refused(&refused).into()),
             _ => return Err(ProtocolError::Unexpected("something other than a transfer").into()),

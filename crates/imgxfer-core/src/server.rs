@@ -273,7 +273,9 @@ impl Server {
         let depot = self.depot.clone();
         // Dedupe looks at what the peer may see, and at what it sent itself.
         let scope = if rights.pull { rights.scope } else { Scope::Owners(vec![peer]) };
-        let intake = blocking("open the store", move || depot.intake(peer, scope)).await;
+        let proves = start.prove;
+        let intake = move || Ok::<_, StoreError>(depot.intake(peer, scope)?.proving(proves));
+        let intake = blocking("open the store", intake).await;
         let mut control = control;
         let ending = Ending::new(self.host.as_ref(), peer, Direction::In);
         let result = match intake {
@@ -341,6 +343,7 @@ impl Server {
             codecs: (!codecs.is_empty()).then_some(codecs),
             pace: self.host.pace(session, Direction::Out, priority),
             notice: slot.notice(),
+            prove: false,
         };
         let ending = Ending::new(self.host.as_ref(), peer, Direction::Out);
         let observer = |event: &TransferEvent| self.saw(&slot, peer, Direction::Out, event);

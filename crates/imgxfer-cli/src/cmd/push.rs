@@ -37,6 +37,9 @@ pub(crate) struct PushArgs {
     /// Send files that are not DICOM, too, as they are
     #[arg(long)]
     all_files: bool,
+    /// Have the peer read and hash all that it has already before it counts on it; what is damaged there is sent again
+    #[arg(long)]
+    prove: bool,
 }
 
 /// Skipped and failed files that are listed for people; `--json` has them all.
@@ -54,7 +57,8 @@ pub(crate) async fn run(args: PushArgs, places: &Places, output: &Output) -> any
         .with_priority(args.transfer.priority.into())
         .with_retry(RetryPolicy::default().giving_up_after(args.transfer.give_up_after))
         .with_level(args.transfer.level)
-        .with_pace(args.transfer.pace());
+        .with_pace(args.transfer.pace())
+        .with_proof(args.prove);
     let paths: Arc<[PathBuf]> = args.paths.into();
     let found = survey(&paths, other).await?;
     if !found.something {

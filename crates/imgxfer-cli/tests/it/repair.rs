@@ -74,3 +74,22 @@ fn what_no_peer_holds_stays_damaged() {
     user.run(&["repair", "--store", "store", "--from", "there"]).code(7).stdout(contains("STILL DAMAGED"));
     user.run(&["repair", "--store", "in"]).code(4);
 }
+
+#[test]
+fn a_push_that_proves_heals_what_nobody_has_looked_at() {
+    let (user, _, uid) = hospital(false);
+    spoil(&user);
+    let site = push_to(&user, "store", "proven", false);
+    let moved = |arguments: &[&str]| {
+        let (code, lines) = user.json(arguments);
+        assert_eq!(code, 0, "{lines:?}");
+        event(&lines, "done")["payload_bytes"].as_u64().unwrap()
+    };
+    assert_eq!(moved(&["push", "in", "--to", "proven"]), 0);
+    assert!(moved(&["push", "in", "--to", "proven", "--prove"]) > 0);
+    assert_eq!(moved(&["push", "in", "--to", "proven", "--prove"]), 0);
+    user.run(&["pull", &uid, "--from", "proven", "--out", "out"]).success();
+    user.run(&["verify", "out", "--against", "in", "--dicom-only"]).success();
+    drop(site);
+    user.run(&["verify", "--store", "store", "--read-data"]).success();
+}

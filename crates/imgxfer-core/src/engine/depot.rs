@@ -125,6 +125,7 @@ impl Depot {
             pack: Mutex::new(OpenPack { held, ..OpenPack::default() }),
             begun: Mutex::default(),
             cache: RecordCache::new(RecordCache::BYTES_SHARED),
+            proves: false,
         })
     }
 
@@ -213,9 +214,19 @@ pub struct DepotIntake {
     /// Studies that this transfer has added to.
     begun: Mutex<HashSet<StudyUid>>,
     cache: RecordCache,
+    /// Whether what is there already is read back, too.
+    proves: bool,
 }
 
 impl DepotIntake {
+    /// Sets whether what is there already is read back and hashed before it counts. Rows then say where it was read.
+    /// Default `false`.
+    #[must_use]
+    pub const fn proving(mut self, proves: bool) -> Self {
+        self.proves = proves;
+        self
+    }
+
     /// The pack that is being written, after another has been begun where that is due.
     fn writer<'a>(&self, pack: &'a mut OpenPack) -> Result<&'a mut dyn PackWriter, StoreError> {
         pack.writer.take_if(|writer| writer.is_full());
@@ -358,7 +369,7 @@ impl DepotIntake {
             false => Some(self.note(&note::committed(self.owner, at, &instances))?),
         };
         let pages = pages.into_iter().map(|(hash, encoded)| (hash, self.owner, encoded)).collect();
-        let batch = CommitBatch { instances, pages, at, note, newest: false, proven: true };
+        let batch = CommitBatch { instances, pages, at, note, newest: self.proves, proven: true };
         self.depot.index.commit(&batch)?;
         Ok(Some(batch))
     }
@@ -379,8 +390,8 @@ impl Intake for DepotIntake {
         let mut committed = Vec::with_capacity(page.instances.len());
         for run in page.instances.chunk_by(|a, b| a.study == b.study) {
             // Of a study that is new nothing need be looked for: what this transfer committed itself is found by
-            // its chunks.
-            if !sent_before.contains(&run[0].study) {
+            // its chunks. So is what is to be proven: all of its chunks are there, and it is read back.
+            if self.proves || !sent_before.contains(&run[0].study) {
                 committed.resize(committed.len() + run.len(), false);
                 continue;
             }

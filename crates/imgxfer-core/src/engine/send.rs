@@ -57,6 +57,8 @@ pub(crate) struct SendSettings {
     pub(crate) pace: Pace,
     /// Says when its place has to be given up.
     pub(crate) notice: Notice,
+    /// Whether the receiver is to read back what it has.
+    pub(crate) prove: bool,
 }
 
 /// How a sending transfer ended.
@@ -162,7 +164,7 @@ impl<'a> Driver<'a> {
         let progress =
             Progress { instances_expected: totals.instances, bytes_expected: totals.bytes, ..Progress::default() };
         Self {
-            sender: Sender::new(transfer, settings.priority, totals.instances, totals.bytes),
+            sender: Sender::new(transfer, settings.priority, totals.instances, totals.bytes).with_proof(settings.prove),
             pages: HashMap::new(),
             queue: VecDeque::new(),
             running: JoinSet::new(),

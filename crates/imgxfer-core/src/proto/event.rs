@@ -42,6 +42,9 @@ pub enum ProtocolError {
     /// A message that is none.
     #[error(transparent)]
     Message(#[from] MessageError),
+    /// The peer is of a version that cannot do what was asked for.
+    #[error("the other site cannot {0}: its version is older. Nothing was counted as there; update it, or ask without")]
+    Lacks(&'static str),
     /// The peer said no.
     #[error("the other site refused: {remedy}")]
     Refused {

@@ -121,6 +121,8 @@ pub struct Sender {
     offering: Offering,
     accepted: bool,
     peer_hears_work: bool,
+    /// Whether the receiver was asked to read back what it has.
+    proves: bool,
     finished: Option<bool>,
     /// Every root that has been announced: a receipt may cross with a withdrawal, and name an earlier one.
     announced: HashSet<ManifestRoot>,
@@ -133,7 +135,7 @@ impl Sender {
     #[must_use]
     pub fn new(transfer: TransferId, priority: u32, instances: u64, bytes: u64) -> Self {
         let transfer = Bytes::copy_from_slice(transfer.as_bytes());
-        let start = Start { transfer, priority, instances, bytes, features: Feature::all() };
+        let start = Start { transfer, priority, instances, bytes, features: Feature::all(), prove: false };
         Self {
             pages: BTreeMap::new(),
             hashes: Vec::new(),
@@ -142,11 +144,23 @@ impl Sender {
             offering: Offering::First,
             accepted: false,
             peer_hears_work: false,
+            proves: false,
             finished: None,
             announced: HashSet::new(),
             over: false,
             out: VecDeque::from([SenderOutput::Send(Body::Start(start))]),
         }
+    }
+
+    /// Asks the receiver to read back what it has already before it counts on it. Before the first output is taken.
+    /// A receiver that cannot ends the transfer, with [`ProtocolError::Lacks`].
+    #[must_use]
+    pub fn with_proof(mut self, proves: bool) -> Self {
+        self.proves = proves;
+        if let Some(SenderOutput::Send(Body::Start(start))) = self.out.front_mut() {
+            start.prove = proves;
+        }
+        self
     }
 
     /// The next thing to do, oldest first.
@@ -270,6 +284,9 @@ impl Sender {
     fn handle_accept(&mut self, accept: &Accept) -> Result<(), ProtocolError> {
         if accept.codecs.len().max(accept.features.len()) > 256 {
             return Err(ProtocolError::Invalid("a list of codecs"));
+        }
+        if self.proves && !Feature::Prove.is_in(&accept.features) {
+            return Err(ProtocolError::Lacks("read back what it has before it counts on it"));
         }
         let mut codecs: Vec<CodecId> =
             accept.codecs.iter().filter_map(|n| u8::try_from(*n).ok()).map(CodecId).collect();

@@ -151,6 +151,10 @@ pub struct Start {
     /// What the sender understands beyond the basics: see [`Feature`].
     #[prost(uint32, repeated, tag = "5")]
     pub features: Vec<u32>,
+    /// Whether the receiver is to read back what it has already before it counts on it. A sender that asks for it
+    /// ends the transfer when the receiver does not list [`Feature::Prove`].
+    #[prost(bool, tag = "6")]
+    pub prove: bool,
 }
 
 /// Names a page by its hash.
@@ -468,6 +472,8 @@ pub struct Working {
 pub enum Feature {
     /// The message [`Working`].
     Working,
+    /// As a receiver of a push: reads back what it has already, where [`Start::prove`] asks for it.
+    Prove,
 }
 
 impl Feature {
@@ -476,13 +482,14 @@ impl Feature {
     pub const fn number(self) -> u32 {
         match self {
             Self::Working => 1,
+            Self::Prove => 2,
         }
     }
 
     /// All that this program understands.
     #[must_use]
     pub fn all() -> Vec<u32> {
-        vec![Self::Working.number()]
+        vec![Self::Working.number(), Self::Prove.number()]
     }
 
     /// Whether a peer listed it.

@@ -86,6 +86,16 @@ pub(crate) fn messages() -> Vec<(&'static str, Body)> {
                 instances: 300,
                 bytes: 5_000_000_000,
                 features: vec![1],
+                prove: false,
+            }),
+        ),
+        (
+            "start-prove",
+            Body::Start(Start {
+                transfer: Bytes::copy_from_slice(&[0x22; 16]),
+                features: vec![1, 2],
+                prove: true,
+                ..Start::default()
             }),
         ),
         ("page-ref", Body::PageRef(PageRef { index: 7, hash: fill(0x33) })),

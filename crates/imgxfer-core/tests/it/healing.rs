@@ -34,20 +34,20 @@ impl Hospital {
 
     /// Pushes everything to the site as it starts; returns how many original bytes crossed the line.
     async fn push(&self) -> u64 {
-        self.push_with(LevelChoice::Auto).await
+        self.push_with(&PushOptions::default()).await
     }
 
     async fn push_at(&self, level: Level) -> u64 {
-        self.push_with(LevelChoice::Fixed(level)).await
+        self.push_with(&PushOptions::default().with_level(LevelChoice::Fixed(level))).await
     }
 
-    async fn push_with(&self, level: LevelChoice) -> u64 {
+    async fn push_with(&self, options: &PushOptions) -> u64 {
         let site = Site::start(self.site.clone(), depot_at(self.store.path()), Rights::all());
         site.trust.pin(self.sender.peer_id());
         let client = client_with(self.sender.clone());
         let paths = [self.input.path().to_owned()];
         let source = || Box::new(FileSource::new(&paths, OtherFiles::Skip)) as _;
-        let options = PushOptions::default().with_retry(RetryPolicy::once()).with_level(level);
+        let options = options.clone().with_retry(RetryPolicy::once());
         let report = client.push(&site.dial, source, &options, &|_: &_| {}).await.unwrap();
         assert!(report.receipt.complete, "{report:?}");
         site.stop().await;
@@ -146,6 +146,35 @@ async fn a_record_of_which_one_chunk_is_rotten_is_sent_again_whole() {
         let found = hospital.check();
         assert!(!found.findings.iter().any(imgxfer_core::store::Finding::is_loss), "{found:?}");
     }
+}
+
+#[tokio::test]
+async fn a_push_that_proves_finds_what_is_rotten_by_itself() {
+    let hospital = Hospital::new();
+    let proving = PushOptions::default().with_proof(true);
+    hospital.push().await;
+    assert_eq!(hospital.push_with(&proving).await, 0, "all of it is whole");
+    assert_eq!(hospital.holds(), (8, 1, 0));
+    assert!(hospital.check().is_clean());
+    let instances = {
+        let depot = depot_at(hospital.store.path());
+        let study = depot.index.study_keys(None, 1).unwrap().remove(0).1;
+        depot.index.instances(&Scope::All, &study, None, 100).unwrap()
+    };
+    let at = instances[3].chunks[1].record;
+    let chunks = instances.iter().flat_map(|i| i.entry.chunks.iter().zip(&i.chunks));
+    let rotten: HashMap<_, _> =
+        chunks.filter(|(_, place)| place.record == at).map(|(chunk, _)| (chunk.id, u64::from(chunk.len))).collect();
+    let pack = hospital.packs().into_iter().find(|p| p.to_string_lossy().contains(&at.pack.to_string())).unwrap();
+    flip(&pack, at.offset + u64::from(at.len) - 1);
+    assert_eq!(hospital.push().await, 0, "nobody has looked");
+    assert_eq!(hospital.push_with(&proving).await, rotten.values().sum::<u64>(), "exactly that crosses the line");
+    assert_eq!(hospital.holds(), (8, 1, 0), "healed, and no version more");
+    assert!(hospital.check().is_sound());
+    assert_eq!(hospital.push_with(&proving).await, 0);
+    std::fs::remove_file(hospital.store.path().join("index.db")).unwrap();
+    assert_eq!(hospital.holds(), (8, 1, 0));
+    assert!(hospital.check().is_sound());
 }
 
 #[tokio::test]

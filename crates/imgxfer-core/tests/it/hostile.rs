@@ -393,3 +393,21 @@ fn a_start_without_an_id_is_refused() {
     let mut receiver = Receiver::accept(&start(), &[CodecId::STORE]).unwrap();
     assert!(matches!(receiver.poll_output(), Some(ReceiverOutput::Send(Body::Accept(_)))));
 }
+
+/// One that does not know of a wish would count what it never read.
+#[test]
+fn a_receiver_that_cannot_prove_is_told_apart() {
+    let answer = |features: Vec<u32>| {
+        let mut sender = Sender::new(TransferId::from_bytes([1; 16]), 0, 3, 3400).with_proof(true);
+        let start = sender.poll_output();
+        assert!(
+            matches!(&start, Some(SenderOutput::Send(Body::Start(start))) if start.prove && start.features == [1, 2])
+        );
+        sender.handle_message(Body::Accept(Accept { codecs: vec![0, 1], features, ..Accept::default() }))
+    };
+    assert_eq!(answer(vec![1, 2]), Ok(()));
+    for older in [vec![], vec![1]] {
+        let error = answer(older).unwrap_err();
+        assert!(matches!(error, ProtocolError::Lacks(_)) && error.to_string().contains("older"), "{error}");
+    }
+}
