@@ -401,22 +401,25 @@ struct Ending<'a> {
     host: &'a dyn Host,
     peer: PeerId,
     direction: Direction,
+    told: bool,
 }
 
 impl<'a> Ending<'a> {
     fn new(host: &'a dyn Host, peer: PeerId, direction: Direction) -> Self {
-        Self { host, peer, direction }
+        Self { host, peer, direction, told: false }
     }
 
-    fn ended(self, result: Result<&Progress, &TransferError>) {
+    fn ended(mut self, result: Result<&Progress, &TransferError>) {
         self.host.on_end(self.peer, self.direction, result);
-        std::mem::forget(self);
+        self.told = true;
     }
 }
 
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
-        self.host.on_end(self.peer, self.direction, Err(&TransferError::Cancelled));
+        if !self.told {
+            self.host.on_end(self.peer, self.direction, Err(&TransferError::Cancelled));
+        }
     }
 }
 

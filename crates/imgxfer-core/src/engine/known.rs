@@ -47,7 +47,7 @@ impl KnownFiles {
         Some(SourceInstance {
             entry: found.entry.clone(),
             label: label.to_owned(),
-            shape: found.shape.clone(),
+            shape: found.shape,
             position: found.position,
             content: Arc::new(FileContent::new(path.to_owned(), Arc::clone(&found.offsets), None)),
         })
@@ -79,7 +79,7 @@ impl KnownFiles {
             identity,
             entry: instance.entry.clone(),
             offsets: Arc::clone(offsets),
-            shape: instance.shape.clone(),
+            shape: instance.shape,
             position: instance.position,
         };
         known.chunks = match known.files.insert(path.to_owned(), file) {

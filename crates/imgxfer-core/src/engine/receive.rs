@@ -250,6 +250,7 @@ struct Driver<'a> {
     progress: Progress,
     unwanted: u64,
     room: PagesHeld,
+    crowded: Option<Crowded>,
     observer: &'a dyn Observer,
 }
 
@@ -279,6 +280,7 @@ impl<'a> Driver<'a> {
             progress,
             unwanted: 0,
             room,
+            crowded: None,
             observer,
         }
     }
@@ -366,6 +368,38 @@ impl Driver<'_> {
         self.progress.bytes_arrived = (present + received).max(bytes);
     }
 
+    /// Takes what the sender says; a page for which there is no room waits, and nothing more is read meanwhile.
+    fn handle_message(&mut self, body: Body) -> Result<(), TransferError> {
+        let bytes = page_bytes(&body);
+        if bytes > 0 && !self.room.try_take(bytes) {
+            self.crowded = Some(Crowded::new(body, &self.room, bytes));
+            return Ok(());
+        }
+        self.shared.receiver().handle_message(body)?;
+        self.drain();
+        Ok(())
+    }
+
+    /// There is room for the page that waits.
+    fn let_in(&mut self, permit: OwnedSemaphorePermit) -> Result<(), TransferError> {
+        self.room.add(permit);
+        if let Some(Crowded { body, .. }) = self.crowded.take() {
+            self.shared.receiver().handle_message(body)?;
+        }
+        self.drain();
+        Ok(())
+    }
+
+    /// Ends a transfer that waits in vain for room for its first page. That of another page may be taken by pages of its
+    /// own, which are being worked on.
+    fn check_room(&self) -> Result<(), TransferError> {
+        let waits = self.crowded.as_ref().is_some_and(|crowded| crowded.since.elapsed() > ROOM_DEADLINE);
+        if waits && self.shared.receiver().page_bytes() == 0 {
+            return Err(TransferError::Crowded("other transfers of its sender hold all the room for manifests"));
+        }
+        Ok(())
+    }
+
     /// Tells the sender how far this side is, and how fast it may go on: flow control alone would slow it in
     /// bursts of whole windows.
     fn report(&mut self) {
@@ -384,6 +418,12 @@ impl Driver<'_> {
 
     fn is_checking(&self) -> bool {
         self.checking > 0 || !self.to_check.is_empty()
+    }
+
+    fn tell_settled(&mut self, root: ManifestRoot, complete: bool) {
+        self.progress.bytes_arrived = self.progress.bytes_arrived.max(self.progress.bytes_committed);
+        self.observer.on_event(&TransferEvent::Progress(self.progress));
+        self.observer.on_event(&TransferEvent::Settled { root, complete });
     }
 
     /// Whether it is this side that takes its time.
@@ -536,7 +576,6 @@ async fn run(
     let progress = Progress { instances_expected, bytes_expected, ..Progress::default() };
     let room = PagesHeld::new(settings.room);
     let mut driver = Driver::new(Arc::clone(&shared), workers, progress, room, observer);
-    let mut crowded: Option<Crowded> = None;
     driver.observer.on_event(&TransferEvent::Started { transfer });
     driver.report();
     let mut tick = tokio::time::interval(TICK);
@@ -557,37 +596,23 @@ async fn run(
             let settling = settle(&driver, session, &settings.identity, root, complete);
             let hears = shared.receiver().peer_hears_work();
             let receipt = beating(settling, control_out, &mut pulse, hears).await?;
-            driver.settled = None;
             finish(&mut driver, control_out, &settings.identity, &receipt).await?;
             watch.look(&mut driver.progress, &shared.pace);
-            driver.progress.bytes_arrived = driver.progress.bytes_arrived.max(driver.progress.bytes_committed);
-            observer.on_event(&TransferEvent::Progress(driver.progress));
-            observer.on_event(&TransferEvent::Settled { root, complete });
+            driver.tell_settled(root, complete);
             let studies = shared.receiver().studies().iter().cloned().collect();
             // The sender closes its side when it has the receipt; until then the stream must live.
             drop(tokio::time::timeout(FAREWELL, control_in.recv(0)).await);
             return Ok(ReceiveOutcome { receipt, studies, progress: driver.progress });
         }
         tokio::select! {
-            message = control_in.recv(crate::limits::MESSAGE_BYTES_MAX), if crowded.is_none() => {
+            message = control_in.recv(crate::limits::MESSAGE_BYTES_MAX), if driver.crowded.is_none() => {
                 let message = message?.ok_or(TransferError::Transport(TransportError::Truncated))?;
                 let body = Body::from_bytes(message).map_err(ProtocolError::from)?;
                 pulse.heard(&body);
-                let bytes = page_bytes(&body);
-                if bytes > 0 && !driver.room.try_take(bytes) {
-                    crowded = Some(Crowded::new(body, &driver.room, bytes));
-                } else {
-                    shared.receiver().handle_message(body)?;
-                    driver.drain();
-                }
+                driver.handle_message(body)?;
             }
-            permit = async { Some(crowded.as_mut()?.room.as_mut().await) }, if crowded.is_some() => {
-                let permit = permit.flatten().ok_or(TransferError::Cancelled)?;
-                driver.room.add(permit);
-                if let Some(Crowded { body, .. }) = crowded.take() {
-                    shared.receiver().handle_message(body)?;
-                }
-                driver.drain();
+            permit = async { driver.crowded.as_mut()?.room.as_mut().await }, if driver.crowded.is_some() => {
+                driver.let_in(permit.ok_or(TransferError::Cancelled)?)?;
             }
             Some(stream) = route.next() => {
                 driver.tasks.spawn(read_stream(Arc::clone(&shared), stream));
@@ -615,13 +640,8 @@ async fn run(
                 }
                 let hears = shared.receiver().peer_hears_work();
                 driver.outbox.extend(pulse.look(driver.is_working(), hears));
-                match &crowded {
-                    // It may be this transfer's own pages that are in the way; those are being worked on.
-                    Some(crowded) if crowded.since.elapsed() > ROOM_DEADLINE && shared.receiver().page_bytes() == 0 => {
-                        return Err(TransferError::Crowded("other transfers of its sender hold all the room for manifests"));
-                    }
-                    _ => pulse.check()?,
-                }
+                driver.check_room()?;
+                pulse.check()?;
             }
         }
     }
@@ -631,7 +651,7 @@ async fn run(
 /// A page that waits for room. Nothing behind it is read meanwhile.
 struct Crowded {
     body: Body,
-    room: Pin<Box<dyn Future<Output = Option<OwnedSemaphorePermit>> + Send>>,
+    room: Pin<Box<dyn Future<Output = Option<OwnedSemaphorePermit>> + Send + Sync>>,
     since: Instant,
 }
 

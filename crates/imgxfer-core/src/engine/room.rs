@@ -58,7 +58,7 @@ impl PagesHeld {
     }
 
     /// Waits for room for `bytes` more, to be [added](Self::add).
-    pub(crate) fn take(&self, bytes: u64) -> impl Future<Output = Option<OwnedSemaphorePermit>> + Send + use<> {
+    pub(crate) fn take(&self, bytes: u64) -> impl Future<Output = Option<OwnedSemaphorePermit>> + Send + Sync + use<> {
         let room = Arc::clone(&self.room.0);
         async move { room.acquire_many_owned(permits(bytes)).await.ok() }
     }

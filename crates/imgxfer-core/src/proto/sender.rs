@@ -119,8 +119,8 @@ pub struct Sender {
     chunks_in_flight: usize,
     withdrawn: BTreeSet<InstanceAt>,
     offering: Offering,
-    accepted: bool,
-    peer_hears_work: bool,
+    /// What the receiver understands, once it has accepted.
+    accepted: Option<Vec<u32>>,
     /// Whether the receiver was asked to read back what it has.
     proves: bool,
     finished: Option<bool>,
@@ -142,8 +142,7 @@ impl Sender {
             chunks_in_flight: 0,
             withdrawn: BTreeSet::new(),
             offering: Offering::First,
-            accepted: false,
-            peer_hears_work: false,
+            accepted: None,
             proves: false,
             finished: None,
             announced: HashSet::new(),
@@ -170,8 +169,8 @@ impl Sender {
 
     /// Whether the receiver has said that it understands [`Body::Working`].
     #[must_use]
-    pub const fn peer_hears_work(&self) -> bool {
-        self.peer_hears_work
+    pub fn peer_hears_work(&self) -> bool {
+        self.accepted.as_ref().is_some_and(|features| Feature::Working.is_in(features))
     }
 
     /// Whether a page may be offered now.
@@ -262,8 +261,8 @@ impl Sender {
         }
         match message {
             Body::Refused(refused) => Err(ProtocolError::refused(&refused)),
-            Body::Accept(accept) if !self.accepted => self.handle_accept(&accept),
-            _ if !self.accepted => Err(ProtocolError::Unexpected("an answer before accepting")),
+            Body::Accept(accept) if self.accepted.is_none() => self.handle_accept(&accept),
+            _ if self.accepted.is_none() => Err(ProtocolError::Unexpected("an answer before accepting")),
             Body::PageKnown(answer) => self.handle_page_known(&answer),
             Body::Need(need) => self.handle_need(&need, false),
             Body::Again(need) => self.handle_need(&need, true),
@@ -293,8 +292,7 @@ impl Sender {
         if !codecs.contains(&CodecId::STORE) {
             codecs.push(CodecId::STORE);
         }
-        self.accepted = true;
-        self.peer_hears_work = Feature::Working.is_in(&accept.features);
+        self.accepted = Some(accept.features.clone());
         self.out.push_back(SenderOutput::Accepted { codecs, workers: accept.workers });
         Ok(())
     }
