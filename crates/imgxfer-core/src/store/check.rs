@@ -162,7 +162,8 @@ pub fn check(
     let cache = RecordCache::new(RecordCache::BYTES_SHARED);
     let report = CheckReport::default();
     let (ends, suspects, hurt) = (HashMap::new(), Vec::new(), HashSet::new());
-    let mut checker = Checker { records, options, cache, report, ends, suspects, hurt };
+    let unwalked = HashMap::new();
+    let mut checker = Checker { records, options, cache, report, ends, suspects, hurt, unwalked };
     let finished = checker.walk(index, progress)?;
     checker.conclude(index, finished)?;
     Ok(checker.report)
@@ -194,6 +195,9 @@ struct Checker<'a> {
     suspects: Vec<Suspect>,
     /// Damaged records that committed instances stand in.
     hurt: HashSet<RecordAt>,
+    /// Packs that cannot be walked over, with the reason, and whether committed instances stand in them. Records in
+    /// them can be read where the index knows their places, and would be lost with it.
+    unwalked: HashMap<PackId, (String, bool)>,
 }
 
 impl Checker<'_> {
@@ -226,7 +230,8 @@ impl Checker<'_> {
     fn conclude(&mut self, index: &dyn Index, finished: bool) -> Result<(), StoreError> {
         let suspects = std::mem::take(&mut self.suspects);
         let mut untold = RetellReport::default();
-        if finished && suspects.iter().any(|suspect| suspect.kind != SuspectKind::Record) {
+        let unwalked = std::mem::take(&mut self.unwalked);
+        if finished && (!unwalked.is_empty() || suspects.iter().any(|s| s.kind != SuspectKind::Record)) {
             untold = count_untold(self.records.as_ref(), index)?;
         }
         for Suspect { kind, at, what } in suspects {
@@ -240,6 +245,10 @@ impl Checker<'_> {
                 SuspectKind::Cut => untold != RetellReport::default() || self.hurt.iter().any(behind),
             };
             self.found(if needed || !finished { Finding::Record { at, what } } else { Finding::Remains { at, what } });
+        }
+        for (pack, (what, needed)) in unwalked {
+            let at = RecordAt { pack, offset: 0, len: 0 };
+            self.found(if needed || !finished { Finding::Pack { pack, what } } else { Finding::Remains { at, what } });
         }
         let RetellReport { instances, versions } = untold;
         if instances + versions > 0 {
@@ -258,6 +267,10 @@ impl Checker<'_> {
         let mut places = Vec::new();
         let mut end = match self.records.scan(pack, false, &mut |at, _| places.push(at)) {
             Ok(end) => end,
+            Err(e @ StoreError::Damaged { .. }) => {
+                self.unwalked.insert(pack, (e.to_string(), false));
+                return;
+            }
             Err(e) => return self.found(Finding::Pack { pack, what: e.to_string() }),
         };
         self.ends.insert(pack, end);
@@ -333,6 +346,7 @@ impl Checker<'_> {
     fn instance(&mut self, index: &dyn Index, instance: &StoredInstance) -> Result<(), StoreError> {
         self.report.instances += 1;
         self.report.instance_bytes += instance.entry.len;
+        self.instance_in_unwalked(index, instance)?;
         // Behind what can be walked over an instance may stand whole.
         let read = self.options.read_data || !self.is_within_walks(instance);
         if let Some(what) = if read { self.content(instance) } else { None } {
@@ -351,6 +365,21 @@ impl Checker<'_> {
                 hash: entry.hash,
                 what,
             });
+        }
+        Ok(())
+    }
+
+    /// Has what stands in a pack that cannot be walked over sent again, though it can be read.
+    fn instance_in_unwalked(&mut self, index: &dyn Index, instance: &StoredInstance) -> Result<(), StoreError> {
+        let mut records = Vec::new();
+        for record in instance.chunks.iter().map(|chunk| chunk.record) {
+            if let Some((_, needed)) = self.unwalked.get_mut(&record.pack) {
+                *needed = true;
+                records.push(record);
+            }
+        }
+        if self.options.note_damage && !records.is_empty() {
+            index.note_damage(&instance.entry.study, &records)?;
         }
         Ok(())
     }

@@ -148,6 +148,26 @@ async fn a_record_of_which_one_chunk_is_rotten_is_sent_again_whole() {
     }
 }
 
+/// What stands in a pack with a damaged header can be read while the index knows where it stands, and would be lost with
+/// the index: so it is sent again.
+#[tokio::test]
+async fn what_stands_in_a_pack_with_a_damaged_header_is_sent_again() {
+    let hospital = Hospital::new();
+    hospital.push().await;
+    let packs = hospital.packs();
+    assert_eq!(packs.len(), 1);
+    flip(&packs[0], 56);
+    let found = hospital.check();
+    assert!(!found.is_sound() && !found.findings.iter().any(imgxfer_core::store::Finding::is_loss), "{found:?}");
+    assert_eq!(hospital.holds(), (8, 1, 8), "nothing is lost yet, and all of it has to be sent again");
+    assert!(hospital.push().await > 0);
+    assert_eq!(hospital.holds(), (8, 1, 0));
+    let found = hospital.check();
+    assert!(found.is_sound() && !found.is_clean(), "the pack remains, and nothing needs it: {found:?}");
+    std::fs::remove_file(hospital.store.path().join("index.db")).unwrap();
+    assert_eq!(hospital.holds(), (8, 1, 0));
+}
+
 #[tokio::test]
 async fn a_push_that_proves_finds_what_is_rotten_by_itself() {
     let hospital = Hospital::new();
