@@ -337,7 +337,9 @@ impl Client {
 
     /// Pushes all that `source` gives, over one connection after the other until it is done.
     ///
-    /// `source` is called once for each connection: it must give the same instances each time. Dropping the
+    /// `source` is called once for each connection: it must give the same instances each time. It is called on the
+    /// thread of this task: what takes long, as walking over folders does, is done before, or at its first item, which
+    /// is asked for on a thread for such work. Sources of files share what they read by [`KnownFiles`](crate::engine::KnownFiles). Dropping the
     /// future stops the push; the same call resumes it, and sends only what the receiver lacks.
     ///
     /// # Errors
