@@ -117,6 +117,10 @@ fn words(finding: &Finding) -> (&'static str, String, String) {
             let what = format!("{len} bytes behind the last whole record, as a crash leaves them");
             ("torn end", format!("{pack} at {offset}"), what)
         }
+        Finding::Row { study, what, .. } => {
+            let remedy = "stop the daemon, move index.db* aside and start it: the index is made anew from the packs";
+            ("wrong index", format!("study {study}"), format!("{what}; {remedy}"))
+        }
         Finding::Instance { study, sop_instance, what, .. } => (
             "LOST",
             format!("instance {sop_instance} of study {study}"),

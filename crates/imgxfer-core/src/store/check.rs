@@ -3,10 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::tally::Tally;
 use super::told::count_untold;
 use super::{
     Index, InstanceError, Note, NoteError, RecordAt, RecordCache, RecordStore, RetellReport, Scope, StoreError,
-    StoredInstance, StoredReader,
+    StoredInstance, StoredReader, StudyQuery, StudyRow,
 };
 use crate::codec::Registry;
 use crate::ids::{InstanceHash, PackId, PeerId, SopInstanceUid, StudyUid};
@@ -76,6 +77,16 @@ pub enum Finding {
         instances: u64,
         /// Studies whose newest version is not told.
         versions: u64,
+    },
+    /// The index says something else of a study than its instances do: a row was damaged. No image is affected, but what
+    /// is shown of the study is. An index that is made anew from the packs is right again.
+    Row {
+        /// The peer that sent it.
+        owner: PeerId,
+        /// The study.
+        study: StudyUid,
+        /// What is wrong.
+        what: &'static str,
     },
     /// A committed instance that cannot be given back as it was sent. It must be sent again.
     Instance {
@@ -327,31 +338,56 @@ impl Checker<'_> {
     ) -> Result<bool, StoreError> {
         self.report.studies += 1;
         let scope = Scope::Owners(vec![*owner]);
+        let row = || -> Result<Option<StudyRow>, StoreError> {
+            let query = StudyQuery { study: Some(study.clone()), ..StudyQuery::default() };
+            Ok(index.studies(&scope, &query)?.into_iter().next())
+        };
+        let mut tally = row()?.map(Tally::new);
         let mut last: Option<StoredInstance> = None;
         loop {
             let mut page = index.instances(&scope, study, last.as_ref(), PAGE)?;
             for instance in &page {
-                self.instance(index, instance)?;
+                self.instance(index, instance, tally.as_mut())?;
             }
             if !progress(&self.report) {
                 return Ok(false);
             }
             last = page.pop();
             if last.is_none() {
-                return Ok(true);
+                break;
             }
         }
+        if let Some(tally) = tally
+            && let Some(what) = tally.wrong(row()?.as_ref())
+        {
+            self.found(Finding::Row { owner: *owner, study: study.clone(), what });
+        }
+        Ok(true)
     }
 
-    fn instance(&mut self, index: &dyn Index, instance: &StoredInstance) -> Result<(), StoreError> {
+    fn instance(
+        &mut self,
+        index: &dyn Index,
+        instance: &StoredInstance,
+        tally: Option<&mut Tally>,
+    ) -> Result<(), StoreError> {
         self.report.instances += 1;
         self.report.instance_bytes += instance.entry.len;
         self.instance_in_unwalked(index, instance)?;
         // Behind what can be walked over an instance may stand whole.
         let read = self.options.read_data || !self.is_within_walks(instance);
-        if let Some(what) = if read { self.content(instance) } else { None } {
-            let reader = StoredReader::of(Arc::clone(self.records), self.options.registry.clone(), instance.clone());
-            let damaged = reader.map(|reader| reader.damaged()).unwrap_or_default();
+        let wrong = if read { self.content(instance) } else { None };
+        if let Some(tally) = tally {
+            tally.add(instance);
+            if wrong.is_none()
+                && self.options.read_data
+                && let Ok(reader) = self.reader(instance)
+            {
+                tally.add_header(instance, reader, &self.cache);
+            }
+        }
+        if let Some(what) = wrong {
+            let damaged = self.reader(instance).map(|reader| reader.damaged()).unwrap_or_default();
             let records: Vec<_> = damaged.into_iter().map(|n| instance.chunks[n].record).collect();
             if self.options.note_damage {
                 index.note_damage(&instance.entry.study, &records)?;
@@ -386,8 +422,11 @@ impl Checker<'_> {
 
     /// Decodes and hashes the instance.
     fn content(&self, instance: &StoredInstance) -> Option<String> {
-        let reader = StoredReader::of(Arc::clone(self.records), self.options.registry.clone(), instance.clone());
-        reader.and_then(|r| r.with_cache(self.cache.clone()).verify()).err().map(|e| describe(&e))
+        self.reader(instance).and_then(|r| r.with_cache(self.cache.clone()).verify()).err().map(|e| describe(&e))
+    }
+
+    fn reader(&self, instance: &StoredInstance) -> Result<StoredReader, InstanceError> {
+        StoredReader::of(Arc::clone(self.records), self.options.registry.clone(), instance.clone())
     }
 
     /// Whether it stands in what could be walked over.

@@ -25,6 +25,7 @@ mod scrub;
 mod spool;
 #[cfg(feature = "fs")]
 mod sqlite;
+mod tally;
 mod told;
 mod walk;
 

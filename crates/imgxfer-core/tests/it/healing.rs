@@ -12,7 +12,7 @@ use imgxfer_core::codec::{Level, LevelChoice, Registry};
 use imgxfer_core::engine::{Depot, FileSource, OtherFiles};
 use imgxfer_core::server::Rights;
 use imgxfer_core::sim::studies::StudySpec;
-use imgxfer_core::store::{CheckOptions, CheckReport, FsOptions, Scope, StudyQuery, check};
+use imgxfer_core::store::{CheckOptions, CheckReport, Finding, FsOptions, Scope, StudyQuery, check};
 use imgxfer_core::transport::Identity;
 
 use crate::harness::{Site, client_with, depot_at};
@@ -166,6 +166,33 @@ async fn what_stands_in_a_pack_with_a_damaged_header_is_sent_again() {
     assert!(found.is_sound() && !found.is_clean(), "the pack remains, and nothing needs it: {found:?}");
     std::fs::remove_file(hospital.store.path().join("index.db")).unwrap();
     assert_eq!(hospital.holds(), (8, 1, 0));
+}
+
+/// A flipped bit in a row is no error of any database, and would show a study under another patient.
+#[tokio::test]
+async fn a_row_of_the_index_that_is_wrong_is_found_and_an_index_made_anew_is_right() {
+    let hospital = Hospital::new();
+    hospital.push().await;
+    let index = hospital.store.path().join("index.db");
+    let wrong = |report: &CheckReport| report.findings.iter().any(|f| matches!(f, Finding::Row { .. }));
+    for change in [
+        "patient_name = 'SOMEBODY^ELSE'",
+        "instance_count = instance_count + 1",
+        "bytes = bytes - 1",
+        "modalities = 'MR'",
+    ] {
+        assert!(hospital.check().is_clean(), "before: {change}");
+        let database = rusqlite::Connection::open(&index).unwrap();
+        assert_eq!(database.execute(&format!("UPDATE studies SET {change}"), []).unwrap(), 1);
+        drop(database);
+        let found = hospital.check();
+        assert!(
+            wrong(&found) && !found.is_sound() && !found.findings.iter().any(Finding::is_loss),
+            "{change}: {found:?}"
+        );
+        std::fs::remove_file(&index).unwrap();
+        assert_eq!(hospital.holds(), (8, 1, 0));
+    }
 }
 
 #[tokio::test]
