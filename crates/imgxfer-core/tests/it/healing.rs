@@ -102,17 +102,17 @@ async fn a_push_heals_exactly_what_is_rotten() {
     };
     flip(&pack, at.offset + u64::from(at.len) - 1);
     let found = hospital.check();
-    assert!(found.findings.iter().any(imgxfer_core::store::Finding::is_loss), "{found:?}");
+    assert!(found.findings.iter().any(Finding::is_loss), "{found:?}");
     assert!(hospital.holds().2 > 0, "and remembered");
     let rotten: u64 = rotten.values().sum();
     assert_eq!(hospital.push().await, rotten, "what stood in that record crosses the line, and nothing else");
     assert_eq!(hospital.holds(), (8, 1, 0), "whole again, and nothing twice");
-    assert!(!hospital.check().findings.iter().any(imgxfer_core::store::Finding::is_loss));
+    assert!(!hospital.check().findings.iter().any(Finding::is_loss));
     assert_eq!(hospital.push().await, 0, "nothing is left to heal");
     // The healed places count also for an index made anew.
     std::fs::remove_file(hospital.store.path().join("index.db")).unwrap();
     assert_eq!(hospital.holds(), (8, 1, 0));
-    assert!(!hospital.check().findings.iter().any(imgxfer_core::store::Finding::is_loss));
+    assert!(!hospital.check().findings.iter().any(Finding::is_loss));
 }
 
 /// Of a record that is stored as it is, one byte spoils one chunk; whoever reads another of it finds the record damaged
@@ -144,7 +144,7 @@ async fn a_record_of_which_one_chunk_is_rotten_is_sent_again_whole() {
         }
         assert_eq!(hospital.holds(), (8, 1, 0));
         let found = hospital.check();
-        assert!(!found.findings.iter().any(imgxfer_core::store::Finding::is_loss), "{found:?}");
+        assert!(!found.findings.iter().any(Finding::is_loss), "{found:?}");
     }
 }
 
@@ -158,7 +158,7 @@ async fn what_stands_in_a_pack_with_a_damaged_header_is_sent_again() {
     assert_eq!(packs.len(), 1);
     flip(&packs[0], 56);
     let found = hospital.check();
-    assert!(!found.is_sound() && !found.findings.iter().any(imgxfer_core::store::Finding::is_loss), "{found:?}");
+    assert!(!found.is_sound() && !found.findings.iter().any(Finding::is_loss), "{found:?}");
     assert_eq!(hospital.holds(), (8, 1, 8), "nothing is lost yet, and all of it has to be sent again");
     assert!(hospital.push().await > 0);
     assert_eq!(hospital.holds(), (8, 1, 0));
