@@ -224,6 +224,31 @@ async fn a_push_that_proves_finds_what_is_rotten_by_itself() {
     assert!(hospital.check().is_sound());
 }
 
+/// The bytes of its chunks are right, and yet the record cannot be read any more: it may not count as read back.
+#[tokio::test]
+async fn a_record_whose_check_is_rotten_is_sent_again() {
+    for options in [PushOptions::default(), PushOptions::default().with_proof(true)] {
+        let hospital = Hospital::new();
+        hospital.push().await;
+        let (at, study) = {
+            let depot = depot_at(hospital.store.path());
+            let study = depot.index.study_keys(None, 1).unwrap().remove(0).1;
+            (depot.index.instances(&Scope::All, &study, None, 100).unwrap()[3].chunks[1].record, study)
+        };
+        let pack = hospital.packs().into_iter().find(|p| p.to_string_lossy().contains(&at.pack.to_string())).unwrap();
+        flip(&pack, at.offset + 16);
+        if !options.prove {
+            assert!(hospital.check().findings.iter().any(imgxfer_core::store::Finding::is_loss));
+        }
+        assert!(hospital.push_with(&options).await > 0);
+        assert_eq!(hospital.holds(), (8, 1, 0));
+        let stands = depot_at(hospital.store.path()).index.instances(&Scope::All, &study, None, 100).unwrap();
+        assert!(stands.iter().flat_map(|i| &i.chunks).all(|chunk| chunk.record != at), "nothing stands in it any more");
+        let found = hospital.check();
+        assert!(found.is_sound(), "{found:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_lost_index_is_made_anew_from_the_packs() {
     let hospital = Hospital::new();

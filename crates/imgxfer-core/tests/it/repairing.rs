@@ -138,6 +138,19 @@ async fn exactly_what_is_damaged_is_fetched() {
 }
 
 #[tokio::test]
+async fn a_record_whose_check_is_rotten_is_fetched() {
+    let two = Two::new(|folder| drop(study(7).write_to(folder).unwrap())).await;
+    let before = two.instances();
+    let at = before[3].chunks[1].record;
+    flip(&two.pack(&at), at.offset + 16);
+    two.check();
+    let report = two.repair().await;
+    assert!(report.healed() > 0 && report.healed() == report.instances.len(), "{report:?}");
+    two.assert_same_rows(&before);
+    assert!(two.check().is_sound());
+}
+
+#[tokio::test]
 async fn what_the_peer_lacks_or_has_otherwise_stays_damaged() {
     // The peer has another content of the instance that is damaged, and the rest of the study.
     let two = Two::new(|folder| {
