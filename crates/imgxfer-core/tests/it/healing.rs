@@ -238,7 +238,7 @@ async fn a_record_whose_check_is_rotten_is_sent_again() {
         let pack = hospital.packs().into_iter().find(|p| p.to_string_lossy().contains(&at.pack.to_string())).unwrap();
         flip(&pack, at.offset + 16);
         if !options.prove {
-            assert!(hospital.check().findings.iter().any(imgxfer_core::store::Finding::is_loss));
+            assert!(hospital.check().findings.iter().any(Finding::is_loss));
         }
         assert!(hospital.push_with(&options).await > 0);
         assert_eq!(hospital.holds(), (8, 1, 0));
