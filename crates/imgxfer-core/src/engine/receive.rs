@@ -575,6 +575,7 @@ async fn run(
     let mut watch = LineWatch::new(session.clone());
     let progress = Progress { instances_expected, bytes_expected, ..Progress::default() };
     let room = PagesHeld::new(settings.room);
+    let notice = settings.notice;
     let mut driver = Driver::new(Arc::clone(&shared), workers, progress, room, observer);
     driver.observer.on_event(&TransferEvent::Started { transfer });
     driver.report();
@@ -632,6 +633,7 @@ async fn run(
             _ = tick.tick() => {
                 while driver.tasks.try_join_next().is_some() {}
                 driver.report();
+                notice.has_done(shared.effort.done());
                 watch.look(&mut driver.progress, &shared.pace);
                 observer.on_event(&TransferEvent::Progress(driver.progress));
                 // A record that arrives at a limited pace is no silence.

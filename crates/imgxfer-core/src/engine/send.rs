@@ -327,6 +327,7 @@ async fn run(
     let _rank = session.rank(Priority::from_number(settings.priority));
     let wished = RateLimit::default();
     let pace = settings.pace.clone().and(wished.clone());
+    let notice = settings.notice.clone();
     let lanes = Lanes::new(session.clone(), transfer, stream_priority, pace.clone());
     let mut driver = Driver::new(transfer, totals, settings, (lanes, wished), observer);
     driver.jobs.look();
@@ -393,6 +394,7 @@ async fn run(
             _ = tick.tick() => {
                 session.adapt_windows();
                 driver.jobs.look();
+                notice.has_done(effort.done());
                 watch.look(&mut driver.progress, &pace);
                 observer.on_event(&TransferEvent::Progress(driver.progress));
                 // A record on its way at a limited pace is no silence.

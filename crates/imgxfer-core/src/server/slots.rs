@@ -2,6 +2,7 @@
 //! nothing moves gives its place up when somebody waits for one.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use crate::ids::PeerId;
 use crate::priority::Priority;
 use crate::progress::Progress;
 
-/// A transfer that moves less than [`MOVED_BYTES`] in so long gives way to one that waits.
+/// A transfer that moves less than [`MOVED_BYTES`] in so long, while this end does nothing in it, gives way to one that
+/// waits.
 const IDLE: Duration = Duration::from_secs(20);
 /// Well over what keeps a connection alive, and under what the slowest line carries in that time.
 const MOVED_BYTES: u64 = 10_000;
@@ -45,6 +47,7 @@ struct Place {
     kept: bool,
     moved: Instant,
     line_bytes: u64,
+    done: u64,
     leave: watch::Sender<bool>,
 }
 
@@ -118,9 +121,11 @@ impl Slots {
         let (leave, told) = watch::channel(false);
         let number = held.next;
         held.next += 1;
-        held.places.insert(number, Place { peer, kept, moved: Instant::now(), line_bytes: 0, leave });
+        held.places.insert(number, Place { peer, kept, moved: Instant::now(), line_bytes: 0, done: 0, leave });
         drop(held);
-        Ok(Slot { slots: Arc::clone(self), number, notice: Notice::new(told), room })
+        let done = Arc::default();
+        let notice = Notice::new(told, Arc::clone(&done));
+        Ok(Slot { slots: Arc::clone(self), number, notice, done, room })
     }
 
     /// Tells the transfer that has not moved for longest, of that peer or of any, to go. Returns whether one goes.
@@ -142,16 +147,19 @@ pub(super) struct Slot {
     slots: Arc<Slots>,
     number: u64,
     notice: Notice,
+    /// What has been done at this end.
+    done: Arc<AtomicU64>,
     room: Arc<PageRoom>,
 }
 
 impl Slot {
     /// Looks whether the transfer moves.
     pub(super) fn saw(&self, progress: &Progress) {
+        let done = self.done.load(Ordering::Relaxed);
         if let Some(place) = self.slots.held().places.get_mut(&self.number)
-            && progress.line_bytes >= place.line_bytes + MOVED_BYTES
+            && (progress.line_bytes >= place.line_bytes + MOVED_BYTES || done != place.done)
         {
-            (place.moved, place.line_bytes) = (Instant::now(), progress.line_bytes);
+            (place.moved, place.line_bytes, place.done) = (Instant::now(), progress.line_bytes, done);
         }
     }
 
@@ -221,8 +229,13 @@ mod tests {
             one.saw(&Progress { line_bytes: moved, ..Progress::default() });
         }
         assert!(slots.take(peer(2), Priority::Routine).await.is_none(), "it moves");
+        let still = Progress { line_bytes: moved + 500, ..Progress::default() };
         tokio::time::advance(IDLE).await;
-        one.saw(&Progress { line_bytes: moved + 500, ..Progress::default() });
+        one.notice().has_done(1);
+        one.saw(&still);
+        assert!(slots.take(peer(2), Priority::Routine).await.is_none(), "this end works");
+        tokio::time::advance(IDLE).await;
+        one.saw(&still);
         let mut notice = one.notice();
         let leaves = async move {
             notice.given().await;
