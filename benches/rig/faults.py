@@ -354,6 +354,7 @@ def main():
     parser.add_argument("--self-test", action="store_true", help="whether the rig delivers, and sees what is wrong")
     args = parser.parse_args()
     args.programs, args.damage = args.programs.resolve(), False
+    args.work = args.work and pathlib.Path(args.work).resolve()
     args.studies = args.programs / "studies"
     with tempfile.TemporaryDirectory(dir=args.work) as folder:
         template = Template(args, folder)

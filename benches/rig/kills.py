@@ -13,7 +13,7 @@ round, after one start: everything is there byte for byte, nothing twice, nothin
 A round that went wrong prints its seed; `--rounds 1 --seed S` repeats it, as far as timing allows. Exit code 1 when
 anything was wrong. No root is needed. `--programs` names a folder of imgxfer, imgxferd and studies (default: target/release).
 """
-import argparse, collections, contextlib, json, pathlib, random, shutil, sqlite3, subprocess, sys, tempfile, time
+import argparse, collections, contextlib, json, os, pathlib, random, shutil, sqlite3, subprocess, sys, tempfile, time
 
 from sites import Cli, Daemon, DoesNotStart, PROGRAMS, hashes
 
@@ -219,6 +219,8 @@ def main():
     parser.add_argument("--keep", action="store_true", help="keep the folder of a round that went wrong")
     args = parser.parse_args()
     args.programs = args.programs.resolve()
+    # A daemon takes paths as relative to its configuration.
+    args.work = args.work and os.path.abspath(args.work)
     args.studies = args.programs / "studies"
     bad = kills = hits = 0
     for seed in range(args.seed, args.seed + args.rounds):

@@ -333,6 +333,8 @@ def main():
     # What is mounted is taken down when this is stopped, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     args.programs = args.programs.resolve()
+    # A daemon takes paths as relative to its configuration.
+    args.work = args.work and os.path.abspath(args.work)
     args.studies = args.studies or args.programs / "studies"
     missing = blocklog.needed()
     if missing:
@@ -341,6 +343,7 @@ def main():
     if args.self_test:
         sys.exit(self_test(args) > 0)
     if args.keep:
+        args.keep = os.path.abspath(args.keep)
         os.makedirs(args.keep, exist_ok=True)
         sys.exit(run(args, args.keep) > 0)
     with tempfile.TemporaryDirectory(dir=args.work) as folder:
