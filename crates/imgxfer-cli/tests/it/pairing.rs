@@ -64,6 +64,8 @@ fn two_sites_meet_through_a_real_daemon() {
     daemon_does(&["priority", "7", "stat"]).code(4).stderr(contains("no job 7"));
     daemon_does(&["priority", "7", "soon"]).code(2);
     runtime.block_on(daemon.stop());
+    // So that no other program gets the port, and answers.
+    let _held = std::net::UdpSocket::bind(&address).unwrap();
     user.run(&["push", "in", "--to", "cloud", "--give-up-after", "0"]).code(5);
     user.run(&["status", "--admin", &admin])
         .code(5)
