@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use imgxfer_core::client::{PullOptions, RetryPolicy};
 use imgxfer_core::codec::LevelChoice;
 use imgxfer_core::engine::{Pace, RateLimit};
 use imgxfer_core::ids::PeerId;
@@ -130,6 +131,15 @@ impl TransferArgs {
     /// How fast it may go.
     pub(crate) fn pace(&self) -> Pace {
         Pace::under(self.limit.map(|mbit| RateLimit::of(bytes_of_mbit(mbit))))
+    }
+
+    /// The same for what is fetched.
+    pub(crate) fn pull_options(&self) -> PullOptions {
+        PullOptions::default()
+            .with_priority(self.priority.into())
+            .with_retry(RetryPolicy::default().giving_up_after(self.give_up_after))
+            .with_level(self.level)
+            .with_pace(self.pace())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use imgxfer_core::client::{Client, PullOptions, PullReport, PullTarget, RetryPolicy};
+use imgxfer_core::client::{Client, PullOptions, PullReport, PullTarget};
 use imgxfer_core::ids::StudyUid;
 use imgxfer_core::transport::{CloseCode, Dial};
 use serde_json::json;
@@ -72,11 +72,7 @@ impl What {
 pub(crate) async fn run(args: PullArgs, places: &Places, output: &Output) -> anyhow::Result<Exit> {
     let site = Site::open(places)?;
     let target = site.find(&args.peer_key.of(&args.from))?;
-    let options = PullOptions::default()
-        .with_priority(args.transfer.priority.into())
-        .with_retry(RetryPolicy::default().giving_up_after(args.transfer.give_up_after))
-        .with_level(args.transfer.level)
-        .with_pace(args.transfer.pace());
+    let options = args.transfer.pull_options();
     let (client, endpoint) = site.client()?;
     let what = args.what.target();
     let fetched = fetch(&client, &target.dial, &what, &args.out, &options, output);

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
-use imgxfer_core::client::{PullOptions, RetryPolicy};
 use imgxfer_core::codec::Registry;
 use imgxfer_core::engine::Depot;
 use imgxfer_core::repair::{INSTANCES_MAX, Outcome, RepairReport, renew_notes, repair};
@@ -72,11 +71,7 @@ pub(crate) async fn run(args: &RepairArgs, places: &Places, output: &Output) -> 
     };
     let site = Site::open(places)?;
     let target = site.find(&args.peer_key.of(from))?;
-    let options = PullOptions::default()
-        .with_priority(args.transfer.priority.into())
-        .with_retry(RetryPolicy::default().giving_up_after(args.transfer.give_up_after))
-        .with_level(args.transfer.level)
-        .with_pace(args.transfer.pace());
+    let options = args.transfer.pull_options();
     let (client, endpoint) = site.client()?;
     let reporter = Reporter::new(output);
     let repairing = Box::pin(repair(&client, &target.dial, &depot, &options, &reporter));

@@ -1,5 +1,6 @@
 //! Sites to move studies between: each an endpoint on loopback with a store of its own.
 
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -99,6 +100,16 @@ pub(crate) async fn push(
     let options = PushOptions::default().with_retry(RetryPolicy::once());
     let report = client.push(&site.dial, source, &options, &observer).await;
     (report, events.into_inner().unwrap())
+}
+
+/// Changes one bit of the byte at an offset.
+pub(crate) fn flip(path: &Path, offset: u64) {
+    let mut file = std::fs::File::options().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.seek(SeekFrom::Start(offset)).unwrap();
+    file.read_exact(&mut byte).unwrap();
+    file.seek(SeekFrom::Start(offset)).unwrap();
+    file.write_all(&[byte[0] ^ 1]).unwrap();
 }
 
 /// All files below a folder, by content.

@@ -2,8 +2,7 @@
 //! or old takes nothing with it.
 
 use std::collections::HashMap;
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use imgxfer_core::client::{PushOptions, RetryPolicy};
@@ -15,7 +14,7 @@ use imgxfer_core::sim::studies::StudySpec;
 use imgxfer_core::store::{CheckOptions, CheckReport, Finding, FsOptions, Scope, StudyQuery, check};
 use imgxfer_core::transport::Identity;
 
-use crate::harness::{Site, client_with, depot_at};
+use crate::harness::{Site, client_with, depot_at, flip};
 
 /// A site with a store on disk that files are pushed to, one start after the other.
 struct Hospital {
@@ -75,15 +74,6 @@ impl Hospital {
     }
 }
 
-fn flip(path: &Path, offset: u64) {
-    let mut file = std::fs::File::options().read(true).write(true).open(path).unwrap();
-    let mut byte = [0];
-    file.seek(SeekFrom::Start(offset)).unwrap();
-    file.read_exact(&mut byte).unwrap();
-    file.seek(SeekFrom::Start(offset)).unwrap();
-    file.write_all(&[byte[0] ^ 1]).unwrap();
-}
-
 #[tokio::test]
 async fn a_push_heals_exactly_what_is_rotten() {
     let hospital = Hospital::new();
@@ -122,7 +112,7 @@ async fn a_record_of_which_one_chunk_is_rotten_is_sent_again_whole() {
     for noted in [true, false] {
         let hospital = Hospital::new();
         hospital.push_at(Level::STORE).await;
-        // The last byte of the last record that holds pixels, well before the check of the note behind it.
+        // In the middle of the longest record, which holds pixels of several instances.
         let (pack, at) = {
             let depot = depot_at(hospital.store.path());
             let instances =

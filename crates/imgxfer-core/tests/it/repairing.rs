@@ -1,6 +1,5 @@
 //! A store is mended from a peer that holds the same: exactly what is damaged, for whom it belongs to, and nothing else.
 
-use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use imgxfer_core::client::{Client, PullOptions, RetryPolicy};
@@ -12,7 +11,7 @@ use imgxfer_core::sim::studies::StudySpec;
 use imgxfer_core::store::{CheckOptions, CheckReport, Finding, RecordAt, Scope, StoredInstance, StudyQuery, check};
 use imgxfer_core::transport::Identity;
 
-use crate::harness::{Site, client_of, client_with, depot_at, push};
+use crate::harness::{Site, client_of, client_with, depot_at, flip, push};
 
 const SIZE: u16 = 64;
 
@@ -103,15 +102,6 @@ impl Two {
         assert_eq!(rows.len(), 1, "no owner more");
         assert_eq!((rows[0].version, rows[0].arriving), (1, false), "no version more");
     }
-}
-
-fn flip(path: &Path, offset: u64) {
-    let mut file = std::fs::File::options().read(true).write(true).open(path).unwrap();
-    let mut byte = [0];
-    file.seek(SeekFrom::Start(offset)).unwrap();
-    file.read_exact(&mut byte).unwrap();
-    file.seek(SeekFrom::Start(offset)).unwrap();
-    file.write_all(&[byte[0] ^ 1]).unwrap();
 }
 
 #[tokio::test]
