@@ -8,7 +8,7 @@ use dicom_pixeldata::Transcode as _;
 use dicom_transfer_syntax_registry::entries::EXPLICIT_VR_LITTLE_ENDIAN;
 use imgxfer_core::chunk::pixel_shape;
 use imgxfer_core::codec::PixelShape;
-use imgxfer_core::dicom::{PixelData, ReadAt as _, scan};
+use imgxfer_core::dicom::{PixelData, ReadAt as _, scan, tags};
 use imgxfer_core::store::FileBytes;
 use imgxfer_core::survey::{Survey, Surveyed};
 
@@ -77,7 +77,7 @@ impl Corpus {
                 let mut pixels = vec![0; usize::try_from(*len)?];
                 file.read_exact_at(*offset, &mut pixels)?;
                 if self.seen.insert(blake3::hash(&pixels)) {
-                    let modality = match found.attributes.modality.as_str() {
+                    let modality = match found.attributes.get(tags::MODALITY).as_str() {
                         "" => "?".to_owned(),
                         known => known.to_owned(),
                     };

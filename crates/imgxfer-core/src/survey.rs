@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::chunk;
 use crate::codec::PixelShape;
-use crate::dicom::{self, NotDicom, PixelData, ReadAt as _, Scan};
+use crate::dicom::{self, NotDicom, PixelData, ReadAt as _, Scan, tags};
 use crate::ids::SeriesUid;
 use crate::limits::{
     CHUNKS_PER_RECORD_MAX, RECORD_RAW_BYTES_MAX, SHARED_BYTES_MAX, SHARED_FRAME_BYTES_MAX, SMALL_CHUNK_BYTES,
@@ -146,8 +146,11 @@ impl Survey {
         }
         let bytes = parts.iter().map(|part| u64::from(part.len)).sum();
         let kind = self.kind_of(&scan, bytes);
-        let image =
-            Image { number: scan.attributes.instance_number.trim().parse().ok(), position: scan.image_position, parts };
+        let image = Image {
+            number: scan.attributes.get(tags::INSTANCE_NUMBER).trim().parse().ok(),
+            position: scan.image_position,
+            parts,
+        };
         self.group_of(&scan, kind).images.push(image);
         self.files.push(path.to_owned());
         Ok(Surveyed::Pixels)
@@ -272,7 +275,8 @@ fn frames(scan: &Scan) -> u64 {
 }
 
 fn kind_name(scan: &Scan) -> String {
-    let modality = if scan.attributes.modality.is_empty() { "?" } else { &scan.attributes.modality };
+    let modality =
+        if scan.attributes.get(tags::MODALITY).is_empty() { "?" } else { scan.attributes.get(tags::MODALITY) };
     let compressed = matches!(scan.pixels, Some(PixelData::Encapsulated { .. }));
     let syntax = scan.transfer_syntax.as_ref().map_or("", |uid| uid.as_str());
     if compressed { format!("{modality} ({})", compression(syntax)) } else { modality.to_owned() }

@@ -7,7 +7,7 @@ use dicom_core::header::HasLength;
 use dicom_dictionary_std::tags;
 use dicom_object::{DefaultDicomObject, OpenFileOptions};
 use imgxfer_core::chunk;
-use imgxfer_core::dicom::{self, PixelData, Scan};
+use imgxfer_core::dicom::{self, PixelData, Scan, tags as kept};
 use imgxfer_core::ids::StudyUid;
 use imgxfer_core::limits::CHUNK_BYTES_MAX;
 use imgxfer_core::sim::data::real_data_dir;
@@ -54,11 +54,11 @@ fn differences(scan: &Scan, object: &DefaultDicomObject) -> Vec<&'static str> {
             scan.transfer_syntax.as_ref().map_or("", |u| u.as_str()).to_owned(),
             object.meta().transfer_syntax().trim_end_matches('\0').to_owned(),
         ),
-        ("patient id", a.patient_id.clone(), first(text(object, tags::PATIENT_ID))),
-        ("name", a.patient_name.clone(), first(text(object, tags::PATIENT_NAME))),
-        ("accession", a.accession_number.clone(), first(text(object, tags::ACCESSION_NUMBER))),
-        ("date", a.study_date.clone(), first(text(object, tags::STUDY_DATE))),
-        ("modality", a.modality.clone(), first(text(object, tags::MODALITY))),
+        ("patient id", a.get(kept::PATIENT_ID).to_owned(), first(text(object, tags::PATIENT_ID))),
+        ("name", a.get(kept::PATIENT_NAME).to_owned(), first(text(object, tags::PATIENT_NAME))),
+        ("accession", a.get(kept::ACCESSION_NUMBER).to_owned(), first(text(object, tags::ACCESSION_NUMBER))),
+        ("date", a.get(kept::STUDY_DATE).to_owned(), first(text(object, tags::STUDY_DATE))),
+        ("modality", a.get(kept::MODALITY).to_owned(), first(text(object, tags::MODALITY))),
         ("description", a.study_description.clone(), first(text(object, tags::STUDY_DESCRIPTION))),
         ("series number", a.series_number.clone(), first(text(object, tags::SERIES_NUMBER))),
     ];
@@ -155,7 +155,7 @@ fn the_manifest_of_real_files_is_met() {
         let Ok(bytes) = std::fs::read(dir.join(path)) else { continue };
         let scan = scan_and_cut(&bytes).unwrap_or_else(|| panic!("{path} is not scanned"));
         assert_eq!(scan.transfer_syntax.as_ref().map_or("", |u| u.as_str()), syntax, "{path}");
-        assert_eq!(scan.attributes.modality, modality, "{path}");
+        assert_eq!(scan.attributes.get(tags::MODALITY), modality, "{path}");
         if let Some(problem) = dims_problem(&scan, dims) {
             odd.insert(path.to_owned(), problem);
         }

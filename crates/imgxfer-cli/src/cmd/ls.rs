@@ -2,6 +2,7 @@
 
 use clap::Args;
 use imgxfer_core::client::Found;
+use imgxfer_core::dicom::tags;
 use imgxfer_core::store::{StudyQuery, StudyRow};
 use imgxfer_core::transport::CloseCode;
 use imgxfer_core::units::human_bytes;
@@ -102,12 +103,12 @@ fn columns(conflicts: bool) -> Vec<Column> {
 fn cells(row: &StudyRow, conflicts: bool) -> Vec<String> {
     let attributes = &row.attributes;
     let mut cells = vec![
-        iso(&attributes.study_date),
-        attributes.patient_id.clone(),
-        person(&attributes.patient_name),
+        iso(&attributes.get(tags::STUDY_DATE)),
+        attributes.get(tags::PATIENT_ID).to_owned(),
+        person(&attributes.get(tags::PATIENT_NAME)),
         row.modalities.replace('\\', ","),
-        attributes.study_description.clone(),
-        attributes.accession_number.clone(),
+        attributes.get(tags::STUDY_DESCRIPTION).to_owned(),
+        attributes.get(tags::ACCESSION_NUMBER).to_owned(),
         row.series.to_string(),
         row.instances.to_string(),
         human_bytes(row.bytes),
@@ -143,12 +144,12 @@ fn object(row: &StudyRow) -> serde_json::Value {
     let attributes = &row.attributes;
     json!({
         "study": row.study.as_str(),
-        "patient_id": attributes.patient_id,
-        "patient_name": attributes.patient_name,
-        "accession": attributes.accession_number,
-        "date": iso(&attributes.study_date),
-        "time": attributes.study_time,
-        "description": attributes.study_description,
+        "patient_id": attributes.get(tags::PATIENT_ID),
+        "patient_name": attributes.get(tags::PATIENT_NAME),
+        "accession": attributes.get(tags::ACCESSION_NUMBER),
+        "date": iso(&attributes.get(tags::STUDY_DATE)),
+        "time": attributes.get(tags::STUDY_TIME),
+        "description": attributes.get(tags::STUDY_DESCRIPTION),
         "modalities": row.modalities.split('\\').filter(|modality| !modality.is_empty()).collect::<Vec<_>>(),
         "series": row.series,
         "instances": row.instances,
@@ -171,8 +172,8 @@ mod tests {
 
     fn row() -> StudyRow {
         let mut attributes = Attributes::default();
-        "20260102".clone_into(&mut attributes.study_date);
-        "Yamada^Tarou=山田^太郎".clone_into(&mut attributes.patient_name);
+        attributes.set(tags::STUDY_DATE, "20260102");
+        attributes.set(tags::PATIENT_NAME, "Yamada^Tarou=山田^太郎");
         StudyRow {
             study: StudyUid::new("1.2.3").unwrap(),
             owner: PeerId::of_key(b"owner"),

@@ -87,14 +87,6 @@ pub(super) fn first_value(text: &str, bytes_max: usize) -> String {
     out.to_owned()
 }
 
-/// The alphabetic representation of a name; the whole where there is none (PS3.5 section 6.2.1.1).
-pub(super) fn alphabetic(name: String) -> String {
-    match name.split('=').next().map(str::trim_end) {
-        Some(first) if !first.is_empty() && first.len() < name.len() => first.to_owned(),
-        _ => name,
-    }
-}
-
 fn katakana(byte: u8) -> char {
     match byte {
         0xa1..=0xdf => char::from_u32(0xff61 + u32::from(byte - 0xa1)).unwrap_or(UNKNOWN),
@@ -199,7 +191,5 @@ mod tests {
         assert_eq!(first_value("abc\0", 256), "abc");
         assert_eq!(first_value("ééé", 3), "é");
         assert_eq!(first_value("", 3), "");
-        assert_eq!(alphabetic("Yamada^Tarou=\u{fffd}".to_owned()), "Yamada^Tarou");
-        assert_eq!(alphabetic("=山田".to_owned()), "=山田");
     }
 }

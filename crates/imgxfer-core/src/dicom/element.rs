@@ -1,14 +1,13 @@
 //! The header of one data element: tag, value representation and length (PS3.5 section 7.1).
 
-/// A tag: group in the upper half, element in the lower.
-pub(super) type Tag = u32;
+use super::Tag;
 
 /// (FFFE,E000), the beginning of an item.
-pub(super) const ITEM: Tag = 0xfffe_e000;
+pub(super) const ITEM: Tag = Tag(0xfffe_e000);
 /// (FFFE,E00D), the end of an item of undefined length.
-pub(super) const ITEM_END: Tag = 0xfffe_e00d;
+pub(super) const ITEM_END: Tag = Tag(0xfffe_e00d);
 /// (FFFE,E0DD), the end of a sequence of undefined length.
-pub(super) const SEQUENCE_END: Tag = 0xfffe_e0dd;
+pub(super) const SEQUENCE_END: Tag = Tag(0xfffe_e0dd);
 
 /// Bytes of the longest element header.
 pub(super) const HEADER_BYTES_MAX: usize = 12;
@@ -36,7 +35,7 @@ impl Encoding {
     }
 
     pub(super) fn tag(self, [a, b, c, d]: [u8; 4]) -> Tag {
-        u32::from(self.u16([a, b])) << 16 | u32::from(self.u16([c, d]))
+        Tag::new(self.u16([a, b]), self.u16([c, d]))
     }
 }
 
@@ -65,7 +64,7 @@ impl Element {
             let len = defined(encoding.u32(*second));
             Some(Self { tag, vr: None, header_len: 8, len, guessed })
         };
-        if encoding.implicit || tag >> 16 == 0xfffe {
+        if encoding.implicit || tag.group() == 0xfffe {
             return without_vr(false);
         }
         let vr = [v0, v1];

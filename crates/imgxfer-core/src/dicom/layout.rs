@@ -1,7 +1,7 @@
 //! The shape of native pixel data (PS3.3 section C.7.6.3, PS3.5 section 8).
 
-use super::tags;
 use super::values::Values;
+use super::{Tag, tags};
 use crate::codec::PixelShape;
 
 /// Bytes of one frame; `None` when frames do not begin on whole bytes.
@@ -13,7 +13,7 @@ pub(crate) fn frame_bytes(shape: &PixelShape) -> Option<u64> {
 
 /// The shape that the attributes of an image give to a value of `declared_len` bytes of the element
 /// `tag`; `None` where they are missing, make no sense or do not fit the length.
-pub(super) fn shape(values: &Values, tag: u32, declared_len: u64, big_endian: bool) -> Option<PixelShape> {
+pub(super) fn shape(values: &Values, tag: Tag, declared_len: u64, big_endian: bool) -> Option<PixelShape> {
     let small = |tag| values.number(tag).and_then(|n| u16::try_from(n).ok());
     let bits_allocated = match tag {
         tags::FLOAT_PIXEL_DATA => 32,

@@ -5,6 +5,7 @@
 //! that it cannot read is still carried, as opaque bytes.
 
 mod attributes;
+mod catalogue;
 mod charset;
 mod element;
 mod fragments;
@@ -12,7 +13,8 @@ mod inflate;
 pub(crate) mod layout;
 mod part10;
 mod scan;
-mod tags;
+mod tag;
+pub mod tags;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -22,8 +24,10 @@ mod window;
 use std::io;
 
 pub use attributes::Attributes;
+pub use catalogue::{Attribute, CATALOGUE, CATALOGUE_VERSION, Level, ValueKind};
 pub use part10::preamble_is_suspicious;
 pub use scan::{Identity, NotDicom, PixelData, Scan, scan};
+pub use tag::Tag;
 
 /// Random access to the bytes of an instance: a file, a buffer, or what a store holds of it.
 #[expect(clippy::len_without_is_empty, reason = "a length in a file, not a collection")]

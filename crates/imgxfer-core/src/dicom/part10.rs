@@ -96,7 +96,7 @@ fn meta(window: &mut Window<'_>, mut start: Start) -> Result<Start, NotDicom> {
     let mut group_end = None;
     loop {
         let head = window.peek(start.data_set, HEADER_BYTES_MAX)?;
-        let Some(element) = Element::parse(head, Encoding::EXPLICIT).filter(|e| e.tag >> 16 == 2) else { break };
+        let Some(element) = Element::parse(head, Encoding::EXPLICIT).filter(|e| e.tag.group() == 2) else { break };
         // A deflated data set may begin with any bytes, so there the group's own length counts.
         let deflated = start.transfer_syntax.as_ref().is_some_and(|ts| Syntax::of(Some(ts)).deflated);
         if deflated && group_end == Some(start.data_set) {
@@ -114,7 +114,7 @@ fn meta(window: &mut Window<'_>, mut start: Start) -> Result<Start, NotDicom> {
         }
         let bytes = window.peek(value, to_usize(end - value).min(crate::ids::UID_BYTES_MAX + 1))?;
         match element.tag {
-            0x0002_0000 => {
+            tags::FILE_META_GROUP_LENGTH => {
                 let len = bytes.first_chunk::<4>().map(|b| u64::from(u32::from_le_bytes(*b)));
                 group_end = len.and_then(|len| end.checked_add(len));
             }

@@ -24,9 +24,9 @@ fn every_transfer_syntax_is_scanned_exactly() {
             let scan = scan_ok(&instance.bytes);
             assert_eq!(scan.identity.as_ref(), Some(&instance.identity), "{syntax:?}");
             assert_eq!(scan.transfer_syntax.as_ref().unwrap().as_str(), syntax.uid());
-            assert_eq!(scan.attributes.patient_name, "Müller^Jörg", "{syntax:?}");
-            assert_eq!(scan.attributes.modality, "MR");
-            assert_eq!(scan.attributes.instance_number, "1");
+            assert_eq!(scan.attributes.get(tags::PATIENT_NAME), "Müller^Jörg", "{syntax:?}");
+            assert_eq!(scan.attributes.get(tags::MODALITY), "MR");
+            assert_eq!(scan.attributes.get(tags::INSTANCE_NUMBER), "1");
             assert!(scan.vetted && !scan.truncated && !scan.suspicious_preamble, "{syntax:?} {scan:?}");
             assert_eq!(scan.number_of_frames.unwrap_or(1), frames);
             check_pixels(&scan, syntax, frames, &instance.bytes);

@@ -2,16 +2,16 @@
 
 use std::ops::Range;
 
-use super::element::{Encoding, Tag};
+use super::element::Encoding;
 use super::tags::{self, KEPT};
-use super::{Attributes, charset};
+use super::{Attribute, Attributes, CATALOGUE, Tag, ValueKind, charset};
 use crate::ids::StandardUid;
 
 /// Longest value that is kept, and longest attribute that comes of it, in bytes.
 pub(super) const VALUE_BYTES_MAX: usize = 256;
 
 /// Values by tag; the first of each.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Values {
     /// One behind the other: a small instance is scanned in the time of a few dozen allocations.
     bytes: Vec<u8>,
@@ -25,7 +25,7 @@ const VALUES_BYTES: usize = 1 << 10;
 impl Values {
     pub(super) fn new(encoding: Encoding) -> Self {
         let bytes = Vec::with_capacity(VALUES_BYTES);
-        Self { bytes, places: Default::default(), big_endian: encoding.big_endian }
+        Self { bytes, places: [const { None }; KEPT.len()], big_endian: encoding.big_endian }
     }
 
     /// Whether values of this tag are kept.
@@ -97,19 +97,11 @@ impl Values {
     /// Everything that an index keeps, decoded by the file's character set.
     pub(super) fn attributes(&self) -> Attributes {
         let charset = charset::Charset::of(self.raw(tags::SPECIFIC_CHARACTER_SET));
-        let text = |tag| charset::first_value(&charset.decode(self.raw(tag)), VALUE_BYTES_MAX);
-        let name = |tag| charset::alphabetic(text(tag));
-        Attributes {
-            patient_id: text(tags::PATIENT_ID),
-            patient_name: name(tags::PATIENT_NAME),
-            accession_number: text(tags::ACCESSION_NUMBER),
-            study_date: text(tags::STUDY_DATE),
-            study_time: text(tags::STUDY_TIME),
-            study_description: text(tags::STUDY_DESCRIPTION),
-            modality: text(tags::MODALITY),
-            series_description: text(tags::SERIES_DESCRIPTION),
-            series_number: text(tags::SERIES_NUMBER),
-            instance_number: text(tags::INSTANCE_NUMBER),
-        }
+        let value = |attribute: &Attribute| match attribute.kind {
+            ValueKind::Unsigned => self.number(attribute.tag).map_or_else(String::new, |number| number.to_string()),
+            _ => charset::first_value(&charset.decode(self.raw(attribute.tag)), VALUE_BYTES_MAX),
+        };
+        let kept = CATALOGUE.iter().filter(|attribute| attribute.within.is_none() && attribute.kind != ValueKind::Code);
+        kept.map(|attribute| (attribute.tag, value(attribute))).collect()
     }
 }

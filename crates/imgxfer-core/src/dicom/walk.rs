@@ -4,12 +4,12 @@
 //! that their lengths agree, so that parsers which trust a file can be given it. Nothing inside them
 //! is kept. Where a container of defined length does not hold what it should, the walk goes on behind it.
 
-use super::NotDicom;
 use super::element::{Element, Encoding, HEADER_BYTES_MAX, ITEM, ITEM_END, SEQUENCE_END};
 use super::fragments::{self, Fragments};
 use super::tags;
 use super::values::{VALUE_BYTES_MAX, Values};
 use super::window::Input;
+use super::{NotDicom, Tag};
 use crate::units::{to_u64, to_usize};
 
 /// Deepest nesting of sequences. Real files stay below ten.
@@ -19,7 +19,7 @@ pub(super) const DEPTH_MAX: usize = 64;
 #[derive(Debug)]
 pub(super) enum RawPixels {
     /// Of defined length.
-    Native { offset: u64, len: u64, declared_len: u64, element: u32 },
+    Native { offset: u64, len: u64, declared_len: u64, element: Tag },
     /// Of undefined length.
     Encapsulated(Fragments),
 }
@@ -145,7 +145,7 @@ impl<I: Input> Walk<'_, I> {
         }
     }
 
-    fn delimiter_in_data_set(&mut self, tag: u32) -> Step {
+    fn delimiter_in_data_set(&mut self, tag: Tag) -> Step {
         self.position += 8;
         let expected = tag == ITEM_END && self.stack.last().is_some_and(|top| !top.is_defined);
         if expected {

@@ -11,12 +11,13 @@
 //! | 4 | number of packs k |
 //! | 16 k | names of the packs that its chunks stand in, in order of first use |
 //! | 18 n | per chunk of the page: pack (index into the list, 4), offset of the record (8), length of the record (4), slot in the record (2) |
-//! | 10 x (2 + length) | the attributes, each a length and UTF-8 text, in the order of [`Attributes`] |
+//! | 2 | number of attributes a |
+//! | a x (6 + length) | the attributes, ascending by tag: tag (4), length (2), UTF-8 text |
 
 use std::collections::BTreeMap;
 
 use super::{ChunkAt, RecordAt, StoredInstance};
-use crate::dicom::Attributes;
+use crate::dicom::{Attributes, Tag};
 use crate::ids::{PackId, PeerId};
 use crate::limits::PAGE_BYTES_MAX;
 use crate::manifest::{ManifestError, Page};
@@ -72,8 +73,10 @@ pub fn encode(instance: &StoredInstance) -> Vec<u8> {
         out.extend_from_slice(&chunk.record.len.to_le_bytes());
         out.extend_from_slice(&chunk.slot.to_le_bytes());
     }
-    for text in fields(&instance.attributes) {
+    out.extend_from_slice(&u16::try_from(instance.attributes.iter().len()).unwrap_or(u16::MAX).to_le_bytes());
+    for (tag, text) in instance.attributes.iter().take(usize::from(u16::MAX)) {
         let text = &text[..text.floor_char_boundary(usize::from(u16::MAX))];
+        out.extend_from_slice(&tag.number().to_le_bytes());
         out.extend_from_slice(&u16::try_from(text.len()).unwrap_or(u16::MAX).to_le_bytes());
         out.extend_from_slice(text.as_bytes());
     }
@@ -105,10 +108,16 @@ pub fn decode(owner: PeerId, bytes: &[u8]) -> Result<StoredInstance, RecipeError
         return Err(RecipeError::Malformed);
     }
     let mut attributes = Attributes::default();
-    for field in fields_mut(&mut attributes) {
+    let mut last = None;
+    for _ in 0..reader.u16()? {
+        let tag = Tag::from_number(reader.u32()?);
         let len = reader.u16()?;
         let text = std::str::from_utf8(reader.take(usize::from(len))?).map_err(|_| RecipeError::Malformed)?;
-        text.clone_into(field);
+        if text.is_empty() || last.is_some_and(|last| last >= tag) {
+            return Err(RecipeError::Malformed);
+        }
+        attributes.set(tag, text);
+        last = Some(tag);
     }
     if !reader.is_empty() {
         return Err(RecipeError::Malformed);
@@ -142,36 +151,4 @@ fn packs_of(chunks: &[ChunkAt]) -> (Vec<PackId>, BTreeMap<PackId, u32>) {
         });
     }
     (packs, index_of)
-}
-
-/// The attributes in the order in which they are written. A new one needs a new magic.
-const fn fields(attributes: &Attributes) -> [&String; 10] {
-    [
-        &attributes.patient_id,
-        &attributes.patient_name,
-        &attributes.accession_number,
-        &attributes.study_date,
-        &attributes.study_time,
-        &attributes.study_description,
-        &attributes.modality,
-        &attributes.series_description,
-        &attributes.series_number,
-        &attributes.instance_number,
-    ]
-}
-
-/// The same, to be filled in.
-const fn fields_mut(attributes: &mut Attributes) -> [&mut String; 10] {
-    [
-        &mut attributes.patient_id,
-        &mut attributes.patient_name,
-        &mut attributes.accession_number,
-        &mut attributes.study_date,
-        &mut attributes.study_time,
-        &mut attributes.study_description,
-        &mut attributes.modality,
-        &mut attributes.series_description,
-        &mut attributes.series_number,
-        &mut attributes.instance_number,
-    ]
 }

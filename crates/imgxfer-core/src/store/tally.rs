@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::{RecordCache, StoredInstance, StoredReader, StudyRow};
 use crate::dicom;
+use crate::dicom::tags;
 use crate::ids::SeriesUid;
 
 /// What the instances of a study add up to, beside the row that the index has of it.
@@ -35,8 +36,8 @@ impl Tally {
         self.instances += 1;
         self.bytes = self.bytes.saturating_add(instance.entry.len);
         self.series.insert(instance.entry.series.clone());
-        if !instance.attributes.modality.is_empty() {
-            self.modalities.insert(instance.attributes.modality.clone());
+        if !instance.attributes.get(tags::MODALITY).is_empty() {
+            self.modalities.insert(instance.attributes.get(tags::MODALITY).to_owned());
         }
         self.attributes |= instance.attributes == self.row.attributes;
     }

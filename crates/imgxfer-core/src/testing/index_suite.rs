@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::{Sample, peer, study};
 use crate::clock::UnixSeconds;
+use crate::dicom::tags;
 use crate::ids::{InstanceHash, ManifestRoot, PackId, PageHash, StudyUid};
 use crate::store::{CommitBatch, Index, Scope, StoreError, StoredInstance, StudyQuery, StudyRow};
 
@@ -186,7 +187,7 @@ fn queries_narrow(index: &dyn Index) {
     let everything = ask(&|_| {});
     assert_eq!(everything.len(), 30, "all");
     let order = everything.windows(2).all(|pair| {
-        let date = |i: usize| &pair[i].attributes.study_date;
+        let date = |i: usize| pair[i].attributes.get(tags::STUDY_DATE);
         date(0) > date(1) || (date(0) == date(1) && pair[0].study < pair[1].study)
     });
     assert!(order, "newest first, then by UID");
@@ -198,9 +199,9 @@ fn queries_narrow(index: &dyn Index) {
     assert_eq!(ask(&|q| q.modality = Some("SR".into())).len(), 15, "by modality");
     assert_eq!(ask(&|q| q.modality = Some("S".into())).len(), 0, "a whole one");
     assert_eq!(ask(&|q| q.patient_id = Some("' OR 1=1 --".into())).len(), 0, "values are values");
-    let date = &stored[8].attributes.study_date;
+    let date = stored[8].attributes.get(tags::STUDY_DATE).to_owned();
     let between = ask(&|q| (q.date_from, q.date_to) = (Some(date.clone()), Some(date.clone())));
-    assert!(between.iter().all(|r| r.attributes.study_date == *date), "both ends belong to it");
+    assert!(between.iter().all(|r| r.attributes.get(tags::STUDY_DATE) == date), "both ends belong to it");
     assert!(!between.is_empty(), "both ends belong to it");
     let later = ask(&|q| q.date_from = Some(date.clone())).len();
     let earlier = ask(&|q| q.date_to = Some(date.clone())).len();

@@ -13,7 +13,7 @@ pub mod pair;
 mod store_suite;
 
 use crate::codec::{Codec, CodecId, Level, Store, Zstd};
-use crate::dicom::Attributes;
+use crate::dicom::{Attributes, tags};
 use crate::ids::{ChunkId, InstanceHash, PackId, PeerId, SeriesUid, SopInstanceUid, StudyUid};
 use crate::manifest::{ChunkClass, ChunkEntry, InstanceEntry};
 use crate::store::{ChunkAt, PackWriter, RecordAt, StoreError, StoredInstance};
@@ -130,15 +130,13 @@ impl Sample {
     }
 
     fn stored_at(&self, chunks: Vec<ChunkAt>) -> StoredInstance {
-        let attributes = Attributes {
-            patient_id: format!("P{}", self.study % 100),
-            patient_name: format!("Test^Patient {}", self.study % 100),
-            accession_number: format!("A{}", self.study),
-            study_date: format!("2026{:02}{:02}", 1 + self.study % 12, 1 + self.study % 28),
-            modality: if self.series.is_multiple_of(2) { "CT" } else { "SR" }.to_owned(),
-            instance_number: self.sop.to_string(),
-            ..Attributes::default()
-        };
+        let attributes = Attributes::default()
+            .with(tags::PATIENT_ID, format!("P{}", self.study % 100))
+            .with(tags::PATIENT_NAME, format!("Test^Patient {}", self.study % 100))
+            .with(tags::ACCESSION_NUMBER, format!("A{}", self.study))
+            .with(tags::STUDY_DATE, format!("2026{:02}{:02}", 1 + self.study % 12, 1 + self.study % 28))
+            .with(tags::MODALITY, if self.series.is_multiple_of(2) { "CT" } else { "SR" })
+            .with(tags::INSTANCE_NUMBER, self.sop.to_string());
         StoredInstance { owner: self.owner, entry: self.entry(), chunks, attributes }
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::message::{Query, Study};
 use crate::clock::UnixSeconds;
-use crate::dicom::Attributes;
+use crate::dicom::tags;
 use crate::ids::{ManifestRoot, PeerId, StudyUid};
 use crate::store::{StudyQuery, StudyRow};
 
@@ -54,12 +54,12 @@ pub fn study_to_wire(row: &StudyRow) -> Study {
     Study {
         study: row.study.to_string(),
         owner: Bytes::copy_from_slice(row.owner.as_bytes()),
-        patient_id: attributes.patient_id.clone(),
-        patient_name: attributes.patient_name.clone(),
-        accession_number: attributes.accession_number.clone(),
-        study_date: attributes.study_date.clone(),
-        study_time: attributes.study_time.clone(),
-        study_description: attributes.study_description.clone(),
+        patient_id: attributes.get(tags::PATIENT_ID).to_owned(),
+        patient_name: attributes.get(tags::PATIENT_NAME).to_owned(),
+        accession_number: attributes.get(tags::ACCESSION_NUMBER).to_owned(),
+        study_date: attributes.get(tags::STUDY_DATE).to_owned(),
+        study_time: attributes.get(tags::STUDY_TIME).to_owned(),
+        study_description: attributes.get(tags::STUDY_DESCRIPTION).to_owned(),
         modalities: row.modalities.clone(),
         series: row.series,
         instances: row.instances,
@@ -75,16 +75,16 @@ pub fn study_to_wire(row: &StudyRow) -> Study {
 /// A study from a message; `None` when an identifier is malformed.
 #[must_use]
 pub fn study_from_wire(study: Study) -> Option<StudyRow> {
-    let text = |value: String| value.chars().filter(|c| !c.is_control()).take(TEXT_MAX).collect();
-    let attributes = Attributes {
-        patient_id: text(study.patient_id),
-        patient_name: text(study.patient_name),
-        accession_number: text(study.accession_number),
-        study_date: text(study.study_date),
-        study_time: text(study.study_time),
-        study_description: text(study.study_description),
-        ..Attributes::default()
-    };
+    let text = |value: String| -> String { value.chars().filter(|c| !c.is_control()).take(TEXT_MAX).collect() };
+    let attributes = [
+        (tags::PATIENT_ID, text(study.patient_id)),
+        (tags::PATIENT_NAME, text(study.patient_name)),
+        (tags::ACCESSION_NUMBER, text(study.accession_number)),
+        (tags::STUDY_DATE, text(study.study_date)),
+        (tags::STUDY_TIME, text(study.study_time)),
+        (tags::STUDY_DESCRIPTION, text(study.study_description)),
+    ];
+    let attributes = attributes.into_iter().collect();
     let root = match study.root.len() {
         0 => None,
         _ => Some(ManifestRoot::from_slice(&study.root)?),

@@ -1,7 +1,7 @@
 //! Properties of what is kept in bytes: it reads back, and no bytes at all make a reader panic.
 
 use imgxfer_core::clock::UnixSeconds;
-use imgxfer_core::dicom::Attributes;
+use imgxfer_core::dicom::{Attributes, tags};
 use imgxfer_core::ids::{ChunkId, InstanceHash, PackId, SeriesUid, SopInstanceUid, StandardUid, StudyUid};
 use imgxfer_core::manifest::{ChunkClass, ChunkEntry, InstanceEntry};
 use imgxfer_core::store::fs::{PACK_HEADER_BYTES, PackHeader};
@@ -18,16 +18,16 @@ fn attributes() -> impl Strategy<Value = Attributes> {
     vec(".{0,40}", 10).prop_map(|texts| {
         let mut attributes = Attributes::default();
         let fields = [
-            &mut attributes.patient_id,
-            &mut attributes.patient_name,
-            &mut attributes.accession_number,
-            &mut attributes.study_date,
-            &mut attributes.study_time,
-            &mut attributes.study_description,
-            &mut attributes.modality,
-            &mut attributes.series_description,
-            &mut attributes.series_number,
-            &mut attributes.instance_number,
+            &mut attributes.get(tags::PATIENT_ID),
+            &mut attributes.get(tags::PATIENT_NAME),
+            &mut attributes.get(tags::ACCESSION_NUMBER),
+            &mut attributes.get(tags::STUDY_DATE),
+            &mut attributes.get(tags::STUDY_TIME),
+            &mut attributes.get(tags::STUDY_DESCRIPTION),
+            &mut attributes.get(tags::MODALITY),
+            &mut attributes.get(tags::SERIES_DESCRIPTION),
+            &mut attributes.get(tags::SERIES_NUMBER),
+            &mut attributes.get(tags::INSTANCE_NUMBER),
         ];
         for (field, text) in fields.into_iter().zip(texts) {
             *field = text;
@@ -130,7 +130,7 @@ proptest! {
 #[test]
 fn long_attributes_are_cut_between_characters() {
     let mut instance = imgxfer_core::testing::Sample::new(peer(1), 1, 1, 1, 10).stored();
-    instance.attributes.study_description = "\u{20ac}".repeat(30_000);
+    instance.attributes.get(tags::STUDY_DESCRIPTION) = "\u{20ac}".repeat(30_000);
     let read = recipe::decode(peer(1), &recipe::encode(&instance)).unwrap();
-    assert_eq!(read.attributes.study_description, "\u{20ac}".repeat(21_845));
+    assert_eq!(read.attributes.get(tags::STUDY_DESCRIPTION), "\u{20ac}".repeat(21_845));
 }

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use crate::clock::UnixSeconds;
-use crate::dicom::Attributes;
+use crate::dicom::{Attributes, tags};
 use crate::ids::{InstanceHash, ManifestRoot, PackId, PageHash, PeerId, SeriesUid, SopInstanceUid, StudyUid};
 use crate::limits::QUERY_ROWS_MAX;
 use crate::store::{CommitBatch, Index, RecordAt, Scope, StoreError, StoredInstance, StudyQuery, StudyRow};
@@ -64,8 +64,8 @@ impl Study {
         if self.instances.is_empty() {
             self.attributes = instance.attributes.clone();
         }
-        if !instance.attributes.modality.is_empty() {
-            self.modalities.insert(instance.attributes.modality.clone());
+        if !instance.attributes.get(tags::MODALITY).is_empty() {
+            self.modalities.insert(instance.attributes.get(tags::MODALITY).to_owned());
         }
         self.bytes += entry.len;
         self.hashes.insert(entry.hash);
@@ -97,13 +97,13 @@ impl Study {
         fn equals(wanted: Option<&String>, value: &str) -> bool {
             wanted.is_none_or(|w| w == value)
         }
-        let date = &self.attributes.study_date;
+        let date = self.attributes.get(tags::STUDY_DATE);
         query.study.as_ref().is_none_or(|s| s == study)
-            && equals(query.patient_id.as_ref(), &self.attributes.patient_id)
-            && equals(query.accession_number.as_ref(), &self.attributes.accession_number)
+            && equals(query.patient_id.as_ref(), self.attributes.get(tags::PATIENT_ID))
+            && equals(query.accession_number.as_ref(), self.attributes.get(tags::ACCESSION_NUMBER))
             && query.modality.as_ref().is_none_or(|m| self.modalities.contains(m))
-            && query.date_from.as_ref().is_none_or(|from| date >= from)
-            && query.date_to.as_ref().is_none_or(|to| !date.is_empty() && date <= to)
+            && query.date_from.as_ref().is_none_or(|from| date >= from.as_str())
+            && query.date_to.as_ref().is_none_or(|to| !date.is_empty() && date <= to.as_str())
     }
 }
 
@@ -263,7 +263,7 @@ impl Index for MemIndex {
             .map(|((owner, uid), study)| study.row(*owner, uid))
             .collect();
         rows.sort_by(|a, b| {
-            let newest_first = b.attributes.study_date.cmp(&a.attributes.study_date);
+            let newest_first = b.attributes.get(tags::STUDY_DATE).cmp(a.attributes.get(tags::STUDY_DATE));
             newest_first.then_with(|| a.study.cmp(&b.study)).then_with(|| a.owner.cmp(&b.owner))
         });
         rows.truncate(to_usize(u64::from(query.limit.unwrap_or(QUERY_ROWS_MAX))));

@@ -7,7 +7,7 @@ use rusqlite::{CachedStatement, OptionalExtension, Transaction, params};
 
 use super::query::{signed, unsigned};
 use crate::clock::UnixSeconds;
-use crate::dicom::Attributes;
+use crate::dicom::{Attributes, tags};
 use crate::ids::{ManifestRoot, PackId, PeerId, SeriesUid, StudyUid};
 use crate::store::{CommitBatch, StoredInstance, recipe};
 use crate::units::to_u64;
@@ -270,9 +270,9 @@ impl StudySums {
         if self.instances_before == 0 && self.first.is_none() {
             self.first = Some(instance.attributes.clone());
         }
-        let modality = &instance.attributes.modality;
+        let modality = instance.attributes.get(tags::MODALITY);
         if !modality.is_empty() && !self.modalities.contains(modality) {
-            self.modalities.insert(modality.clone());
+            self.modalities.insert(modality.to_owned());
         }
         self.changed = true;
         self.instances_added += 1;
@@ -307,16 +307,16 @@ impl StudySums {
         )?
         .execute(params![
             self.id,
-            first.patient_id,
-            first.patient_name,
-            first.accession_number,
-            first.study_date,
-            first.study_time,
-            first.study_description,
-            first.modality,
-            first.series_description,
-            first.series_number,
-            first.instance_number,
+            first.get(tags::PATIENT_ID),
+            first.get(tags::PATIENT_NAME),
+            first.get(tags::ACCESSION_NUMBER),
+            first.get(tags::STUDY_DATE),
+            first.get(tags::STUDY_TIME),
+            first.get(tags::STUDY_DESCRIPTION),
+            first.get(tags::MODALITY),
+            first.get(tags::SERIES_DESCRIPTION),
+            first.get(tags::SERIES_NUMBER),
+            first.get(tags::INSTANCE_NUMBER),
         ])?;
         debug_assert!(to_u64(self.series.len()) >= self.series_added, "each new series is remembered");
         Ok(())

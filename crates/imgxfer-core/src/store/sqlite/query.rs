@@ -5,7 +5,7 @@ use rusqlite::{Connection, Row, params, params_from_iter};
 
 use super::error::damaged_row;
 use crate::clock::UnixSeconds;
-use crate::dicom::Attributes;
+use crate::dicom::{Attributes, Tag, tags};
 use crate::ids::{InstanceHash, ManifestRoot, PeerId, StudyUid};
 use crate::limits::QUERY_ROWS_MAX;
 use crate::store::{Scope, StoreError, StoredInstance, StudyQuery, StudyRow, recipe};
@@ -131,6 +131,19 @@ pub(super) fn study_keys(
     Ok(Ok(keys))
 }
 
+const STUDY_ATTRIBUTES: [Tag; 10] = [
+    tags::PATIENT_ID,
+    tags::PATIENT_NAME,
+    tags::ACCESSION_NUMBER,
+    tags::STUDY_DATE,
+    tags::STUDY_TIME,
+    tags::STUDY_DESCRIPTION,
+    tags::MODALITY,
+    tags::SERIES_DESCRIPTION,
+    tags::SERIES_NUMBER,
+    tags::INSTANCE_NUMBER,
+];
+
 const STUDY_COLUMNS: &str = "uid, peer, patient_id, patient_name, accession_number, study_date, study_time, \
     study_description, modality, series_description, series_number, instance_number, modalities, series_count, \
     instance_count, conflict_count, bytes, version, arriving, root, updated";
@@ -196,18 +209,10 @@ fn study_row(row: &Row<'_>) -> Sql<Option<StudyRow>> {
     let Ok(study) = StudyUid::new(row.get_ref(0)?.as_str()?) else {
         return Ok(None);
     };
-    let attributes = Attributes {
-        patient_id: row.get(2)?,
-        patient_name: row.get(3)?,
-        accession_number: row.get(4)?,
-        study_date: row.get(5)?,
-        study_time: row.get(6)?,
-        study_description: row.get(7)?,
-        modality: row.get(8)?,
-        series_description: row.get(9)?,
-        series_number: row.get(10)?,
-        instance_number: row.get(11)?,
-    };
+    let mut attributes = Attributes::default();
+    for (column, tag) in (2..).zip(STUDY_ATTRIBUTES) {
+        attributes.set(tag, row.get::<_, String>(column)?);
+    }
     let count = |column: usize| row.get(column).map(unsigned);
     Ok(Some(StudyRow {
         study,
