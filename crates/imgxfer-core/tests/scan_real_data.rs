@@ -59,8 +59,8 @@ fn differences(scan: &Scan, object: &DefaultDicomObject) -> Vec<&'static str> {
         ("accession", a.get(kept::ACCESSION_NUMBER).to_owned(), first(text(object, tags::ACCESSION_NUMBER))),
         ("date", a.get(kept::STUDY_DATE).to_owned(), first(text(object, tags::STUDY_DATE))),
         ("modality", a.get(kept::MODALITY).to_owned(), first(text(object, tags::MODALITY))),
-        ("description", a.study_description.clone(), first(text(object, tags::STUDY_DESCRIPTION))),
-        ("series number", a.series_number.clone(), first(text(object, tags::SERIES_NUMBER))),
+        ("description", a.get(kept::STUDY_DESCRIPTION).to_owned(), first(text(object, tags::STUDY_DESCRIPTION))),
+        ("series number", a.get(kept::SERIES_NUMBER).to_owned(), first(text(object, tags::SERIES_NUMBER))),
     ];
     // An instance that lacks one of its three UIDs, or has one that is none, has no identity here.
     let uid_tags = [tags::STUDY_INSTANCE_UID, tags::SERIES_INSTANCE_UID, tags::SOP_INSTANCE_UID];
@@ -155,7 +155,7 @@ fn the_manifest_of_real_files_is_met() {
         let Ok(bytes) = std::fs::read(dir.join(path)) else { continue };
         let scan = scan_and_cut(&bytes).unwrap_or_else(|| panic!("{path} is not scanned"));
         assert_eq!(scan.transfer_syntax.as_ref().map_or("", |u| u.as_str()), syntax, "{path}");
-        assert_eq!(scan.attributes.get(tags::MODALITY), modality, "{path}");
+        assert_eq!(scan.attributes.get(kept::MODALITY), modality, "{path}");
         if let Some(problem) = dims_problem(&scan, dims) {
             odd.insert(path.to_owned(), problem);
         }
