@@ -193,6 +193,11 @@ bytes_id! {
     InstanceHash, 32
 }
 bytes_id! {
+    /// Identity of what an instance holds, whatever its file meta group says (see
+    /// [`InstanceEntry::content_id`](crate::manifest::InstanceEntry::content_id)).
+    ContentId, 32
+}
+bytes_id! {
     /// Identity of a manifest page: BLAKE3 of its canonical encoding.
     PageHash, 32
 }
@@ -226,6 +231,9 @@ impl ChunkId {
 }
 
 impl PeerId {
+    /// The site itself, as the owner of what arrives here otherwise than by a transfer of a peer. No key has this id.
+    pub const SELF: Self = Self([0; 32]);
+
     /// Identity of the holder of a public key.
     ///
     /// `spki` is the DER encoding of `SubjectPublicKeyInfo`.

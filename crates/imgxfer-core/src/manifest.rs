@@ -14,7 +14,7 @@
 use std::collections::BTreeSet;
 
 use crate::ids::{
-    ChunkId, InstanceHash, ManifestRoot, PageHash, SeriesUid, SopInstanceUid, StandardUid, StudyUid, UID_BYTES_MAX,
+    ChunkId, ContentId, InstanceHash, ManifestRoot, PageHash, SeriesUid, SopInstanceUid, StandardUid, StudyUid, UID_BYTES_MAX,
     UidError,
 };
 use crate::limits::{
@@ -27,6 +27,9 @@ use crate::wire::bytes::{Reader, Truncated};
 /// First bytes of every encoded page: format and version.
 pub const PAGE_MAGIC: [u8; 4] = *b"IXM1";
 
+/// Context string of the content's id (BLAKE3 key derivation mode, BLAKE3 paper section 2.3).
+const CONTENT_CONTEXT: &str = "imgxfer 2026 content of an instance v1";
+
 /// Context string of the root hash (BLAKE3 key derivation mode, BLAKE3 paper section 2.3).
 const ROOT_CONTEXT: &str = "imgxfer 2026 manifest root v1";
 
@@ -34,7 +37,9 @@ const ROOT_CONTEXT: &str = "imgxfer 2026 manifest root v1";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum ChunkClass {
-    /// Everything before the pixel data, or what follows it.
+    /// Preamble and file meta group (PS3.10 section 7.1): how this file came to be, not what the instance is.
+    Meta,
+    /// Everything between them and the pixel data, or what follows it.
     Header,
     /// Frames or rows of native pixel data, or fragments of encapsulated pixel data.
     Pixels,
@@ -50,6 +55,7 @@ impl ChunkClass {
             Self::Header => 0,
             Self::Pixels => 1,
             Self::Opaque => 2,
+            Self::Meta => 3,
         }
     }
 
@@ -60,7 +66,17 @@ impl ChunkClass {
             0 => Some(Self::Header),
             1 => Some(Self::Pixels),
             2 => Some(Self::Opaque),
+            3 => Some(Self::Meta),
             _ => None,
+        }
+    }
+
+    /// The class of the records that hold such chunks: what describes an instance travels together.
+    #[must_use]
+    pub const fn in_record(self) -> Self {
+        match self {
+            Self::Meta => Self::Header,
+            other => other,
         }
     }
 }
@@ -146,6 +162,31 @@ pub struct Page {
 }
 
 impl InstanceEntry {
+    /// What the file holds whatever stands in its file meta group: BLAKE3 over the transfer syntax (its length in one
+    /// byte, and its text) and, for each chunk behind the file meta group, its id and length.
+    ///
+    /// Two files with one content id hold the same data set in the same encoding.
+    #[must_use]
+    pub fn content_id(&self) -> ContentId {
+        let mut hasher = blake3::Hasher::new_derive_key(CONTENT_CONTEXT);
+        let syntax = self.transfer_syntax.as_ref().map_or("", |uid| uid.as_str());
+        // A UID has at most 64 characters.
+        hasher.update(&[u8::try_from(syntax.len()).unwrap_or(u8::MAX)]);
+        hasher.update(syntax.as_bytes());
+        for chunk in self.chunks.iter().filter(|chunk| chunk.class != ChunkClass::Meta) {
+            hasher.update(chunk.id.as_bytes());
+            hasher.update(&chunk.len.to_le_bytes());
+        }
+        ContentId::from_bytes(*hasher.finalize().as_bytes())
+    }
+
+    /// Length in bytes of the preamble and file meta group, which its first chunks hold.
+    #[must_use]
+    pub fn meta_len(&self) -> u64 {
+        let meta = self.chunks.iter().take_while(|chunk| chunk.class == ChunkClass::Meta);
+        meta.map(|chunk| u64::from(chunk.len)).sum()
+    }
+
     /// Bytes this entry takes in an encoded page.
     #[must_use]
     pub fn encoded_len(&self) -> usize {

@@ -37,7 +37,7 @@ const BUFFER_BYTES: usize = 4 << 20;
 pub(super) fn cut(source: &dyn ReadAt, range: Range<u64>, class: ChunkClass, cuts: &mut Cuts) -> io::Result<()> {
     let len = range.end.saturating_sub(range.start);
     let (single, by_content_max) = match class {
-        ChunkClass::Header | ChunkClass::Pixels => (u64::from(CHUNK_BYTES_MAX), HEADER_BYTES_MAX),
+        ChunkClass::Meta | ChunkClass::Header | ChunkClass::Pixels => (u64::from(CHUNK_BYTES_MAX), HEADER_BYTES_MAX),
         ChunkClass::Opaque => (u64::from(NORMAL.min), COARSE_BYTES_MAX),
     };
     let sizes = match len {

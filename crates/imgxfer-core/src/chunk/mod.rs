@@ -1,7 +1,7 @@
 //! Where an instance is cut into chunks.
 //!
-//! DICOM is cut where DICOM itself has seams: what stands before the pixel data, each frame, what
-//! follows. An instance that is sent again with a corrected name then differs in one small chunk. What
+//! DICOM is cut where DICOM itself has seams: the file meta group, what stands before the pixel data, each frame,
+//! what follows. An instance that is sent again with a corrected name then differs in one small chunk. What
 //! is not DICOM is cut by its content. The same bytes give the same cuts on every machine and in every
 //! version that shares a manifest format, since chunk identities depend on it.
 
@@ -50,7 +50,9 @@ pub fn cut(source: &dyn ReadAt, scan: Option<&Scan>) -> io::Result<Vec<Cut>> {
         return cuts.finish();
     };
     let pixels = pixel_range(scan.pixels.as_ref(), len);
-    content::cut(source, 0..pixels.start, ChunkClass::Header, &mut cuts)?;
+    let meta_end = scan.data_set_offset.min(pixels.start);
+    content::cut(source, 0..meta_end, ChunkClass::Meta, &mut cuts)?;
+    content::cut(source, meta_end..pixels.start, ChunkClass::Header, &mut cuts)?;
     let header_cuts = cuts.list.len();
     for density in [Density::Normal, Density::High, Density::Blind] {
         cuts.list.truncate(header_cuts);

@@ -150,7 +150,7 @@ fn record_of(
     mut buffer: Buffer,
     head_on: std::ops::Range<usize>,
 ) -> Record {
-    let class = plan.entry(chunks[0]).class;
+    let class = plan.class(chunks[0]);
     let list: Vec<RecordChunk> =
         chunks.iter().map(|at| plan.entry(*at)).map(|e| RecordChunk { id: e.id, len: e.len }).collect();
     let shape = shared_shape(plan, chunks);
@@ -171,7 +171,7 @@ fn record_of(
 /// The shape of the pixels, when all of the record's chunks have the same.
 fn shared_shape(plan: &Plan, chunks: &[Position]) -> Option<PixelShape> {
     let first = chunks.first()?;
-    if plan.entry(*first).class != ChunkClass::Pixels {
+    if plan.class(*first) != ChunkClass::Pixels {
         return None;
     }
     let mut known = None;

@@ -149,8 +149,8 @@ fn encode_or_withdraw(plan: &Plan, mut coding: Coding) -> Encoded {
 /// What a plan holds, for the chooser; `None` for headers, for which there is no choice.
 fn kind(plan: &Plan) -> Option<Kind> {
     let first = plan.chunks.first()?;
-    match plan.entry(*first).class {
-        ChunkClass::Header => None,
+    match plan.class(*first) {
+        ChunkClass::Meta | ChunkClass::Header => None,
         ChunkClass::Opaque => Some(Kind::Opaque),
         ChunkClass::Pixels => {
             let instance = &plan.page.instances[first.place];

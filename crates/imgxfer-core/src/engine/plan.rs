@@ -50,6 +50,11 @@ impl Plan {
         &self.page.page.instances[at.place].chunks[at.chunk]
     }
 
+    /// Class of the record that holds the chunk.
+    pub(super) fn class(&self, at: Position) -> ChunkClass {
+        self.entry(at).class.in_record()
+    }
+
     pub(super) fn instance_at(&self, at: Position) -> InstanceAt {
         InstanceAt { page: self.index, place: to_u32(at.place) }
     }
@@ -159,7 +164,7 @@ pub(super) fn plans(index: u32, page: &Arc<OfferedPage>, needed: &Bitmap, plain:
             }
             let pixels = entry.class == ChunkClass::Pixels;
             let pixels_of = pixels.then(|| (&instance.series, page.instances[place].shape));
-            let group = Group { class: entry.class, pixels_of };
+            let group = Group { class: entry.class.in_record(), pixels_of };
             if group.shares(entry.len) {
                 plans.extend(filling.push(group, position, entry.len).map(|chunks| plan(chunks, None)));
             } else {
@@ -169,7 +174,7 @@ pub(super) fn plans(index: u32, page: &Arc<OfferedPage>, needed: &Bitmap, plain:
     }
     plans.extend(filling.take().map(|chunks| plan(chunks, None)));
     // Headers first within the page: an instance is of use only with its header.
-    plans.sort_by_key(|plan| plan.chunks.first().map(|at| plan.entry(*at).class));
+    plans.sort_by_key(|plan| plan.chunks.first().map(|at| plan.class(*at)));
     debug_assert!(plans.iter().all(|p| p.raw_len() <= u64::from(RECORD_RAW_BYTES_MAX) || p.stored.is_some()));
     plans
 }
@@ -228,17 +233,17 @@ mod tests {
         let made = plans(3, page, &set, false);
         let mut planned = Vec::new();
         for plan in &made {
-            let class = plan.entry(plan.chunks[0]).class;
+            let class = plan.class(plan.chunks[0]);
             let study = &page.page.instances[plan.chunks[0].place].study;
             assert!(plan.raw_len() <= u64::from(RECORD_RAW_BYTES_MAX) && plan.chunks.len() <= CHUNKS_PER_RECORD_MAX);
-            assert!(plan.chunks.iter().all(|at| plan.entry(*at).class == class), "one class in a record");
+            assert!(plan.chunks.iter().all(|at| plan.class(*at) == class), "one class in a record");
             assert!(
                 plan.chunks.iter().all(|at| page.page.instances[at.place].study == *study),
                 "one study in a record"
             );
             planned.extend(plan.chunks.iter().map(|at| plan.entry(*at).id));
         }
-        assert!(made.is_sorted_by_key(|plan| plan.entry(plan.chunks[0]).class), "headers first");
+        assert!(made.is_sorted_by_key(|plan| plan.class(plan.chunks[0])), "headers first");
         let entries = page.page.instances.iter().flat_map(|i| &i.chunks).enumerate();
         let mut wanted: Vec<ChunkId> = entries.filter(|(at, _)| set.get(*at)).map(|(_, chunk)| chunk.id).collect();
         planned.sort_unstable();

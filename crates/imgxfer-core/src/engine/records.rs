@@ -56,7 +56,7 @@ fn coding() -> Coding {
 }
 
 fn class(plan: &Plan) -> ChunkClass {
-    plan.entry(plan.chunks[0]).class
+    plan.class(plan.chunks[0])
 }
 
 /// Reads one chunk back out of its record; returns how much had to be decoded for it.

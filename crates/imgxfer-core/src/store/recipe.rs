@@ -5,19 +5,22 @@
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 4 | magic `IXI1` |
+//! | 4 | magic `IXI2` |
+//! | 1 | flags: 1 for a file that ends before its data set does |
 //! | 4 | length p of the page that follows |
 //! | p | a manifest page (`IXM1`) with this one instance |
 //! | 4 | number of packs k |
 //! | 16 k | names of the packs that its chunks stand in, in order of first use |
 //! | 18 n | per chunk of the page: pack (index into the list, 4), offset of the record (8), length of the record (4), slot in the record (2) |
+//! | 4 | length f of the frame table |
+//! | f | the frame table ([`FrameTable`]) |
 //! | 2 | number of attributes a |
 //! | a x (6 + length) | the attributes, ascending by tag: tag (4), length (2), UTF-8 text |
 
 use std::collections::BTreeMap;
 
 use super::{ChunkAt, RecordAt, StoredInstance};
-use crate::dicom::{Attributes, Tag};
+use crate::dicom::{Attributes, FrameTable, Tag};
 use crate::ids::{PackId, PeerId};
 use crate::limits::PAGE_BYTES_MAX;
 use crate::manifest::{ManifestError, Page};
@@ -25,7 +28,9 @@ use crate::units::{to_u32, to_usize};
 use crate::wire::bytes::{Reader, Truncated};
 
 /// First bytes of every recipe: format and version.
-pub const RECIPE_MAGIC: [u8; 4] = *b"IXI1";
+pub const RECIPE_MAGIC: [u8; 4] = *b"IXI2";
+/// Flag of an instance whose file ends before its data set does.
+const CUT: u8 = 1;
 
 /// Why bytes are not a recipe.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,15 +56,21 @@ impl From<Truncated> for RecipeError {
     }
 }
 
-/// Encodes everything of `instance` but its owner.
+/// Encodes everything of `instance` but its owner and its place in the order of things.
 ///
 /// An attribute longer than 65,535 bytes is cut there, between characters.
 #[must_use]
 pub fn encode(instance: &StoredInstance) -> Vec<u8> {
+    encode_with(instance, &instance.attributes)
+}
+
+/// The same with other attributes.
+pub(super) fn encode_with(instance: &StoredInstance, attributes: &Attributes) -> Vec<u8> {
     let page = Page::encode_all(std::slice::from_ref(&instance.entry));
     let (packs, index_of) = packs_of(&instance.chunks);
     let mut out = Vec::with_capacity(64 + page.len() + packs.len() * 16 + instance.chunks.len() * 18);
     out.extend_from_slice(&RECIPE_MAGIC);
+    out.push(if instance.cut { CUT } else { 0 });
     out.extend_from_slice(&to_u32(page.len()).to_le_bytes());
     out.extend_from_slice(&page);
     out.extend_from_slice(&to_u32(packs.len()).to_le_bytes());
@@ -73,13 +84,10 @@ pub fn encode(instance: &StoredInstance) -> Vec<u8> {
         out.extend_from_slice(&chunk.record.len.to_le_bytes());
         out.extend_from_slice(&chunk.slot.to_le_bytes());
     }
-    out.extend_from_slice(&u16::try_from(instance.attributes.iter().len()).unwrap_or(u16::MAX).to_le_bytes());
-    for (tag, text) in instance.attributes.iter().take(usize::from(u16::MAX)) {
-        let text = &text[..text.floor_char_boundary(usize::from(u16::MAX))];
-        out.extend_from_slice(&tag.number().to_le_bytes());
-        out.extend_from_slice(&u16::try_from(text.len()).unwrap_or(u16::MAX).to_le_bytes());
-        out.extend_from_slice(text.as_bytes());
-    }
+    let frames = instance.frames.as_ref().map(FrameTable::encode).unwrap_or_default();
+    out.extend_from_slice(&to_u32(frames.len()).to_le_bytes());
+    out.extend_from_slice(&frames);
+    put_attributes(&mut out, attributes);
     out
 }
 
@@ -94,6 +102,11 @@ pub fn decode(owner: PeerId, bytes: &[u8]) -> Result<StoredInstance, RecipeError
     if reader.array::<4>()? != RECIPE_MAGIC {
         return Err(RecipeError::Magic);
     }
+    let cut = match reader.u8()? {
+        0 => false,
+        CUT => true,
+        _ => return Err(RecipeError::Malformed),
+    };
     let page_len = to_usize(u64::from(reader.u32()?));
     if page_len > PAGE_BYTES_MAX {
         return Err(RecipeError::Malformed);
@@ -107,6 +120,31 @@ pub fn decode(owner: PeerId, bytes: &[u8]) -> Result<StoredInstance, RecipeError
     if packs_of(&chunks).0 != packs {
         return Err(RecipeError::Malformed);
     }
+    let frames = match to_usize(u64::from(reader.u32()?)) {
+        0 => None,
+        len => Some(FrameTable::decode(reader.take(len)?).map_err(|_| RecipeError::Malformed)?),
+    };
+    let attributes = take_attributes(&mut reader)?;
+    if !reader.is_empty() {
+        return Err(RecipeError::Malformed);
+    }
+    Ok(StoredInstance { cut, frames, ..StoredInstance::new(owner, entry, chunks, attributes) })
+}
+
+/// Writes attributes: their number (2), and for each its tag (4), its length (2) and its text.
+pub(super) fn put_attributes(out: &mut Vec<u8>, attributes: &Attributes) {
+    let count = u16::try_from(attributes.iter().len()).unwrap_or(u16::MAX);
+    out.extend_from_slice(&count.to_le_bytes());
+    for (tag, text) in attributes.iter().take(usize::from(count)) {
+        let text = &text[..text.floor_char_boundary(usize::from(u16::MAX))];
+        out.extend_from_slice(&tag.number().to_le_bytes());
+        out.extend_from_slice(&u16::try_from(text.len()).unwrap_or(u16::MAX).to_le_bytes());
+        out.extend_from_slice(text.as_bytes());
+    }
+}
+
+/// Reads what [`put_attributes`] wrote.
+pub(super) fn take_attributes(reader: &mut Reader<'_>) -> Result<Attributes, RecipeError> {
     let mut attributes = Attributes::default();
     let mut last = None;
     for _ in 0..reader.u16()? {
@@ -119,10 +157,7 @@ pub fn decode(owner: PeerId, bytes: &[u8]) -> Result<StoredInstance, RecipeError
         attributes.set(tag, text);
         last = Some(tag);
     }
-    if !reader.is_empty() {
-        return Err(RecipeError::Malformed);
-    }
-    Ok(StoredInstance { owner, entry, chunks, attributes })
+    Ok(attributes)
 }
 
 fn decode_packs(reader: &mut Reader<'_>, chunks: usize) -> Result<Vec<PackId>, RecipeError> {

@@ -1,0 +1,157 @@
+//! What the headers of a study's instances say of the study, its patients and its series.
+//!
+//! Instances of one series mostly have the same attributes but a few of their own. What they share is a [`Header`]; an
+//! index keeps each once. A study is what its headers say, the newest last: so a corrected name shows as soon as the
+//! corrected content is current, and an attribute that only some instances have is there.
+
+use std::collections::BTreeMap;
+
+use super::recipe::{RecipeError, put_attributes, take_attributes};
+use super::{Order, StoredInstance};
+use crate::dicom::{Attributes, Level, Tag, tags};
+use crate::units::{to_u32, to_usize};
+use crate::wire::bytes::Reader;
+
+/// What instances of a series share: attributes of patient, study and series, and the SOP class.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) attributes: Attributes,
+    /// Current instances that have it.
+    pub(super) instances: u64,
+    /// The newest order of an instance that has it.
+    pub(super) newest: Order,
+}
+
+/// A patient of a study, as far as instances say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StudyPatient {
+    /// The patient's attributes.
+    pub attributes: Attributes,
+    /// Current instances of this patient.
+    pub instances: u64,
+}
+
+/// What a study's headers say of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Summary {
+    /// Attributes of the study.
+    pub(super) attributes: Attributes,
+    /// Its patients, ordered by identifier and issuer.
+    pub(super) patients: Vec<StudyPatient>,
+    /// Modalities of its series, each once, sorted.
+    pub(super) modalities: Vec<String>,
+    /// SOP classes of its instances, each once, sorted.
+    pub(super) sop_classes: Vec<String>,
+}
+
+/// Whether an attribute is kept with each instance, since it differs from one to the next.
+fn is_own(tag: Tag) -> bool {
+    crate::dicom::Attribute::of(tag).is_some_and(|attribute| attribute.level == Level::Instance)
+}
+
+/// The attributes of an instance, divided: what its header has, and what is its own.
+pub(super) fn divide(instance: &StoredInstance) -> (Attributes, Attributes) {
+    let (own, mut shared): (Vec<_>, Vec<_>) =
+        instance.attributes.iter().map(|(tag, value)| (tag, value.to_owned())).partition(|(tag, _)| is_own(*tag));
+    shared.push((tags::SOP_CLASS_UID, instance.entry.sop_class.as_ref().map_or("", |uid| uid.as_str()).to_owned()));
+    (shared.into_iter().collect(), own.into_iter().collect())
+}
+
+/// Puts together what [`divide`] divided.
+pub(super) fn join(instance: &mut StoredInstance, header: &Attributes) {
+    let mut whole = header.clone();
+    whole.set(tags::SOP_CLASS_UID, "");
+    whole.extend(&instance.attributes);
+    instance.attributes = whole;
+}
+
+/// Who a patient is: identifier and issuer, or where there is neither, the name.
+fn key_of(patient: &Attributes) -> [&str; 3] {
+    let (id, issuer) = (patient.get(tags::PATIENT_ID), patient.get(tags::ISSUER_OF_PATIENT_ID));
+    [id, issuer, if id.is_empty() { patient.get(tags::PATIENT_NAME) } else { "" }]
+}
+
+/// What these headers of one study say of it. Those that no current instance has are left out.
+pub(super) fn of_study(mut headers: Vec<Header>) -> Summary {
+    headers.retain(|header| header.instances > 0);
+    headers.sort_by(|a, b| (a.newest, &a.attributes).cmp(&(b.newest, &b.attributes)));
+    let mut summary = Summary::default();
+    let mut patients: BTreeMap<[String; 3], StudyPatient> = BTreeMap::new();
+    for header in &headers {
+        let of_level = |level| header.attributes.of_level(level);
+        summary.attributes.extend(&of_level(Level::Study));
+        summary.modalities.extend(header.attributes.each(tags::MODALITY).map(str::to_owned));
+        summary.sop_classes.extend(header.attributes.each(tags::SOP_CLASS_UID).map(str::to_owned));
+        let attributes = of_level(Level::Patient);
+        let patient = patients.entry(key_of(&attributes).map(str::to_owned)).or_default();
+        patient.attributes.extend(&attributes);
+        patient.instances += header.instances;
+    }
+    for list in [&mut summary.modalities, &mut summary.sop_classes] {
+        list.sort_unstable();
+        list.dedup();
+    }
+    summary.patients = patients.into_values().collect();
+    summary
+}
+
+/// What these headers of one series say of it: its attributes, and how many current instances it has.
+pub(super) fn of_series(mut headers: Vec<Header>) -> (Attributes, u64) {
+    headers.retain(|header| header.instances > 0);
+    headers.sort_by(|a, b| (a.newest, &a.attributes).cmp(&(b.newest, &b.attributes)));
+    let mut attributes = Attributes::default();
+    headers.iter().for_each(|header| attributes.extend(&header.attributes.of_level(Level::Series)));
+    (attributes, headers.iter().map(|header| header.instances).sum())
+}
+
+impl Summary {
+    /// Attributes of the study and of the patient that most of it is of; what people are shown of a study.
+    pub(super) fn shown(&self) -> Attributes {
+        let mut shown = self.attributes.clone();
+        let most = self.patients.iter().rev().max_by_key(|patient| patient.instances);
+        if let Some(patient) = most {
+            shown.extend(&patient.attributes);
+        }
+        shown
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_attributes(&mut out, &self.attributes);
+        out.extend_from_slice(&to_u32(self.patients.len()).to_le_bytes());
+        for patient in &self.patients {
+            put_attributes(&mut out, &patient.attributes);
+            out.extend_from_slice(&patient.instances.to_le_bytes());
+        }
+        for list in [&self.modalities, &self.sop_classes] {
+            let list = list.join("\\");
+            out.extend_from_slice(&to_u32(list.len()).to_le_bytes());
+            out.extend_from_slice(list.as_bytes());
+        }
+        out
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, RecipeError> {
+        if bytes.is_empty() {
+            return Ok(Self::default());
+        }
+        let mut reader = Reader::new(bytes);
+        let attributes = take_attributes(&mut reader)?;
+        let mut patients = Vec::new();
+        for _ in 0..reader.u32()? {
+            let attributes = take_attributes(&mut reader)?;
+            patients.push(StudyPatient { attributes, instances: reader.u64()? });
+        }
+        let mut list = || -> Result<Vec<String>, RecipeError> {
+            let len = to_usize(u64::from(reader.u32()?));
+            let text = std::str::from_utf8(reader.take(len)?).map_err(|_| RecipeError::Malformed)?;
+            Ok(text.split('\\').filter(|part| !part.is_empty()).map(str::to_owned).collect())
+        };
+        let (modalities, sop_classes) = (list()?, list()?);
+        if !reader.is_empty() {
+            return Err(RecipeError::Malformed);
+        }
+        Ok(Self { attributes, patients, modalities, sop_classes })
+    }
+}
