@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use imgxfer_core::client::Client;
 use imgxfer_core::codec::Registry;
-use imgxfer_core::engine::Depot;
+use imgxfer_core::depot::Depot;
 use imgxfer_core::store::FsOptions;
 use imgxfer_core::testing::noise;
 use imgxfer_core::transport::{Dial, Endpoint};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use imgxfer_core::ALPN;
 use imgxfer_core::codec::Registry;
-use imgxfer_core::engine::Depot;
+use imgxfer_core::depot::Depot;
 use imgxfer_core::ids::{ManifestRoot, PeerId, StudyUid};
 use imgxfer_core::server::{Host, Rights, Server, ServerLimits};
 use imgxfer_core::store::FsOptions;

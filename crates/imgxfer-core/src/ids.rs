@@ -265,6 +265,18 @@ impl PeerId {
     }
 }
 
+/// UIDs for a file that has none: made from its hash, so the same file always gets the same.
+#[must_use]
+pub fn opaque_uids(hash: &InstanceHash) -> (StudyUid, SeriesUid, SopInstanceUid) {
+    let derive =
+        |level: &str| blake3::derive_key(&format!("imgxfer 2026 uid of an opaque file, {level}"), hash.as_bytes());
+    (
+        StudyUid::from_hash(&derive("study")),
+        SeriesUid::from_hash(&derive("series")),
+        SopInstanceUid::from_hash(&derive("instance")),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -24,6 +24,7 @@
 //! | [`manifest`], [`receipt`] | what a transfer consists of; proof that it arrived |
 //! | [`proto`], [`progress`] | sender and receiver as state machines, without clock or sockets |
 //! | [`store`] | records and index: in memory, in a folder, in SQLite |
+//! | [`depot`] | the two together: a site's store |
 //! | `survey` | pixel data of files in the records it would travel in, for measuring |
 //! | `transport` | sessions over QUIC, identities, pairing |
 //! | `engine` | the pipeline: read, hash, encode, send; receive, verify, commit |
@@ -34,6 +35,7 @@
 pub mod chunk;
 pub mod clock;
 pub mod codec;
+pub mod depot;
 pub mod dicom;
 pub mod effort;
 pub mod ids;
@@ -43,6 +45,7 @@ pub mod priority;
 pub mod progress;
 pub mod proto;
 pub mod receipt;
+mod scratch;
 pub mod store;
 #[cfg(feature = "fs")]
 pub mod survey;

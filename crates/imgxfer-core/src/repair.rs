@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use crate::client::{Client, PullOptions, PullTarget};
+use crate::depot::Depot;
+use crate::engine::Intake;
 use crate::engine::mending::{MendingIntake, Offered, Wounded, row_of};
-use crate::engine::{Depot, Intake};
 use crate::error::TransferError;
 use crate::ids::{PeerId, StudyUid};
 use crate::progress::Observer;

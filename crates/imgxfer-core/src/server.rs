@@ -12,10 +12,11 @@ use slots::{Slot, Slots};
 
 use crate::client::first_message;
 use crate::codec::{CodecId, LevelChoice};
+use crate::depot::Depot;
 use crate::engine::receive::{ReceiveSettings, receive, refuse};
 use crate::engine::router::Router;
 use crate::engine::send::{SendSettings, send};
-use crate::engine::{Depot, Pace};
+use crate::engine::{DepotIntake, DepotSource, Pace};
 use crate::error::TransferError;
 use crate::ids::{ManifestRoot, PeerId, StudyUid};
 use crate::limits::{HANDSHAKE_DEADLINE, QUERY_ROWS_MAX};
@@ -274,7 +275,7 @@ impl Server {
         // Dedupe looks at what the peer may see, and at what it sent itself.
         let scope = if rights.pull { rights.scope } else { Scope::Owners(vec![peer]) };
         let proves = start.prove;
-        let intake = move || Ok::<_, StoreError>(depot.intake(peer, scope)?.proving(proves));
+        let intake = move || Ok::<_, StoreError>(DepotIntake::new(&depot, peer, scope)?.proving(proves));
         let intake = blocking("open the store", intake).await;
         let mut control = control;
         let ending = Ending::new(self.host.as_ref(), peer, Direction::In);
@@ -322,7 +323,7 @@ impl Server {
         let depot = self.depot.clone();
         let source = blocking("look up what is asked for", move || {
             let studies = matching(&depot, &rights.scope, pull)?;
-            if studies.is_empty() { Ok(None) } else { depot.source(rights.scope, studies).map(Some) }
+            if studies.is_empty() { Ok(None) } else { DepotSource::new(&depot, rights.scope, studies).map(Some) }
         });
         let source = match source.await {
             Ok(Ok(Some(source))) => source,

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 /// The modules of the core from the top of the layers to the bottom: a module may use those of its own line
 /// and of lines above it. See the table in `lib.rs`.
 const LAYERS: [&[&str]; 10] = [
-    &["ids", "units", "limits", "clock", "priority", "effort", "work"],
+    &["ids", "units", "limits", "clock", "priority", "effort", "work", "scratch"],
     &["dicom", "codec", "chunk", "wire"],
     &["manifest", "receipt"],
     &["proto", "progress"],
     &["store"],
-    &["survey"],
+    &["survey", "depot"],
     &["transport"],
     &["engine"],
     &["error"],

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use imgxfer_core::client::Client;
 use imgxfer_core::clock::Stopwatch;
-use imgxfer_core::engine::Depot;
+use imgxfer_core::depot::Depot;
 use imgxfer_core::ids::PeerId;
 use imgxfer_core::server::{Server, ServerLimits};
 use imgxfer_core::transport::{AsyncUdpSocket, CloseCode, Endpoint, EndpointConfig, Identity};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use imgxfer_core::codec::Registry;
-use imgxfer_core::engine::Depot;
+use imgxfer_core::depot::Depot;
 use imgxfer_core::store::{FsOptions, RecoverReport, StoreError};
 use imgxfer_core::transport::{Endpoint, EndpointConfig, Identity, PeerRefusal, Refused, TransportError, Trust};
 use imgxfer_core::work::blocking;

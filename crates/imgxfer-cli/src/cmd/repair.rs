@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::Args;
 use imgxfer_core::codec::Registry;
-use imgxfer_core::engine::Depot;
+use imgxfer_core::depot::Depot;
 use imgxfer_core::repair::{INSTANCES_MAX, Outcome, RepairReport, renew_notes, repair};
 use imgxfer_core::store::{FsOptions, FsRecords, Index as _, RetellReport, SqliteIndex, StoreError, StoredInstance};
 use imgxfer_core::transport::CloseCode;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use assert_cmd::Command;
 use imgxfer_core::codec::Registry;
-use imgxfer_core::engine::Depot;
+use imgxfer_core::depot::Depot;
 use imgxfer_core::ids::PeerId;
 use imgxfer_core::server::{Host, Rights, Server, ServerLimits};
 use imgxfer_core::store::{FsOptions, FsRecords, SqliteIndex};

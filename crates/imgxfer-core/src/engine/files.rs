@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use super::held::{Buffer, Buffers, Held};
 use super::known::KnownFiles;
-use super::scratch;
 use super::source::{Content, Source, SourceInstance, SourceItem, Totals};
 use crate::chunk::{self, Cut};
 use crate::dicom::{self, NotDicom, ReadAt, Scan};
-use crate::ids::{ChunkId, InstanceHash, SeriesUid, SopInstanceUid, StudyUid};
+use crate::ids::{ChunkId, InstanceHash, opaque_uids};
 use crate::limits::{DICOMDIR_BYTES_MAX, NAME_BYTES_MAX};
 use crate::manifest::{ChunkEntry, InstanceEntry};
+use crate::scratch;
 use crate::store::{FileBytes, FileState};
 use crate::units::to_usize;
 use crate::work::guarded;
@@ -356,18 +356,6 @@ fn entry_of(path: &Path, len: u64, scan: Option<&Scan>, chunks: Vec<ChunkEntry>,
         hash,
         chunks,
     }
-}
-
-/// UIDs for a file that has none: made from its hash, so the same file always gets the same.
-#[must_use]
-pub fn opaque_uids(hash: &InstanceHash) -> (StudyUid, SeriesUid, SopInstanceUid) {
-    let derive =
-        |level: &str| blake3::derive_key(&format!("imgxfer 2026 uid of an opaque file, {level}"), hash.as_bytes());
-    (
-        StudyUid::from_hash(&derive("study")),
-        SeriesUid::from_hash(&derive("series")),
-        SopInstanceUid::from_hash(&derive("instance")),
-    )
 }
 
 /// A file's bytes: held since they were hashed, or read again when they are needed.

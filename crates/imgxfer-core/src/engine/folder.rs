@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::depot::{identify, unproven};
 use super::intake::{Intake, Staged};
 use crate::codec::Registry;
+use crate::depot::{identify, unproven};
 use crate::ids::{ChunkId, ManifestRoot, PageHash, PeerId, StudyUid};
 use crate::manifest::Page;
 use crate::proto::{Lookup, Unproven, VerifyJob};

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::depot::{Depot, DepotIntake};
+use super::depot_intake::DepotIntake;
 use super::intake::{Intake, Staged};
+use crate::depot::Depot;
 use crate::ids::{InstanceHash, ManifestRoot, PageHash, PeerId, SeriesUid, SopInstanceUid, StudyUid};
 use crate::manifest::{InstanceEntry, Page};
 use crate::proto::{Lookup, Unproven, VerifyJob};
@@ -93,10 +94,10 @@ pub(crate) struct MendingIntake {
 
 impl MendingIntake {
     /// # Errors
-    /// As [`Depot::intake`].
+    /// As [`DepotIntake::new`].
     pub(crate) fn new(depot: &Depot, wounded: Arc<Wounded>) -> Result<Self, StoreError> {
         // Whole copies of the same chunks serve, whoever owns them.
-        Ok(Self { inner: depot.intake(wounded.owner, Scope::All)?, wounded })
+        Ok(Self { inner: DepotIntake::new(depot, wounded.owner, Scope::All)?, wounded })
     }
 }
 

@@ -6,7 +6,8 @@
 //! the bounds is the memory promise (`ARCHITECTURE.md`).
 
 mod choose;
-mod depot;
+mod depot_intake;
+mod depot_source;
 mod encode;
 mod files;
 mod folder;
@@ -26,12 +27,12 @@ pub(crate) mod receive;
 mod records;
 pub(crate) mod room;
 pub(crate) mod router;
-mod scratch;
 pub(crate) mod send;
 mod source;
 
-pub use depot::{Depot, DepotIntake, DepotSource};
-pub use files::{FileSource, OtherFiles, opaque_uids, printable};
+pub use depot_intake::DepotIntake;
+pub use depot_source::DepotSource;
+pub use files::{FileSource, OtherFiles, printable};
 pub use folder::FolderIntake;
 pub use intake::{Intake, Staged};
 pub use known::KnownFiles;

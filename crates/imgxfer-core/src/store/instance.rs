@@ -203,7 +203,6 @@ impl StoredReader {
     ///
     /// # Errors
     /// [`InstanceError`].
-    #[cfg(feature = "quic")]
     pub(crate) fn verify_whole(&self) -> Result<(), InstanceError> {
         let mut whole = blake3::Hasher::new();
         for index in 0..self.entry.chunks.len() {
@@ -218,7 +217,6 @@ impl StoredReader {
     ///
     /// # Errors
     /// [`InstanceError`].
-    #[cfg(feature = "quic")]
     pub(crate) fn read_verified(&self, out: &mut [u8]) -> Result<(), InstanceError> {
         let mut rest = &mut *out;
         for (index, entry) in self.entry.chunks.iter().enumerate() {

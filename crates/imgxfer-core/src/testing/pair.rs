@@ -15,9 +15,10 @@ use bytes::Bytes;
 use super::{Seeded, peer, record_of};
 use crate::chunk;
 use crate::codec::{CodecId, Registry};
+use crate::depot::Depot;
 use crate::dicom;
-use crate::engine::{Depot, DepotIntake, Intake, Staged, opaque_uids};
-use crate::ids::{ChunkId, InstanceHash, ManifestRoot, PageHash, PeerId, TransferId};
+use crate::engine::{DepotIntake, Intake, Staged};
+use crate::ids::{ChunkId, InstanceHash, ManifestRoot, PageHash, PeerId, TransferId, opaque_uids};
 use crate::limits::{CHUNK_BYTES_MAX, RECORD_RAW_BYTES_MAX};
 use crate::manifest::{ChunkClass, ChunkEntry, InstanceAt, InstanceEntry, Page};
 use crate::proto::{InstanceFailure, Lookup, ProtocolError, Receiver, ReceiverOutput, Sender, SenderOutput, VerifyJob};
@@ -323,7 +324,7 @@ fn raw_len(record: &Bytes) -> u64 {
 
 impl<'a> Run<'a> {
     fn new(drive: Drive<'a>) -> Result<Self, ProtocolError> {
-        let intake = drive.site.depot.intake(drive.site.sender, Scope::Owners(vec![drive.site.sender]));
+        let intake = DepotIntake::new(&drive.site.depot, drive.site.sender, Scope::Owners(vec![drive.site.sender]));
         let items = drive.pages.iter().flatten();
         let bytes = items.clone().map(|item| item.entry.len).sum();
         let sender = Sender::new(TransferId::from_bytes([7; 16]), 0, to_u64(items.count()), bytes);

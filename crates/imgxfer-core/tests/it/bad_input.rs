@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use imgxfer_core::client::{PullOptions, PullTarget, PushOptions, PushReport, RetryPolicy};
 use imgxfer_core::codec::Registry;
-use imgxfer_core::engine::{Depot, FileSource, FolderIntake, OtherFiles, Source, SourceItem, Totals, printable};
+use imgxfer_core::depot::Depot;
+use imgxfer_core::engine::{FileSource, FolderIntake, OtherFiles, Source, SourceItem, Totals, printable};
 use imgxfer_core::error::{Retry, TransferError};
 use imgxfer_core::progress::TransferEvent;
 use imgxfer_core::proto::ProtocolError;

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use imgxfer_core::ALPN;
 use imgxfer_core::client::{Client, PullOptions, PullTarget, PushOptions, PushReport, RetryPolicy};
 use imgxfer_core::codec::{Level, LevelChoice, Registry};
-use imgxfer_core::engine::{Depot, FileSource, OtherFiles, Pace, RateLimit};
+use imgxfer_core::depot::Depot;
+use imgxfer_core::engine::{DepotIntake, FileSource, OtherFiles, Pace, RateLimit};
 use imgxfer_core::error::TransferError;
 use imgxfer_core::progress::{Observer, TransferEvent};
 use imgxfer_core::server::{Host, Rights};
@@ -66,7 +67,7 @@ impl Sites {
     async fn pull(&self, study: &Study) -> BTreeSet<[u8; 32]> {
         let here = pair::Site::default();
         let depot = here.depot.clone();
-        let intake = move |peer| Ok(Arc::new(depot.intake(peer, Scope::Owners(vec![peer]))?) as _);
+        let intake = move |peer| Ok(Arc::new(DepotIntake::new(&depot, peer, Scope::Owners(vec![peer]))?) as _);
         let target = PullTarget::Study(study.spec.study_uid());
         let mut options = PullOptions::default();
         options.retry = RetryPolicy::once();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use imgxfer_core::client::{PullOptions, PullReport, PullTarget, PushOptions, PushReport};
 use imgxfer_core::codec::{Level, LevelChoice};
-use imgxfer_core::engine::{FileSource, OtherFiles};
+use imgxfer_core::engine::{DepotIntake, FileSource, OtherFiles};
 use imgxfer_core::error::TransferError;
 use imgxfer_core::ids::StudyUid;
 use imgxfer_core::progress::{Observer, TransferEvent};
@@ -69,7 +69,7 @@ fn study_items(study: &Study) -> Vec<Vec<pair::Item>> {
 
 async fn pull(sites: &Sites, study: &Study, into: &pair::Site) -> Result<PullReport, TransferError> {
     let depot = into.depot.clone();
-    let intake = move |peer| Ok(Arc::new(depot.intake(peer, Scope::Owners(vec![peer]))?) as _);
+    let intake = move |peer| Ok(Arc::new(DepotIntake::new(&depot, peer, Scope::Owners(vec![peer]))?) as _);
     let target = PullTarget::Study(study.uid.clone());
     sites.client.pull(&sites.dial(), &target, intake, &PullOptions::default(), &nothing).await
 }

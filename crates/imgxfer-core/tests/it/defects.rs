@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use imgxfer_core::client::{PushOptions, RetryPolicy};
 use imgxfer_core::codec::{Codec, CodecError, CodecId, Level, LevelChoice, PixelShape, Registry, Zstd};
-use imgxfer_core::engine::{Depot, OtherFiles, Source, SourceItem, Totals};
+use imgxfer_core::depot::Depot;
+use imgxfer_core::engine::{OtherFiles, Source, SourceItem, Totals};
 use imgxfer_core::error::{Retry, TransferError};
 use imgxfer_core::server::Rights;
 use imgxfer_core::sim::studies::StudySpec;

@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use imgxfer_core::codec::Registry;
-use imgxfer_core::engine::{Depot, Intake};
+use imgxfer_core::depot::Depot;
+use imgxfer_core::engine::{DepotIntake, Intake};
 use imgxfer_core::store::{Index, MemIndex, MemRecords, RecordStore, Scope, StoredReader, recover};
 use imgxfer_core::testing::faulty::{Fault, Faults, FaultyRecords};
 use imgxfer_core::testing::pair::{Drive, Item, Site};
@@ -85,7 +86,7 @@ fn what_a_running_transfer_has_written_is_durable_before_another_is_acknowledged
     for seed in 0..SEEDS {
         let (site, records) = site(&Faults::default());
         // A routine push has written all of it and committed nothing ...
-        let routine = site.depot.intake(site.sender, Scope::Owners(vec![site.sender])).unwrap();
+        let routine = DepotIntake::new(&site.depot, site.sender, Scope::Owners(vec![site.sender])).unwrap();
         for item in pages.iter().flatten() {
             let chunks: Vec<_> = item.bytes.chunks(400).collect();
             routine.keep(&record_of(&chunks)).unwrap();
@@ -105,7 +106,7 @@ fn bytes_of_a_failed_sync_are_never_built_on() {
         // Operations on this store: make a pack, append 6 records, sync.
         let faults = Faults::at(7, Fault::Medium);
         let (site, records) = site(&faults);
-        let first = site.depot.intake(site.sender, Scope::Owners(vec![site.sender])).unwrap();
+        let first = DepotIntake::new(&site.depot, site.sender, Scope::Owners(vec![site.sender])).unwrap();
         for item in pages.iter().flatten() {
             let chunks: Vec<_> = item.bytes.chunks(400).collect();
             first.keep(&record_of(&chunks)).unwrap();

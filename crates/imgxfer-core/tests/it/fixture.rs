@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use imgxfer_core::codec::Registry;
+use imgxfer_core::depot::Depot;
 use imgxfer_core::dicom::ReadAt;
-use imgxfer_core::engine::{Depot, OtherFiles};
+use imgxfer_core::engine::OtherFiles;
 use imgxfer_core::server::Rights;
 use imgxfer_core::sim::studies::StudySpec;
 use imgxfer_core::store::{

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use imgxfer_core::client::{PushOptions, RetryPolicy};
 use imgxfer_core::clock::UnixSeconds;
 use imgxfer_core::codec::{Level, LevelChoice, Registry};
-use imgxfer_core::engine::{Depot, FileSource, OtherFiles};
+use imgxfer_core::depot::Depot;
+use imgxfer_core::engine::{DepotIntake, FileSource, OtherFiles};
 use imgxfer_core::server::Rights;
 use imgxfer_core::sim::studies::StudySpec;
 use imgxfer_core::store::{CheckOptions, CheckReport, Finding, FsOptions, Scope, StudyQuery, check};
@@ -318,16 +319,16 @@ async fn collection_and_resumption_see_each_other() {
     let scope = Scope::Owners(vec![owner]);
     let leave = || {
         use imgxfer_core::engine::Intake;
-        let intake = depot.intake(owner, scope.clone()).unwrap();
+        let intake = DepotIntake::new(&depot, owner, scope.clone()).unwrap();
         intake.keep(&imgxfer_core::testing::record_of(&[b"left by somebody"])).unwrap().pack
     };
     let pack = leave();
-    let resumed = Arc::new(depot.intake(owner, scope.clone()).unwrap());
+    let resumed = Arc::new(DepotIntake::new(&depot, owner, scope.clone()).unwrap());
     assert_eq!(depot.collect(UnixSeconds(i64::MAX)).unwrap().packs_removed, 0, "a transfer has found it");
     drop(resumed);
     // Marked by a collection that is slow to remove it.
     assert!(depot.index.doom(pack).unwrap());
-    let late = depot.intake(owner, scope.clone()).unwrap();
+    let late = DepotIntake::new(&depot, owner, scope.clone()).unwrap();
     assert_eq!(depot.collect(UnixSeconds(i64::MAX)).unwrap().packs_removed, 1, "passed over, so it goes");
     drop(late);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use imgxfer_core::client::{PullOptions, PullTarget, PushOptions};
 use imgxfer_core::codec::{Level, LevelChoice};
-use imgxfer_core::engine::{FileSource, OtherFiles, Pace, RateLimit};
+use imgxfer_core::engine::{DepotIntake, FileSource, OtherFiles, Pace, RateLimit};
 use imgxfer_core::progress::{LineFigures, Progress, TransferEvent};
 use imgxfer_core::server::{Direction, Host, Rights};
 use imgxfer_core::sim::studies::StudySpec;
@@ -107,7 +107,7 @@ async fn push(sites: &Sites, pace: Pace) -> Run {
 async fn pull(sites: &Sites, pace: Pace) -> Run {
     let here = pair::Site::default();
     let depot = here.depot.clone();
-    let intake = move |peer| Ok(Arc::new(depot.intake(peer, Scope::Owners(vec![peer]))?) as _);
+    let intake = move |peer| Ok(Arc::new(DepotIntake::new(&depot, peer, Scope::Owners(vec![peer]))?) as _);
     let target = PullTarget::Study(spec().study_uid());
     let options = PullOptions::default().with_level(LevelChoice::Fixed(Level::FAST)).with_pace(pace);
     let (watch, begun) = (Watch::default(), Instant::now());

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use imgxfer_core::ALPN;
 use imgxfer_core::client::{Client, PullOptions, PullTarget, PushOptions, RetryPolicy};
 use imgxfer_core::codec::{CodecId, Level, LevelChoice, Registry};
-use imgxfer_core::engine::{Depot, FileSource, OtherFiles};
+use imgxfer_core::depot::Depot;
+use imgxfer_core::engine::{DepotIntake, FileSource, OtherFiles};
 use imgxfer_core::error::{Fault, Retry, TransferError};
 use imgxfer_core::ids::{PeerId, StudyUid};
 use imgxfer_core::proto::ProtocolError;
@@ -62,7 +63,7 @@ async fn push_study(client: &Client, site: &Site, spec: &StudySpec) -> u64 {
 async fn pull_study(client: &Client, site: &Site, study: &StudyUid) -> Result<BTreeSet<[u8; 32]>, TransferError> {
     let here = pair::Site::default();
     let depot = here.depot.clone();
-    let intake = move |peer| Ok(Arc::new(depot.intake(peer, Scope::Owners(vec![peer]))?) as _);
+    let intake = move |peer| Ok(Arc::new(DepotIntake::new(&depot, peer, Scope::Owners(vec![peer]))?) as _);
     let target = PullTarget::Study(study.clone());
     let mut options = PullOptions::default();
     options.retry = RetryPolicy::once();
@@ -100,7 +101,7 @@ async fn the_same_study_from_two_peers_is_two_studies_and_tells_neither_of_the_o
 async fn pull_at(client: &Client, site: &Site, spec: &StudySpec, level: LevelChoice) -> (u64, CodecId) {
     let here = pair::Site::default();
     let depot = here.depot.clone();
-    let intake = move |peer| Ok(Arc::new(depot.intake(peer, Scope::Owners(vec![peer]))?) as _);
+    let intake = move |peer| Ok(Arc::new(DepotIntake::new(&depot, peer, Scope::Owners(vec![peer]))?) as _);
     let options = PullOptions::default().with_level(level).with_retry(RetryPolicy::once());
     let target = PullTarget::Study(spec.study_uid());
     let report = client.pull(&site.dial, &target, intake, &options, &nothing).await.unwrap();

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use imgxfer_core::client::{Client, PullOptions, RetryPolicy};
-use imgxfer_core::engine::{Depot, OtherFiles};
+use imgxfer_core::depot::Depot;
+use imgxfer_core::engine::OtherFiles;
 use imgxfer_core::ids::InstanceHash;
 use imgxfer_core::repair::{Outcome, RepairReport, renew_notes, repair};
 use imgxfer_core::server::Rights;

@@ -175,7 +175,7 @@ async fn a_receiver_that_takes_long_to_read_back_is_waited_for() {
     let begun = Arc::new(Notify::new());
     let (depot, started) = (here.depot.clone(), Arc::clone(&begun));
     let intake = move |peer| {
-        let inner = depot.intake(peer, Scope::All)?;
+        let inner = DepotIntake::new(&depot, peer, Scope::All)?;
         Ok(Arc::new(SlowIntake {
             inner,
             seconds: Mutex::new(seconds.lock().unwrap().take()),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use imgxfer_core::ALPN;
 use imgxfer_core::client::Client;
-use imgxfer_core::engine::Depot;
+use imgxfer_core::depot::Depot;
 use imgxfer_core::server::{Host, Rights, Server, ServerLimits};
 use imgxfer_core::sim::line::{LineProfile, VirtualNet};
 use imgxfer_core::transport::{Dial, Endpoint, EndpointConfig, Identity, Trust};

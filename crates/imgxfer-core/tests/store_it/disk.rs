@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use imgxfer_core::codec::Registry;
-use imgxfer_core::engine::{Depot, Source, SourceItem};
+use imgxfer_core::depot::Depot;
+use imgxfer_core::engine::{DepotSource, Source, SourceItem};
 use imgxfer_core::sim::studies::StudySpec;
 use imgxfer_core::store::{
     CheckOptions, Finding, MemRecords, RecordStore, Scope, SqliteIndex, StoredInstance, check, recover,
@@ -92,7 +93,7 @@ impl Disk {
         let depot = &self.site.depot;
         let mut found = Contents::new();
         let studies = depot.index.study_keys(None, 1000).unwrap().into_iter().map(|(_, study)| study).collect();
-        let mut source = depot.source(Scope::All, studies).unwrap();
+        let mut source = DepotSource::new(depot, Scope::All, studies).unwrap();
         while let Some(item) = source.next_item().unwrap() {
             let SourceItem::Instance(instance) = item else { panic!("{case}: {item:?}") };
             let hash = *instance.entry.hash.as_bytes();

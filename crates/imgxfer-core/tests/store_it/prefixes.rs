@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use imgxfer_core::codec::Registry;
-use imgxfer_core::engine::Depot;
+use imgxfer_core::depot::Depot;
 use imgxfer_core::ids::PackId;
 use imgxfer_core::store::{
     FsOptions, FsRecords, Index, MemIndex, MemRecords, Note, RecordStore, Scope, StoredReader, recover,

@@ -16,14 +16,15 @@ thread_local! {
 }
 
 /// Takes this thread's buffer, empty.
-pub(super) fn take() -> Vec<u8> {
+#[cfg(feature = "quic")]
+pub(crate) fn take() -> Vec<u8> {
     let mut buffer = KEPT.take();
     buffer.clear();
     buffer
 }
 
 /// Takes this thread's buffer at a length of at least `len`, whatever is in it.
-pub(super) fn take_len(len: usize) -> Vec<u8> {
+pub(crate) fn take_len(len: usize) -> Vec<u8> {
     let mut buffer = KEPT.take();
     if buffer.capacity() < len {
         // Fresh pages are zero already.
@@ -36,7 +37,7 @@ pub(super) fn take_len(len: usize) -> Vec<u8> {
 }
 
 /// Gives a buffer back for the next taker on this thread.
-pub(super) fn keep(buffer: Vec<u8>) {
+pub(crate) fn keep(buffer: Vec<u8>) {
     if buffer.capacity() <= to_usize(u64::from(KEPT_BYTES_MAX)) {
         drop(KEPT.replace(buffer));
     }
