@@ -124,12 +124,12 @@ async fn outcomes(depot: &Depot, wounded: &Arc<Wounded>) -> Result<Vec<Mended>, 
     let whole = move || {
         let hashes: Vec<_> = asked.offers().map(|(instance, _)| instance.entry.hash).collect();
         let whole = index.has(&Scope::Owners(vec![asked.owner]), &asked.study, &hashes)?;
-        Ok::<HashSet<_>, StoreError>(hashes.into_iter().zip(whole).filter(|(_, is_whole)| *is_whole).collect())
+        Ok::<HashSet<_>, StoreError>(hashes.into_iter().zip(whole).filter(|(_, held)| *held != Held::Absent).map(|(hash, _)| hash).collect())
     };
     let whole = blocking("look what is whole again", whole).await??;
     let outcome = |(instance, offered): (&StoredInstance, Offered)| {
         let outcome = match offered {
-            _ if whole.contains(&(instance.entry.hash, true)) => Outcome::Healed,
+            _ if whole.contains(&instance.entry.hash) => Outcome::Healed,
             Offered { same: true, .. } => Outcome::NotGiven,
             Offered { other_content: true, .. } => Outcome::OtherContent,
             _ => Outcome::NotHeld,

@@ -15,7 +15,7 @@ use crate::store::{CollectReport, Index, RecordStore, StoreError, collect, recov
 use crate::store::{FsOptions, FsRecords, RecoverReport, SqliteIndex};
 
 pub use held::HeldPack;
-pub use read_back::{identify, read_back, unproven};
+pub use read_back::{Seen, identify, read_back, unproven};
 
 use held::PacksInUse;
 

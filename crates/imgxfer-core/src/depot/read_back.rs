@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::dicom::{self, Attributes};
+use crate::dicom::{self, Attributes, FrameTable};
 use crate::ids::opaque_uids;
 use crate::manifest::InstanceEntry;
 use crate::proto::Unproven;
@@ -14,12 +14,23 @@ use crate::wire::message::FailCode;
 /// An instance up to this length is read back into memory as a whole.
 const SMALL_INSTANCE_BYTES: u64 = 128 << 10;
 
-/// Proves that an instance stands in the store as it was sent. Returns its attributes, or `None` when it is not
-/// the one that its entry names.
+/// What an instance says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// What people search for.
+    pub attributes: Attributes,
+    /// Where its frames are, where that is known.
+    pub frames: Option<FrameTable>,
+    /// Whether it ends before its data set does.
+    pub cut: bool,
+}
+
+/// Proves that an instance stands in the store as it was sent. Returns what it says of itself, or `None` when it is
+/// not the one that its entry names.
 ///
 /// # Errors
 /// [`InstanceError`]; [`unproven`] says what follows.
-pub fn read_back(reader: &StoredReader) -> Result<Option<Attributes>, InstanceError> {
+pub fn read_back(reader: &StoredReader) -> Result<Option<Seen>, InstanceError> {
     let entry = reader.entry();
     if entry.len > SMALL_INSTANCE_BYTES {
         reader.verify_whole()?;
@@ -27,9 +38,9 @@ pub fn read_back(reader: &StoredReader) -> Result<Option<Attributes>, InstanceEr
     }
     let mut buffer = scratch::take_len(to_usize(entry.len));
     let bytes = &mut buffer[..to_usize(entry.len)];
-    let attributes = reader.read_verified(bytes).and_then(|()| identify(&&*bytes, entry));
+    let seen = reader.read_verified(bytes).and_then(|()| identify(&&*bytes, entry));
     scratch::keep(buffer);
-    attributes
+    seen
 }
 
 /// Why a reader did not give what it should: chunks that are damaged where they stand, or else a whole that is not what
@@ -52,11 +63,11 @@ pub fn unproven(reader: &StoredReader, error: InstanceError) -> Result<Unproven,
 }
 
 /// Scans an instance and compares what it says of itself with what the manifest says of it.
-/// Returns its attributes, or `None` when the two disagree.
+/// Returns what it says, or `None` when the two disagree.
 ///
 /// # Errors
 /// Those of a [`StoredReader`] that is scanned.
-pub fn identify(reader: &dyn dicom::ReadAt, entry: &InstanceEntry) -> Result<Option<Attributes>, InstanceError> {
+pub fn identify(reader: &dyn dicom::ReadAt, entry: &InstanceEntry) -> Result<Option<Seen>, InstanceError> {
     let scan = match dicom::scan(reader) {
         Ok(scan) => Some(scan),
         Err(dicom::NotDicom::Read(error)) => match error.downcast() {
@@ -69,19 +80,22 @@ pub fn identify(reader: &dyn dicom::ReadAt, entry: &InstanceEntry) -> Result<Opt
     Ok(agree(scan, entry))
 }
 
-fn agree(scan: Option<dicom::Scan>, entry: &InstanceEntry) -> Option<Attributes> {
-    match scan.as_ref().and_then(|scan| scan.identity.as_ref()) {
-        Some(identity) if entry.name.is_empty() => {
-            let same = identity.study == entry.study
-                && identity.series == entry.series
-                && identity.sop_instance == entry.sop_instance;
-            same.then(|| scan.map(|scan| scan.attributes).unwrap_or_default())
-        }
+fn agree(scan: Option<dicom::Scan>, entry: &InstanceEntry) -> Option<Seen> {
+    let identified = scan.as_ref().is_some_and(|scan| scan.identity.is_some());
+    let Some(scan) = scan.filter(|_| identified && entry.name.is_empty()) else {
         // Carried as opaque bytes: under the UIDs made from its content, and no others.
-        _ => {
-            let made = opaque_uids(&entry.hash);
-            let entry_uids = (entry.study.clone(), entry.series.clone(), entry.sop_instance.clone());
-            (made == entry_uids).then(Attributes::default)
-        }
-    }
+        let made = opaque_uids(&entry.hash);
+        let entry_uids = (entry.study.clone(), entry.series.clone(), entry.sop_instance.clone());
+        return (made == entry_uids).then(Seen::default);
+    };
+    let identity = scan.identity.as_ref()?;
+    let same = identity.study == entry.study
+        && identity.series == entry.series
+        && identity.sop_instance == entry.sop_instance
+        && scan.sop_class == entry.sop_class
+        && scan.transfer_syntax == entry.transfer_syntax
+        // What is not file meta group makes the content's id.
+        && scan.data_set_offset == entry.meta_len();
+    let frames = scan.frame_table();
+    same.then_some(Seen { attributes: scan.attributes, frames, cut: scan.truncated })
 }

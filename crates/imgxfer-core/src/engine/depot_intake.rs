@@ -57,6 +57,8 @@ pub struct DepotIntake {
     pack: Mutex<OpenPack>,
     /// Studies that this transfer has added to.
     begun: Mutex<HashSet<StudyUid>>,
+    /// Contents of this transfer beside which the owner has others of the same SOP Instance UID.
+    contended: Mutex<Vec<(StudyUid, InstanceHash)>>,
     cache: RecordCache,
     /// Whether what is there already is read back, too.
     proves: bool,
@@ -86,6 +88,7 @@ impl DepotIntake {
             known: Mutex::new(Known { chunks: known, studies: HashMap::new() }),
             pack: Mutex::new(OpenPack { held, ..OpenPack::default() }),
             begun: Mutex::default(),
+            contended: Mutex::default(),
             cache: RecordCache::new(RecordCache::BYTES_SHARED),
             proves: false,
         })
@@ -145,8 +148,7 @@ impl DepotIntake {
     /// Whether `root` is the newest version of each of these studies already.
     fn is_published(&self, studies: &[StudyUid], root: ManifestRoot) -> Result<bool, StoreError> {
         for study in studies {
-            let query = StudyQuery { study: Some(study.clone()), ..StudyQuery::default() };
-            if !self.depot.index.studies(&self.own(), &query)?.iter().any(|row| row.root == Some(root)) {
+            if !self.depot.index.study(&self.own(), study)?.iter().any(|row| row.root == Some(root)) {
                 return Ok(false);
             }
         }
@@ -155,14 +157,15 @@ impl DepotIntake {
 
     /// Learns where the chunks of a study's committed instances are, as far as the sender may know of them.
     fn learn_study(&self, known: &mut Known, study: StudyUid) -> Result<(), StoreError> {
-        let sent_before = !self.depot.index.instances(&self.own(), &study, None, 1)?.is_empty();
+        let of = InstancesOf::all_versions(study.clone());
+        let sent_before = !self.depot.index.instances(&self.own(), &of, None, 1)?.is_empty();
         let damaged = self.depot.index.damage(&study)?;
         if !damaged.is_empty() {
             known.chunks.retain(|_, at| !damaged.contains(&at.record));
         }
         let mut after: Option<StoredInstance> = None;
         while known.chunks.len() < KNOWN_CHUNKS_MAX {
-            let instances = self.depot.index.instances(&self.scope, &study, after.as_ref(), INSTANCES_AT_ONCE)?;
+            let instances = self.depot.index.instances(&self.scope, &of, after.as_ref(), INSTANCES_AT_ONCE)?;
             for instance in &instances {
                 for (entry, at) in instance.entry.chunks.iter().zip(&instance.chunks) {
                     if !damaged.contains(&at.record) {
@@ -227,6 +230,17 @@ impl DepotIntake {
     /// Makes `staged` durable and records it, and the committed `pages`. Returns what was recorded, if anything.
     pub(super) fn record(
         &self,
+        mut staged: Vec<Staged>,
+        pages: Vec<(PageHash, Bytes)>,
+    ) -> Result<Option<CommitBatch>, StoreError> {
+        let orders = self.depot.index.reserve(to_u64(staged.len()))?;
+        staged.iter_mut().enumerate().for_each(|(place, staged)| staged.instance.order = orders.nth(place));
+        self.record_as_ordered(staged, pages)
+    }
+
+    /// The same for instances that have their places in the order of things already.
+    pub(super) fn record_as_ordered(
+        &self,
         staged: Vec<Staged>,
         pages: Vec<(PageHash, Bytes)>,
     ) -> Result<Option<CommitBatch>, StoreError> {
@@ -238,12 +252,21 @@ impl DepotIntake {
         let instances: Vec<_> = staged.into_iter().map(|staged| staged.instance).collect();
         let note = match instances.is_empty() {
             true => None,
-            false => Some(self.note(&note::committed(self.owner, at, &instances))?),
+            false => Some(self.note(&note::committed(self.owner, at, None, &instances))?),
         };
         let pages = pages.into_iter().map(|(hash, encoded)| (hash, self.owner, encoded)).collect();
-        let batch = CommitBatch { instances, pages, at, note, newest: self.proves, proven: true };
-        self.depot.index.commit(&batch)?;
+        let batch = CommitBatch { instances, provenance: None, pages, at, note, newest: self.proves, proven: true };
+        let contended = self.depot.index.commit(&batch)?;
+        let named = |place: usize| (batch.instances[place].entry.study.clone(), batch.instances[place].entry.hash);
+        lock(&self.contended).extend(contended.into_iter().map(named));
         Ok(Some(batch))
+    }
+
+    /// What a publication of `studies` must state.
+    fn stated(&self, studies: &[StudyUid]) -> Vec<(u32, InstanceHash)> {
+        let contended = lock(&self.contended);
+        let place = |study: &StudyUid| studies.iter().position(|known| known == study).map(to_u32);
+        contended.iter().filter_map(|(study, hash)| Some((place(study)?, *hash))).collect()
     }
 
     /// Only what the sender itself sent counts as there: another's copy may go away with its owner.
@@ -268,7 +291,10 @@ impl Intake for DepotIntake {
                 continue;
             }
             let hashes: Vec<_> = run.iter().map(|instance| instance.hash).collect();
-            committed.extend(self.depot.index.has(&self.own(), &run[0].study, &hashes)?);
+            let held = self.depot.index.has(&self.own(), &run[0].study, &hashes)?;
+            committed.extend(held.iter().map(|held| *held != Held::Absent));
+            let older = hashes.into_iter().zip(&held).filter(|(_, held)| **held == Held::Older);
+            lock(&self.contended).extend(older.map(|(hash, _)| (run[0].study.clone(), hash)));
         }
         let known = lock(&self.known);
         let chunks = page.instances.iter().flat_map(|i| &i.chunks).map(|c| known.chunks.get(&c.id).copied());
@@ -297,13 +323,13 @@ impl Intake for DepotIntake {
         let Ok(reader) = reader else {
             return Ok(Err(Unproven::Failed(FailCode::Integrity)));
         };
-        let attributes = match read_back(&reader) {
-            Ok(Some(attributes)) => attributes,
+        let Seen { attributes, frames, cut } = match read_back(&reader) {
+            Ok(Some(seen)) => seen,
             Ok(None) => return Ok(Err(Unproven::Failed(FailCode::Identity))),
             Err(error) => return self.why_not(&reader, error, job).map(Err),
         };
         let (entry, chunks) = reader.into_parts();
-        let instance = StoredInstance { owner: self.owner, entry, chunks, attributes };
+        let instance = StoredInstance { frames, cut, ..StoredInstance::new(self.owner, entry, chunks, attributes) };
         Ok(Ok(Staged { at: job.at, instance }))
     }
 
@@ -321,10 +347,13 @@ impl Intake for DepotIntake {
 
     fn settle(&self, studies: &[StudyUid], root: ManifestRoot, complete: bool) -> Result<(), StoreError> {
         let Depot { index, .. } = &self.depot;
-        if complete && !self.is_published(studies, root)? {
-            let at = UnixSeconds::now();
-            let (pack, end) = self.note(&[note::published(self.owner, at, root, studies)])?;
-            index.publish(self.owner, studies, root, at)?;
+        let stated = self.stated(studies);
+        if complete && (!stated.is_empty() || !self.is_published(studies, root)?) {
+            let order = index.reserve(1)?.first;
+            let (owner, studies, at) = (self.owner, studies.to_vec(), UnixSeconds::now());
+            let publication = Publication { owner, studies, root, at, order, stated };
+            let (pack, end) = self.note(&[note::published(&publication)])?;
+            index.publish(&publication)?;
             index.note(pack, end)?;
         }
         let begun: Vec<_> = lock(&self.begun).drain().collect();

@@ -73,10 +73,10 @@ impl DepotSource {
     pub fn new(depot: &Depot, scope: Scope, studies: Vec<StudyUid>) -> Result<Self, StoreError> {
         let mut totals = Totals::default();
         for study in &studies {
-            let query = StudyQuery { study: Some(study.clone()), ..Default::default() };
-            for row in depot.index.studies(&scope, &query)? {
-                totals.instances += row.instances;
-                totals.bytes += row.bytes;
+            let answer = depot.index.find(&scope, &Search::study(study.clone()))?;
+            for row in answer.rows {
+                totals.instances += row.study.instances;
+                totals.bytes += row.study.bytes;
             }
         }
         Ok(Self {

@@ -127,7 +127,7 @@ impl Intake for MendingIntake {
             let instance = self.wounded.mended(staged.instance)?;
             Some(Staged { at: staged.at, instance })
         });
-        self.inner.record(mended.collect(), Vec::new()).map(drop)
+        self.inner.record_as_ordered(mended.collect(), Vec::new()).map(drop)
     }
 
     fn uncommitted_bytes(&self) -> u64 {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::tally::Tally;
 use super::told::count_untold;
 use super::{
-    Index, InstanceError, Note, NoteError, RecordAt, RecordCache, RecordStore, RetellReport, Scope, StoreError,
-    StoredInstance, StoredReader, StudyQuery, StudyRow,
+    Index, InstancesOf, InstanceError, Note, NoteError, RecordAt, RecordCache, RecordStore, RetellReport, Scope, StoreError,
+    StoredInstance, StoredReader, StudyRow,
 };
 use crate::codec::Registry;
 use crate::ids::{InstanceHash, PackId, PeerId, SopInstanceUid, StudyUid};
@@ -261,8 +261,8 @@ impl Checker<'_> {
             let at = RecordAt { pack, offset: 0, len: 0 };
             self.found(if needed || !finished { Finding::Pack { pack, what } } else { Finding::Remains { at, what } });
         }
-        let RetellReport { instances, versions } = untold;
-        if instances + versions > 0 {
+        let RetellReport { instances, versions, .. } = untold;
+        if untold != RetellReport::default() {
             self.found(Finding::Untold { instances, versions });
         }
         Ok(())
@@ -339,13 +339,13 @@ impl Checker<'_> {
         self.report.studies += 1;
         let scope = Scope::Owners(vec![*owner]);
         let row = || -> Result<Option<StudyRow>, StoreError> {
-            let query = StudyQuery { study: Some(study.clone()), ..StudyQuery::default() };
-            Ok(index.studies(&scope, &query)?.into_iter().next())
+            Ok(index.study(&scope, study)?.into_iter().next())
         };
+        let of = InstancesOf::all_versions(study.clone());
         let mut tally = row()?.map(Tally::new);
         let mut last: Option<StoredInstance> = None;
         loop {
-            let mut page = index.instances(&scope, study, last.as_ref(), PAGE)?;
+            let mut page = index.instances(&scope, &of, last.as_ref(), PAGE)?;
             for instance in &page {
                 self.instance(index, instance, tally.as_mut())?;
             }

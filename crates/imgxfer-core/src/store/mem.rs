@@ -2,6 +2,7 @@
 
 mod index;
 mod records;
+mod study;
 
 pub use index::MemIndex;
 pub use records::MemRecords;

@@ -8,6 +8,7 @@
 //!
 //! Both traits are blocking; callers run them off the network's threads.
 
+mod batch;
 mod cache;
 mod check;
 mod collect;
@@ -16,30 +17,33 @@ mod error;
 mod folder;
 #[cfg(feature = "fs")]
 pub mod fs;
+mod index;
 mod instance;
 mod mem;
 pub mod note;
 pub mod recipe;
 mod recover;
 mod scrub;
+pub mod search;
 mod spool;
 #[cfg(feature = "fs")]
 mod sqlite;
+mod summary;
 mod tally;
 mod told;
+mod versions;
 mod walk;
 
 use std::fmt;
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use crate::clock::UnixSeconds;
-use crate::dicom::Attributes;
-use crate::ids::{InstanceHash, ManifestRoot, PackId, PageHash, PeerId, StoreId, StudyUid};
+use crate::dicom::{Attributes, FrameTable};
+use crate::ids::{ManifestRoot, PackId, PeerId, StoreId, StudyUid};
 use crate::manifest::InstanceEntry;
 use crate::wire::record::{Record, RecordHeader};
 
+pub use batch::{CommitBatch, Held, Order, Orders, Provenance, Publication, Removal, Removed, Versions, What};
 pub use cache::RecordCache;
 pub use check::{CheckOptions, CheckReport, Finding, check};
 pub use collect::{CollectReport, collect};
@@ -50,6 +54,7 @@ pub use folder::{FolderError, FolderOptions, FolderSink};
 pub use fs::{FileBytes, FsOptions, FsRecords, OpenError};
 #[cfg(all(feature = "fs", feature = "quic"))]
 pub(crate) use fs::{FileIdentity, FileState};
+pub use index::{Index, InstancesOf};
 pub use instance::{InstanceError, StoredReader};
 pub use mem::{MemIndex, MemRecords};
 pub use note::{Note, NoteError};
@@ -58,6 +63,7 @@ pub use scrub::{Scrub, ScrubPosition, ScrubStep};
 pub use spool::{SpoolLimits, spool_chunks};
 #[cfg(feature = "fs")]
 pub use sqlite::SqliteIndex;
+pub use summary::StudyPatient;
 pub use told::{RetellReport, retell};
 
 /// Where a record stands.
@@ -258,7 +264,7 @@ pub trait PackWriter: Send + fmt::Debug {
 /// An instance and where its chunks are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredInstance {
-    /// The peer that sent it.
+    /// The peer that sent it; [`PeerId::SELF`] for what arrived here otherwise.
     pub owner: PeerId,
     /// Its manifest entry.
     pub entry: InstanceEntry,
@@ -266,24 +272,25 @@ pub struct StoredInstance {
     pub chunks: Vec<ChunkAt>,
     /// What people search for.
     pub attributes: Attributes,
+    /// Where its frames are, where that is known.
+    pub frames: Option<FrameTable>,
+    /// Whether the file ends before its data set does.
+    pub cut: bool,
+    /// When it was committed, among all that the store was told.
+    pub order: Order,
+    /// When a published manifest stated it last. Only what an index gives has it.
+    pub stated: Option<Order>,
+    /// Whether it is what its SOP Instance UID stands for. Only what an index gives has it.
+    pub current: bool,
 }
 
-/// What one call to [`Index::commit`] makes visible.
-#[derive(Debug, Clone, Default)]
-pub struct CommitBatch {
-    /// Instances whose records are durable.
-    pub instances: Vec<StoredInstance>,
-    /// Manifest pages all of whose instances are committed (in this batch or before): hash, owner and encoding.
-    pub pages: Vec<(PageHash, PeerId, Bytes)>,
-    /// Wall clock, for people.
-    pub at: UnixSeconds,
-    /// The pack in which a note says the same, and where that note ends.
-    pub note: Option<(PackId, u64)>,
-    /// Whether what is recorded of an instance already is older than this batch, and gives way.
-    pub newest: bool,
-    /// Whether the instances were read back just now, where the batch says they stand. One that is not so and stands
-    /// where it stood before stays damaged ([`Index::note_damage`]). Default `false`.
-    pub proven: bool,
+impl StoredInstance {
+    /// One that is committed as the first of all, whole and without known frames.
+    #[must_use]
+    pub const fn new(owner: PeerId, entry: InstanceEntry, chunks: Vec<ChunkAt>, attributes: Attributes) -> Self {
+        let order = Order(0);
+        Self { owner, entry, chunks, attributes, frames: None, cut: false, order, stated: None, current: true }
+    }
 }
 
 /// Whose instances a question is about.
@@ -307,31 +314,6 @@ impl Scope {
     }
 }
 
-/// A question about studies. Empty fields do not narrow it.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct StudyQuery {
-    /// Exactly this study.
-    pub study: Option<StudyUid>,
-    /// Patient ID, exactly.
-    pub patient_id: Option<String>,
-    /// Accession number, exactly.
-    pub accession_number: Option<String>,
-    /// Modality of any series, exactly (`CT`).
-    pub modality: Option<String>,
-    /// First study date, `YYYYMMDD`, inclusive.
-    pub date_from: Option<String>,
-    /// Last study date, `YYYYMMDD`, inclusive.
-    pub date_to: Option<String>,
-    /// Most rows to return.
-    pub limit: Option<u32>,
-}
-
-impl fmt::Debug for StudyQuery {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StudyQuery").field("limit", &self.limit).finish_non_exhaustive()
-    }
-}
-
 /// One study of one owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StudyRow {
@@ -339,17 +321,26 @@ pub struct StudyRow {
     pub study: StudyUid,
     /// The peer that sent it.
     pub owner: PeerId,
-    /// Attributes of the instance that came first.
+    /// When the first of it was committed.
+    pub first: Order,
+    /// Attributes of the study.
     pub attributes: Attributes,
-    /// Modalities of its series, sorted, joined by `\` as in DICOM.
-    pub modalities: String,
+    /// Its patients: one, if all is well.
+    pub patients: Vec<StudyPatient>,
+    /// Modalities of its series, each once, sorted.
+    pub modalities: Vec<String>,
+    /// SOP classes of its instances, each once, sorted.
+    pub sop_classes: Vec<String>,
     /// Number of series.
     pub series: u64,
-    /// Number of instances (of contents: two with one SOP Instance UID count twice).
+    /// Number of instances: of SOP Instance UIDs.
     pub instances: u64,
-    /// SOP Instance UIDs that occur with more than one content.
+    /// Number of contents: an instance may have several.
+    pub contents: u64,
+    /// SOP Instance UIDs with contents that are at odds: neither the same under another file meta group nor another
+    /// encoding.
     pub conflicts: u64,
-    /// Original bytes.
+    /// Original bytes of its current instances.
     pub bytes: u64,
     /// Version: how often a manifest for it was completed. 0 while the first is arriving.
     pub version: u64,
@@ -359,172 +350,4 @@ pub struct StudyRow {
     pub root: Option<ManifestRoot>,
     /// When it last changed.
     pub updated: UnixSeconds,
-}
-
-/// Knows which instances are committed.
-///
-/// Atomicity: each call is one transaction. Readers see all of a transaction or none of it. Durability: after loss of
-/// power what earlier calls wrote is there, up to some call and none behind it. What `commit` and `publish` wrote is
-/// told by notes in packs as well, which are made durable first, and [`recover`] brings what the index has lost. So
-/// an index need not wait for its own log; one that shares its rows with other machines does.
-pub trait Index: Send + Sync + fmt::Debug {
-    /// Records instances and pages. An instance that is there already (same owner, same SOP Instance
-    /// UID, same hash) stays as it is, unless it is damaged ([`Index::note_damage`]): then it stands where the batch
-    /// says, and is whole again. One with the same SOP Instance UID and another hash is kept beside it.
-    ///
-    /// # Errors
-    /// [`StoreError`], among them [`StoreError::NoSuchPack`] for a pack that is doomed; nothing is recorded then.
-    fn commit(&self, batch: &CommitBatch) -> Result<(), StoreError>;
-
-    /// Notes that a transfer runs that adds to `studies` of `owner`, which are there.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    fn begin(&self, owner: PeerId, studies: &[StudyUid], at: UnixSeconds) -> Result<(), StoreError>;
-
-    /// Notes that a transfer has ended that [`Index::begin`] was called for, however it ended.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    fn end(&self, owner: PeerId, studies: &[StudyUid]) -> Result<(), StoreError>;
-
-    /// Forgets all transfers: none runs at the start.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    fn clear_arrivals(&self) -> Result<(), StoreError>;
-
-    /// Up to where the notes of a pack are recorded; `None` when none is.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    fn noted(&self, pack: PackId) -> Result<Option<u64>, StoreError>;
-
-    /// Notes of `pack` are recorded up to `end`: it is in use.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    fn note(&self, pack: PackId, end: u64) -> Result<(), StoreError>;
-
-    /// Publishes a version of each of `studies` of `owner`: the manifest `root` is committed in whole.
-    /// Publishing the same root again changes nothing. Returns the version of each.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    fn publish(
-        &self,
-        owner: PeerId,
-        studies: &[StudyUid],
-        root: ManifestRoot,
-        at: UnixSeconds,
-    ) -> Result<Vec<u64>, StoreError>;
-
-    /// Up to `limit` instances of a study within `scope`, ordered by series, SOP Instance UID and hash:
-    /// the first ones, or those behind `after`. Callers page through, so that a study of any size fits.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    fn instances(
-        &self,
-        scope: &Scope,
-        study: &StudyUid,
-        after: Option<&StoredInstance>,
-        limit: usize,
-    ) -> Result<Vec<StoredInstance>, StoreError>;
-
-    /// Which of these contents of a study are committed within `scope`, and not damaged: one answer for each hash.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    fn has(&self, scope: &Scope, study: &StudyUid, hashes: &[InstanceHash]) -> Result<Vec<bool>, StoreError>;
-
-    /// A committed manifest page of `owner`, encoded.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    fn page(&self, owner: PeerId, page: &PageHash) -> Result<Option<Bytes>, StoreError>;
-
-    /// Studies within `scope` that match, newest study date first, then by UID.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    fn studies(&self, scope: &Scope, query: &StudyQuery) -> Result<Vec<StudyRow>, StoreError>;
-
-    /// Packs that committed instances stand in.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    fn packs_in_use(&self) -> Result<std::collections::HashSet<PackId>, StoreError>;
-
-    /// End of the last record of `pack` that a committed instance stands in; `None` when none does.
-    /// A pack that is used to its very end holds no spool worth looking for.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    fn pack_extent(&self, pack: PackId) -> Result<Option<u64>, StoreError>;
-
-    /// Marks a pack as about to be removed, unless a committed instance stands in it. Returns whether it is marked.
-    /// From then on a commit that names it fails.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    fn doom(&self, pack: PackId) -> Result<bool, StoreError>;
-
-    /// Whether a pack is marked by [`Index::doom`].
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    fn is_doomed(&self, pack: PackId) -> Result<bool, StoreError>;
-
-    /// Takes the mark of [`Index::doom`] back: the pack stays after all, or it is gone.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    fn spare(&self, pack: PackId) -> Result<(), StoreError>;
-
-    /// Notes that these records are damaged. Committed instances of `study` that stand in them, whoever owns them,
-    /// are *damaged* from then on: [`Index::has`] does not count them, and committing one again gives it the places
-    /// that it has then. Records that no committed instance stands in are not noted. Returns how many instances are
-    /// newly damaged.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    fn note_damage(&self, study: &StudyUid, records: &[RecordAt]) -> Result<u64, StoreError>;
-
-    /// The damaged records of a study.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    fn damage(&self, study: &StudyUid) -> Result<std::collections::HashSet<RecordAt>, StoreError>;
-
-    /// Up to `limit` damaged instances that have not been healed, oldest first.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    fn damaged(&self, limit: usize) -> Result<Vec<StoredInstance>, StoreError>;
-
-    /// Whether the medium failed under a write, so that nothing is written until [`Index::reopen`].
-    fn has_failed(&self) -> bool {
-        false
-    }
-
-    /// Reads back from the medium what is there, after a failure. The index may be behind the packs then:
-    /// [`recover`] must follow. Does nothing when nothing failed.
-    ///
-    /// # Errors
-    /// [`StoreError`]: it has still failed.
-    fn reopen(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    /// Up to `limit` studies with their owners, in a fixed order: the first ones, or those behind
-    /// `after`. For walking over the whole store in bounded memory.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    fn study_keys(
-        &self,
-        after: Option<&(PeerId, StudyUid)>,
-        limit: usize,
-    ) -> Result<Vec<(PeerId, StudyUid)>, StoreError>;
 }

@@ -50,16 +50,22 @@ pub fn recover(records: &dyn RecordStore, index: &dyn Index) -> Result<RecoverRe
         let mut apply = |end: u64, bytes: &[u8]| {
             report.notes += 1;
             match Note::decode(bytes) {
-                Ok(Note::Committed { at, mut instances, .. }) => {
+                Ok(Note::Committed { at, provenance, mut instances }) => {
                     let all = instances.len();
                     instances.retain(is_there);
                     report.instances += to_u64(all);
                     report.instances_missing += to_u64(all - instances.len());
                     let note = Some((pack.id, end));
-                    index.commit(&CommitBatch { instances, at, note, newest: true, ..CommitBatch::default() })
+                    let batch =
+                        CommitBatch { instances, provenance, at, note, newest: true, ..CommitBatch::default() };
+                    index.commit(&batch).map(drop)
                 }
-                Ok(Note::Published { owner, at, root, studies }) => {
-                    index.publish(owner, &studies, root, at)?;
+                Ok(Note::Published(publication)) => {
+                    index.publish(&publication)?;
+                    index.note(pack.id, end)
+                }
+                Ok(Note::Removed(removal)) => {
+                    index.remove(&removal)?;
                     index.note(pack.id, end)
                 }
                 Err(_) => {

@@ -2,7 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use super::{Index, RecordAt, RecordStore, Scope, StoreError, StoredInstance};
+use super::{Index, InstancesOf, RecordAt, RecordStore, Scope, StoreError, StoredInstance};
 use crate::ids::{PeerId, StudyUid};
 
 /// Instances fetched from the index at a time.
@@ -131,10 +131,11 @@ impl Scrub {
 fn records_of(index: &dyn Index, (owner, study): &ScrubPosition) -> Result<VecDeque<RecordAt>, StoreError> {
     let damaged = index.damage(study)?;
     let scope = Scope::Owners(vec![*owner]);
+    let of = InstancesOf::all_versions(study.clone());
     let mut records = HashSet::new();
     let mut last: Option<StoredInstance> = None;
     loop {
-        let page = index.instances(&scope, study, last.as_ref(), PAGE)?;
+        let page = index.instances(&scope, &of, last.as_ref(), PAGE)?;
         records.extend(page.iter().flat_map(|instance| &instance.chunks).map(|chunk| chunk.record));
         last = page.into_iter().next_back();
         if last.is_none() {

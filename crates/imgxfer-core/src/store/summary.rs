@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use super::recipe::{RecipeError, put_attributes, take_attributes};
 use super::{Order, StoredInstance};
 use crate::dicom::{Attributes, Level, Tag, tags};
+use crate::ids::SeriesUid;
 use crate::units::{to_u32, to_usize};
 use crate::wire::bytes::Reader;
 
@@ -103,6 +104,37 @@ pub(super) fn of_series(mut headers: Vec<Header>) -> (Attributes, u64) {
     let mut attributes = Attributes::default();
     headers.iter().for_each(|header| attributes.extend(&header.attributes.of_level(Level::Series)));
     (attributes, headers.iter().map(|header| header.instances).sum())
+}
+
+/// The headers of instances that are looked at one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Headers(BTreeMap<(SeriesUid, Attributes), Header>);
+
+impl Headers {
+    pub(super) fn add(&mut self, instance: &StoredInstance) {
+        let (attributes, _) = divide(instance);
+        let key = (instance.entry.series.clone(), attributes.clone());
+        let header = self.0.entry(key).or_insert(Header { attributes, instances: 0, newest: Order(0) });
+        header.instances += u64::from(instance.current);
+        header.newest = header.newest.max(instance.order).max(instance.stated.unwrap_or_default());
+    }
+
+    /// Number of series that have current instances.
+    pub(super) fn series(&self) -> usize {
+        let current = self.0.iter().filter(|(_, header)| header.instances > 0);
+        current.map(|((series, _), _)| series).collect::<std::collections::BTreeSet<_>>().len()
+    }
+
+    pub(super) fn into_vec(self) -> Vec<Header> {
+        self.0.into_values().collect()
+    }
+}
+
+/// The headers of instances, each once.
+pub(super) fn headers_of<'a>(instances: impl IntoIterator<Item = &'a StoredInstance>) -> Vec<Header> {
+    let mut headers = Headers::default();
+    instances.into_iter().for_each(|instance| headers.add(instance));
+    headers.into_vec()
 }
 
 impl Summary {

@@ -1,45 +1,33 @@
 //! Whether an index says of a study what its instances say: a flipped bit in a row is no error of any database.
 
-use std::collections::{BTreeSet, HashSet};
-
+use super::summary::{self, Headers};
 use super::{RecordCache, StoredInstance, StoredReader, StudyRow};
 use crate::dicom;
-use crate::dicom::tags;
-use crate::ids::SeriesUid;
+use crate::units::to_u64;
 
 /// What the instances of a study add up to, beside the row that the index has of it.
 #[derive(Debug)]
 pub(super) struct Tally {
     row: StudyRow,
     instances: u64,
+    contents: u64,
     bytes: u64,
-    series: HashSet<SeriesUid>,
-    modalities: BTreeSet<String>,
-    attributes: bool,
-    header: bool,
+    headers: Headers,
+    is_header: bool,
 }
 
 impl Tally {
     pub(super) fn new(row: StudyRow) -> Self {
-        Self {
-            row,
-            instances: 0,
-            bytes: 0,
-            series: HashSet::new(),
-            modalities: BTreeSet::new(),
-            attributes: false,
-            header: true,
-        }
+        Self { row, instances: 0, contents: 0, bytes: 0, headers: Headers::default(), is_header: true }
     }
 
     pub(super) fn add(&mut self, instance: &StoredInstance) {
-        self.instances += 1;
-        self.bytes = self.bytes.saturating_add(instance.entry.len);
-        self.series.insert(instance.entry.series.clone());
-        if !instance.attributes.get(tags::MODALITY).is_empty() {
-            self.modalities.insert(instance.attributes.get(tags::MODALITY).to_owned());
+        self.contents += 1;
+        if instance.current {
+            self.instances += 1;
+            self.bytes = self.bytes.saturating_add(instance.entry.len);
         }
-        self.attributes |= instance.attributes == self.row.attributes;
+        self.headers.add(instance);
     }
 
     /// Compares what the index has of a sound instance's attributes with its own header. One without an identity of its
@@ -50,24 +38,25 @@ impl Tally {
             && let Ok(scan) = dicom::scan(&reader)
             && scan.identity.is_some()
         {
-            self.header &= scan.attributes == instance.attributes;
+            self.is_header &= scan.attributes == instance.attributes;
         }
     }
 
     /// What the row `now` has wrong, if it is the same as before all instances were looked at.
     pub(super) fn wrong(self, now: Option<&StudyRow>) -> Option<&'static str> {
-        let Self { row, instances, bytes, series, modalities, attributes, header } = self;
+        let Self { row, instances, contents, bytes, headers, is_header } = self;
         if row.arriving || now != Some(&row) {
             return None;
         }
-        let modalities = modalities.into_iter().collect::<Vec<_>>().join("\\");
-        let series = u64::try_from(series.len()).unwrap_or(u64::MAX);
-        if (row.instances, row.bytes, row.series) != (instances, bytes, series) {
+        let series = to_u64(headers.series());
+        if (row.instances, row.contents, row.bytes, row.series) != (instances, contents, bytes, series) {
             return Some("its counts are not those of its instances");
         }
-        if row.modalities != modalities || instances > 0 && !attributes {
-            return Some("its attributes are not those of any of its instances");
+        let summary = summary::of_study(headers.into_vec());
+        let told = (&row.attributes, &row.patients, &row.modalities, &row.sop_classes);
+        if told != (&summary.attributes, &summary.patients, &summary.modalities, &summary.sop_classes) {
+            return Some("its attributes are not those of its instances");
         }
-        (!header).then_some("the attributes of an instance are not those of its header")
+        (!is_header).then_some("the attributes of an instance are not those of its header")
     }
 }

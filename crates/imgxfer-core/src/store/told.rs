@@ -1,12 +1,16 @@
 //! What the index knows and no note tells any more, because the note is damaged or what stands before it is: the
 //! loss of the index would take it along. It is found, and told anew.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::note::{committed, published};
-use super::{Index, Note, PackWriter, RecordStore, Scope, StoreError, StoredInstance, StudyQuery, recipe};
+use super::note::{committed, published, removed};
+use super::{
+    Index, InstancesOf, Note, Order, PackWriter, Publication, RecordStore, Removal, Scope, StoreError, StoredInstance,
+    recipe,
+};
 use crate::clock::UnixSeconds;
-use crate::ids::{ManifestRoot, PeerId, StudyUid};
+use crate::ids::{InstanceHash, ManifestRoot, PeerId, StudyUid};
+use crate::units::to_usize;
 
 /// Instances fetched from the index at a time.
 const PAGE: usize = 256;
@@ -20,8 +24,10 @@ const INSTANCES_AT_ONCE: usize = 4096;
 pub(super) enum Untold {
     /// An instance, or where its chunks stand now.
     Committed(Box<StoredInstance>),
-    /// The newest version of a study.
-    Published { owner: PeerId, study: StudyUid, root: ManifestRoot },
+    /// The newest version of a study, with the contents that manifests state.
+    Published(Box<Publication>),
+    /// A removal.
+    Removed(Box<Removal>),
 }
 
 /// What [`retell`] wrote.
@@ -32,6 +38,8 @@ pub struct RetellReport {
     pub instances: u64,
     /// Studies whose newest version no readable note told.
     pub versions: u64,
+    /// Removals that no readable note told.
+    pub removals: u64,
 }
 
 /// Half a hash tells apart what a store can hold.
@@ -56,6 +64,14 @@ fn of_version(owner: PeerId, study: &StudyUid, root: &ManifestRoot) -> Digest {
     digest(2, owner, &[root.as_bytes(), study.as_str().as_bytes()])
 }
 
+fn of_removal(removal: &Removal) -> Digest {
+    digest(3, removal.owner, &[&removal.order.0.to_le_bytes(), removal.study.as_str().as_bytes()])
+}
+
+fn of_statement(owner: PeerId, study: &StudyUid, order: Order, hash: &InstanceHash) -> Digest {
+    digest(4, owner, &[&order.0.to_le_bytes(), hash.as_bytes(), study.as_str().as_bytes()])
+}
+
 /// What readable notes tell. A pack that cannot be read, or not to its end, tells what was read of it.
 fn told(records: &dyn RecordStore) -> Result<HashSet<Digest>, StoreError> {
     let mut told = HashSet::new();
@@ -63,9 +79,14 @@ fn told(records: &dyn RecordStore) -> Result<HashSet<Digest>, StoreError> {
         let read = records.notes(pack.id, 0, &mut |_, bytes| {
             match Note::decode(bytes) {
                 Ok(Note::Committed { instances, .. }) => told.extend(instances.iter().map(of_instance)),
-                Ok(Note::Published { owner, root, studies, .. }) => {
-                    told.extend(studies.iter().map(|study| of_version(owner, study, &root)));
+                Ok(Note::Published(publication)) => {
+                    let Publication { owner, studies, root, order, stated, .. } = &publication;
+                    told.extend(studies.iter().map(|study| of_version(*owner, study, root)));
+                    told.extend(stated.iter().filter_map(|(study, hash)| {
+                        Some(of_statement(*owner, studies.get(to_usize(u64::from(*study)))?, *order, hash))
+                    }));
                 }
+                Ok(Note::Removed(removal)) => drop(told.insert(of_removal(&removal))),
                 Err(_) => {}
             }
             Ok(())
@@ -89,29 +110,64 @@ pub(super) fn untold(
     loop {
         let keys = index.study_keys(after.as_ref(), STUDIES)?;
         for (owner, study) in &keys {
-            let scope = Scope::Owners(vec![*owner]);
-            let mut last: Option<StoredInstance> = None;
-            loop {
-                let page = index.instances(&scope, study, last.as_ref(), PAGE)?;
-                for instance in page.iter().filter(|instance| !told.contains(&of_instance(instance))) {
-                    visit(Untold::Committed(Box::new(instance.clone())))?;
-                }
-                last = page.into_iter().next_back();
-                if last.is_none() {
-                    break;
-                }
-            }
-            let query = StudyQuery { study: Some(study.clone()), ..StudyQuery::default() };
-            let root = index.studies(&scope, &query)?.into_iter().find_map(|row| row.root);
-            if let Some(root) = root.filter(|root| !told.contains(&of_version(*owner, study, root))) {
-                visit(Untold::Published { owner: *owner, study: study.clone(), root })?;
-            }
+            untold_of_study(&told, index, *owner, study, visit)?;
         }
         after = keys.into_iter().next_back();
         if after.is_none() {
-            return Ok(());
+            break;
         }
     }
+    let mut order = 0;
+    loop {
+        let removals = index.removals(order, STUDIES)?;
+        let Some(last) = removals.last() else { return Ok(()) };
+        order = last.order.0;
+        for removal in removals.into_iter().filter(|removal| !told.contains(&of_removal(removal))) {
+            visit(Untold::Removed(Box::new(removal)))?;
+        }
+    }
+}
+
+fn untold_of_study(
+    told: &HashSet<Digest>,
+    index: &dyn Index,
+    owner: PeerId,
+    study: &StudyUid,
+    visit: &mut dyn FnMut(Untold) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let scope = Scope::Owners(vec![owner]);
+    let of = InstancesOf::all_versions(study.clone());
+    let mut last: Option<StoredInstance> = None;
+    let mut stated: BTreeMap<Order, Vec<(u32, InstanceHash)>> = BTreeMap::new();
+    loop {
+        let page = index.instances(&scope, &of, last.as_ref(), PAGE)?;
+        for instance in &page {
+            if !told.contains(&of_instance(instance)) {
+                visit(Untold::Committed(Box::new(instance.clone())))?;
+            }
+            if let Some(order) = instance.stated
+                && !told.contains(&of_statement(owner, study, order, &instance.entry.hash))
+            {
+                stated.entry(order).or_default().push((0, instance.entry.hash));
+            }
+        }
+        last = page.into_iter().next_back();
+        if last.is_none() {
+            break;
+        }
+    }
+    let Some(row) = index.study(&scope, study)?.into_iter().next() else { return Ok(()) };
+    let Some(root) = row.root else { return Ok(()) };
+    let studies = vec![study.clone()];
+    let published = |order, stated| {
+        let studies = studies.clone();
+        Untold::Published(Box::new(Publication { owner, studies, root, at: row.updated, order, stated }))
+    };
+    let is_untold = !told.contains(&of_version(owner, study, &root));
+    if stated.is_empty() && is_untold {
+        return visit(published(row.first, Vec::new()));
+    }
+    stated.into_iter().try_for_each(|(order, stated)| visit(published(order, stated)))
 }
 
 /// Writes notes of everything that the index knows and no readable note tells, so that the index may be lost again.
@@ -135,11 +191,15 @@ pub fn retell(records: &dyn RecordStore, index: &dyn Index) -> Result<RetellRepo
                     retelling.tell(owner)?;
                 }
             }
-            Untold::Published { owner, study, root } => {
+            Untold::Published(publication) => {
                 report.versions += 1;
                 // Instances before the version that they belong to.
-                retelling.tell(owner)?;
-                retelling.write(owner, &[published(owner, UnixSeconds::now(), root, &[study])])?;
+                retelling.tell(publication.owner)?;
+                retelling.write(publication.owner, &[published(&publication)])?;
+            }
+            Untold::Removed(removal) => {
+                report.removals += 1;
+                retelling.write(removal.owner, &[removed(&removal)])?;
             }
         }
         Ok(())
@@ -161,7 +221,7 @@ struct Retelling<'a> {
 impl Retelling<'_> {
     fn tell(&mut self, owner: PeerId) -> Result<(), StoreError> {
         let instances = self.waiting.remove(&owner).unwrap_or_default();
-        let notes = committed(owner, UnixSeconds::now(), &instances);
+        let notes = committed(owner, UnixSeconds::now(), None, &instances);
         self.write(owner, &notes)
     }
 
@@ -199,7 +259,8 @@ pub(super) fn count_untold(records: &dyn RecordStore, index: &dyn Index) -> Resu
     untold(records, index, &mut |untold| {
         match untold {
             Untold::Committed(_) => report.instances += 1,
-            Untold::Published { .. } => report.versions += 1,
+            Untold::Published(_) => report.versions += 1,
+            Untold::Removed(_) => report.removals += 1,
         }
         Ok(())
     })?;

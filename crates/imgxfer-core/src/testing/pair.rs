@@ -129,7 +129,7 @@ impl Site {
     pub fn visible(&self) -> BTreeSet<[u8; 32]> {
         let mut found = BTreeSet::new();
         for (_, study) in self.depot.index.study_keys(None, usize::MAX).expect("memory does not fail") {
-            let instances = self.depot.index.instances(&Scope::All, &study, None, usize::MAX);
+            let instances = self.depot.index.instances(&Scope::All, &InstancesOf::all_versions(study), None, usize::MAX);
             for instance in instances.expect("memory does not fail") {
                 let hash = *instance.entry.hash.as_bytes();
                 let reader = StoredReader::of(Arc::clone(&self.depot.records), self.depot.registry.clone(), instance);
@@ -142,7 +142,7 @@ impl Site {
 
     fn knows(&self, entry: &InstanceEntry) -> bool {
         let own = Scope::Owners(vec![self.sender]);
-        self.depot.index.has(&own, &entry.study, &[entry.hash]).expect("memory does not fail")[0]
+        self.depot.index.has(&own, &entry.study, &[entry.hash]).expect("memory does not fail")[0] != Held::Absent
     }
 }
 

@@ -2,17 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
-use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+use super::study::{Place, Study, place_of};
 use crate::clock::UnixSeconds;
-use crate::dicom::{Attributes, tags};
-use crate::ids::{InstanceHash, ManifestRoot, PackId, PageHash, PeerId, SeriesUid, SopInstanceUid, StudyUid};
-use crate::limits::QUERY_ROWS_MAX;
-use crate::store::{CommitBatch, Index, RecordAt, Scope, StoreError, StoredInstance, StudyQuery, StudyRow};
-use crate::units::{to_u64, to_usize};
+use crate::dicom::Level;
+use crate::ids::{InstanceHash, PackId, PageHash, PeerId, SopInstanceUid, StudyUid};
+use crate::store::search::{
+    Answer, Collector, Counts, Cursor, Found, FoundInstance, FoundSeries, FoundStudy, Search, merge,
+};
+use crate::store::summary::{self, headers_of};
+use crate::store::versions::is_conflict;
+use crate::store::{
+    CommitBatch, Held, Index, InstancesOf, Order, Orders, Publication, RecordAt, Removal, Removed, Scope, StoreError,
+    StoredInstance, StudyRow, Versions, What,
+};
+use crate::units::{to_u32, to_u64, to_usize};
 
 /// An [`Index`] in memory. Nothing survives the process.
 #[derive(Default)]
@@ -28,83 +35,9 @@ struct State {
     noted: HashMap<PackId, u64>,
     doomed: HashSet<PackId>,
     damage: HashMap<StudyUid, HashSet<RecordAt>>,
-}
-
-/// The order in which instances of a study are handed out.
-type Place = (SeriesUid, SopInstanceUid, InstanceHash);
-
-#[derive(Default)]
-struct Study {
-    instances: BTreeMap<Place, StoredInstance>,
-    hashes: HashSet<InstanceHash>,
-    damaged: BTreeSet<Place>,
-    contents: HashMap<SopInstanceUid, BTreeSet<InstanceHash>>,
-    modalities: BTreeSet<String>,
-    attributes: Attributes,
-    bytes: u64,
-    version: u64,
-    /// How many transfers run that add to it.
-    arriving: u64,
-    root: Option<ManifestRoot>,
-    updated: UnixSeconds,
-}
-
-impl Study {
-    fn add(&mut self, instance: &StoredInstance, newest: bool, proven: bool) -> bool {
-        let entry = &instance.entry;
-        let place = place_of(instance);
-        let moved = self.instances.get(&place).is_some_and(|known| known != instance);
-        if ((moved || proven) && self.damaged.remove(&place)) || (newest && self.instances.contains_key(&place)) {
-            self.instances.insert(place, instance.clone());
-            return true;
-        }
-        if self.instances.contains_key(&place) {
-            return false;
-        }
-        if self.instances.is_empty() {
-            self.attributes = instance.attributes.clone();
-        }
-        if !instance.attributes.get(tags::MODALITY).is_empty() {
-            self.modalities.insert(instance.attributes.get(tags::MODALITY).to_owned());
-        }
-        self.bytes += entry.len;
-        self.hashes.insert(entry.hash);
-        self.contents.entry(entry.sop_instance.clone()).or_default().insert(entry.hash);
-        self.instances.insert(place, instance.clone());
-        true
-    }
-
-    fn row(&self, owner: PeerId, study: &StudyUid) -> StudyRow {
-        let series: BTreeSet<_> = self.instances.keys().map(|(series, _, _)| series).collect();
-        let modalities: Vec<_> = self.modalities.iter().map(String::as_str).collect();
-        StudyRow {
-            study: study.clone(),
-            owner,
-            attributes: self.attributes.clone(),
-            modalities: modalities.join("\\"),
-            series: to_u64(series.len()),
-            instances: to_u64(self.instances.len()),
-            conflicts: to_u64(self.contents.values().filter(|hashes| hashes.len() > 1).count()),
-            bytes: self.bytes,
-            version: self.version,
-            arriving: self.arriving > 0,
-            root: self.root,
-            updated: self.updated,
-        }
-    }
-
-    fn matches(&self, study: &StudyUid, query: &StudyQuery) -> bool {
-        fn equals(wanted: Option<&String>, value: &str) -> bool {
-            wanted.is_none_or(|w| w == value)
-        }
-        let date = self.attributes.get(tags::STUDY_DATE);
-        query.study.as_ref().is_none_or(|s| s == study)
-            && equals(query.patient_id.as_ref(), self.attributes.get(tags::PATIENT_ID))
-            && equals(query.accession_number.as_ref(), self.attributes.get(tags::ACCESSION_NUMBER))
-            && query.modality.as_ref().is_none_or(|m| self.modalities.contains(m))
-            && query.date_from.as_ref().is_none_or(|from| date >= from.as_str())
-            && query.date_to.as_ref().is_none_or(|to| !date.is_empty() && date <= to.as_str())
-    }
+    removals: BTreeMap<Order, Removal>,
+    /// The newest place in the order of things.
+    newest: u64,
 }
 
 impl State {
@@ -114,10 +47,125 @@ impl State {
             *known = (*known).max(end);
         }
     }
-}
 
-fn place_of(instance: &StoredInstance) -> Place {
-    (instance.entry.series.clone(), instance.entry.sop_instance.clone(), instance.entry.hash)
+    fn is_removed(&self, instance: &StoredInstance) -> bool {
+        self.removals.range(instance.order..).any(|(_, removal)| {
+            let same = removal.owner == instance.owner && removal.study == instance.entry.study;
+            let named = match &removal.what {
+                What::All => true,
+                What::Contents(hashes) => hashes.contains(&instance.entry.hash),
+            };
+            same && named && removal.order > instance.order
+        })
+    }
+
+    fn rows(&self, scope: &Scope, study: &StudyUid) -> Vec<StudyRow> {
+        let mine = self.studies.iter().filter(|((owner, uid), _)| uid == study && scope.admits(owner));
+        mine.map(|((owner, uid), content)| content.row(*owner, uid)).collect()
+    }
+
+    /// The instances of a study within `scope`, ordered, without those that another owner's stand in front of.
+    fn instances(&self, scope: &Scope, of: &InstancesOf) -> BTreeMap<(Place, PeerId), &StoredInstance> {
+        let studies: Vec<_> =
+            self.studies.iter().filter(|((owner, uid), _)| *uid == of.study && scope.admits(owner)).collect();
+        let first = |sop: &SopInstanceUid| {
+            studies.iter().filter_map(|((owner, _), study)| Some((study.first(sop)?, *owner))).min()
+        };
+        let mut found = BTreeMap::new();
+        for ((owner, _), study) in &studies {
+            for instance in study.instances.values() {
+                let entry = &instance.entry;
+                let asked = of.series.as_ref().is_none_or(|series| *series == entry.series)
+                    && of.sop_instance.as_ref().is_none_or(|sop| *sop == entry.sop_instance);
+                let shown = of.versions == Versions::All
+                    || instance.current && first(&entry.sop_instance).is_none_or(|(_, first)| first == *owner);
+                if asked && shown {
+                    found.insert((place_of(instance), *owner), instance);
+                }
+            }
+        }
+        found
+    }
+
+    /// A study as one who may see what is within `scope` sees it.
+    fn found_study(&self, scope: &Scope, study: &StudyUid) -> Option<FoundStudy> {
+        let counts = |_: &[StudyRow]| Ok::<_, StoreError>(self.counts(scope, study));
+        merge(self.rows(scope, study), counts).ok().flatten()
+    }
+
+    fn counts(&self, scope: &Scope, study: &StudyUid) -> Counts {
+        let current = self.instances(scope, &InstancesOf::study(study.clone()));
+        let all = self.instances(scope, &InstancesOf::all_versions(study.clone()));
+        let mut contents: HashMap<_, Vec<_>> = HashMap::new();
+        for instance in all.values() {
+            let entry = &instance.entry;
+            contents.entry(&entry.sop_instance).or_default().push((entry.content_id(), entry.transfer_syntax.clone()));
+        }
+        let distinct: HashSet<_> = all.values().map(|i| (&i.entry.sop_instance, i.entry.hash)).collect();
+        Counts {
+            series: to_u64(current.values().map(|i| &i.entry.series).collect::<BTreeSet<_>>().len()),
+            instances: to_u64(contents.len()),
+            contents: to_u64(distinct.len()),
+            conflicts: to_u64(contents.values().filter(|contents| is_conflict(contents)).count()),
+            bytes: current.values().map(|i| i.entry.len).sum(),
+        }
+    }
+
+    /// Every row that `search` admits, in order.
+    fn search(&self, scope: &Scope, search: &Search) -> Vec<Found> {
+        let uids: BTreeSet<_> = self.studies.keys().filter(|(o, _)| scope.admits(o)).map(|(_, uid)| uid).collect();
+        let mut rows = Vec::new();
+        for study in uids.into_iter().filter_map(|uid| self.found_study(scope, uid)) {
+            if search.admits_study(&study) {
+                self.search_study(scope, search, study, &mut rows);
+            }
+        }
+        rows.sort_by(|a, b| {
+            let (a, b): (Cursor, Cursor) = (a.cursor(), b.cursor());
+            a.key().cmp(&b.key())
+        });
+        rows
+    }
+
+    fn search_study(&self, scope: &Scope, search: &Search, study: FoundStudy, rows: &mut Vec<Found>) {
+        let instances = self.instances(scope, &InstancesOf::study(study.study.clone()));
+        let study = std::sync::Arc::new(study);
+        if search.level <= Level::Study {
+            let named = |i: &&StoredInstance| {
+                (search.series.is_empty() || search.series.contains(&i.entry.series))
+                    && (search.instances.is_empty() || search.instances.contains(&i.entry.sop_instance))
+            };
+            if instances.values().copied().any(|i| named(&i)) || search.names_no_part() {
+                rows.push(Found { study, series: None, instance: None });
+            }
+            return;
+        }
+        let mut by_series: BTreeMap<_, Vec<&StoredInstance>> = BTreeMap::new();
+        instances.values().for_each(|i| by_series.entry(&i.entry.series).or_default().push(i));
+        for (uid, instances) in by_series {
+            let (attributes, _) = summary::of_series(headers_of(instances.iter().copied()));
+            let series = FoundSeries { series: uid.clone(), attributes, instances: to_u64(instances.len()) };
+            if !search.admits_series(&series) {
+                continue;
+            }
+            let series = Some(std::sync::Arc::new(series));
+            let admitted = instances
+                .iter()
+                .map(|i| (FoundInstance::of(i), &i.attributes))
+                .filter(|(found, attributes)| search.admits_instance(found, attributes));
+            if search.level == Level::Series {
+                if admitted.count() > 0 {
+                    rows.push(Found { study: std::sync::Arc::clone(&study), series, instance: None });
+                }
+                continue;
+            }
+            rows.extend(admitted.map(|(instance, _)| Found {
+                study: std::sync::Arc::clone(&study),
+                series: series.clone(),
+                instance: Some(instance),
+            }));
+        }
+    }
 }
 
 impl MemIndex {
@@ -133,15 +181,31 @@ impl fmt::Debug for MemIndex {
 }
 
 impl Index for MemIndex {
-    fn commit(&self, batch: &CommitBatch) -> Result<(), StoreError> {
+    fn reserve(&self, count: u64) -> Result<Orders, StoreError> {
+        let mut state = self.lock();
+        let first = Order(state.newest + 1);
+        state.newest += count;
+        Ok(Orders { first })
+    }
+
+    fn commit(&self, batch: &CommitBatch) -> Result<Vec<usize>, StoreError> {
         let mut state = self.lock();
         let packs = batch.instances.iter().flat_map(|i| &i.chunks).map(|chunk| chunk.record.pack);
         if let Some(doomed) = packs.into_iter().find(|pack| state.doomed.contains(pack)) {
             return Err(StoreError::NoSuchPack(doomed));
         }
-        for instance in &batch.instances {
+        let mut contended = Vec::new();
+        for (place, instance) in batch.instances.iter().enumerate() {
+            state.newest = state.newest.max(instance.order.0);
+            if state.is_removed(instance) {
+                continue;
+            }
             let study = state.studies.entry((instance.owner, instance.entry.study.clone())).or_default();
-            if !study.add(instance, batch.newest, batch.proven) {
+            let added = study.add(instance, batch.newest, batch.proven);
+            if study.contents_of(&instance.entry.sop_instance) > 1 {
+                contended.push(place);
+            }
+            if !added {
                 continue;
             }
             study.updated = batch.at;
@@ -156,7 +220,7 @@ impl Index for MemIndex {
         for (page, owner, bytes) in &batch.pages {
             state.pages.insert((*owner, *page), bytes.clone());
         }
-        Ok(())
+        Ok(contended)
     }
 
     fn begin(&self, owner: PeerId, studies: &[StudyUid], at: UnixSeconds) -> Result<(), StoreError> {
@@ -194,80 +258,107 @@ impl Index for MemIndex {
         Ok(())
     }
 
-    fn publish(
-        &self,
-        owner: PeerId,
-        studies: &[StudyUid],
-        root: ManifestRoot,
-        at: UnixSeconds,
-    ) -> Result<Vec<u64>, StoreError> {
+    fn publish(&self, publication: &Publication) -> Result<Vec<u64>, StoreError> {
         let mut state = self.lock();
-        let mut publish = |study: &StudyUid| {
-            let study = state.studies.entry((owner, study.clone())).or_default();
-            if study.root != Some(root) {
-                study.root = Some(root);
+        state.newest = state.newest.max(publication.order.0);
+        let mut publish = |(place, study): (usize, &StudyUid)| {
+            let study = state.studies.entry((publication.owner, study.clone())).or_default();
+            if study.root != Some(publication.root) {
+                study.root = Some(publication.root);
                 study.version += 1;
-                study.updated = at;
+                study.updated = publication.at;
             }
+            let stated = publication.stated.iter().filter(|(of, _)| *of == to_u32(place));
+            study.state(stated.map(|(_, hash)| *hash), publication.order);
             study.version
         };
-        Ok(studies.iter().map(&mut publish).collect())
+        Ok(publication.studies.iter().enumerate().map(&mut publish).collect())
+    }
+
+    fn remove(&self, removal: &Removal) -> Result<Removed, StoreError> {
+        let mut state = self.lock();
+        state.newest = state.newest.max(removal.order.0);
+        state.removals.insert(removal.order, removal.clone());
+        let key = (removal.owner, removal.study.clone());
+        let Some(study) = state.studies.get_mut(&key) else { return Ok(Removed::default()) };
+        let removed = study.remove(removal);
+        if study.instances.is_empty() {
+            state.studies.remove(&key);
+        } else {
+            study.updated = removal.at;
+        }
+        let hidden: Vec<_> = state.damage.get(&removal.study).cloned().into_iter().flatten().collect();
+        let still = |at: &RecordAt| {
+            let studies = state.studies.iter().filter(|((_, uid), _)| *uid == removal.study);
+            studies.flat_map(|(_, s)| s.instances.values()).flat_map(|i| &i.chunks).any(|c| c.record == *at)
+        };
+        let gone: Vec<_> = hidden.into_iter().filter(|at| !still(at)).collect();
+        if let Some(damage) = state.damage.get_mut(&removal.study) {
+            gone.iter().for_each(|at| drop(damage.remove(at)));
+        }
+        Ok(removed)
+    }
+
+    fn removals(&self, after: u64, limit: usize) -> Result<Vec<Removal>, StoreError> {
+        let state = self.lock();
+        let behind = state.removals.range(Order(after.saturating_add(1))..);
+        Ok(behind.take(limit).map(|(_, removal)| removal.clone()).collect())
     }
 
     fn instances(
         &self,
         scope: &Scope,
-        study: &StudyUid,
+        of: &InstancesOf,
         after: Option<&StoredInstance>,
         limit: usize,
     ) -> Result<Vec<StoredInstance>, StoreError> {
         let state = self.lock();
-        let mut found = Vec::new();
-        for ((owner, uid), content) in &state.studies {
-            if uid != study || !scope.admits(owner) {
-                continue;
-            }
-            let from = match after {
-                None => Bound::Unbounded,
-                // Several owners may hold the same instance: they stand in the order of their ids.
-                Some(last) if last.owner < *owner => Bound::Included(place_of(last)),
-                Some(last) => Bound::Excluded(place_of(last)),
-            };
-            found.extend(content.instances.range((from, Bound::Unbounded)).take(limit).map(|(_, i)| i.clone()));
-        }
-        found.sort_by_cached_key(|i| (place_of(i), i.owner));
-        found.truncate(limit);
-        Ok(found)
+        let after = after.map(|last| (place_of(last), last.owner));
+        let all = state.instances(scope, of).into_iter();
+        let behind = all.filter(|(place, _)| after.as_ref().is_none_or(|after| place > after));
+        Ok(behind.take(limit).map(|(_, instance)| instance.clone()).collect())
     }
 
-    fn has(&self, scope: &Scope, study: &StudyUid, hashes: &[InstanceHash]) -> Result<Vec<bool>, StoreError> {
+    fn studies_with(&self, scope: &Scope, sop_instance: &SopInstanceUid) -> Result<Vec<StudyUid>, StoreError> {
+        let state = self.lock();
+        let holds = state.studies.iter().filter(|((owner, _), study)| {
+            scope.admits(owner) && study.contents_of(sop_instance) > 0
+        });
+        let uids: BTreeSet<_> = holds.map(|((_, uid), _)| uid.clone()).collect();
+        Ok(uids.into_iter().collect())
+    }
+
+    fn has(&self, scope: &Scope, study: &StudyUid, hashes: &[InstanceHash]) -> Result<Vec<Held>, StoreError> {
         let state = self.lock();
         let studies: Vec<_> =
             state.studies.iter().filter(|((owner, uid), _)| uid == study && scope.admits(owner)).collect();
-        let is_whole = |study: &Study, hash: &InstanceHash| {
-            study.hashes.contains(hash) && !study.damaged.iter().any(|(_, _, damaged)| damaged == hash)
+        let held = |hash: &InstanceHash| {
+            let whole = studies.iter().flat_map(|(_, study)| study.whole(hash));
+            match whole.map(|instance| instance.current).max() {
+                None => Held::Absent,
+                Some(true) => Held::Current,
+                Some(false) => Held::Older,
+            }
         };
-        Ok(hashes.iter().map(|hash| studies.iter().any(|(_, s)| is_whole(s, hash))).collect())
+        Ok(hashes.iter().map(held).collect())
     }
 
     fn page(&self, owner: PeerId, page: &PageHash) -> Result<Option<Bytes>, StoreError> {
         Ok(self.lock().pages.get(&(owner, *page)).cloned())
     }
 
-    fn studies(&self, scope: &Scope, query: &StudyQuery) -> Result<Vec<StudyRow>, StoreError> {
-        let state = self.lock();
-        let mut rows: Vec<_> = state
-            .studies
-            .iter()
-            .filter(|((owner, uid), study)| scope.admits(owner) && study.matches(uid, query))
-            .map(|((owner, uid), study)| study.row(*owner, uid))
-            .collect();
-        rows.sort_by(|a, b| {
-            let newest_first = b.attributes.get(tags::STUDY_DATE).cmp(a.attributes.get(tags::STUDY_DATE));
-            newest_first.then_with(|| a.study.cmp(&b.study)).then_with(|| a.owner.cmp(&b.owner))
-        });
-        rows.truncate(to_usize(u64::from(query.limit.unwrap_or(QUERY_ROWS_MAX))));
-        Ok(rows)
+    fn study(&self, scope: &Scope, study: &StudyUid) -> Result<Vec<StudyRow>, StoreError> {
+        Ok(self.lock().rows(scope, study))
+    }
+
+    fn find(&self, scope: &Scope, search: &Search) -> Result<Answer, StoreError> {
+        let mut rows = Collector::new(search);
+        for found in self.lock().search(scope, search) {
+            if !rows.push(found) {
+                break;
+            }
+        }
+        Ok(rows.finish())
     }
 
     fn packs_in_use(&self) -> Result<HashSet<PackId>, StoreError> {
@@ -328,7 +419,8 @@ impl Index for MemIndex {
         after: Option<&(PeerId, StudyUid)>,
         limit: usize,
     ) -> Result<Vec<(PeerId, StudyUid)>, StoreError> {
-        let from = after.map_or(Bound::Unbounded, |key| Bound::Excluded(key.clone()));
-        Ok(self.lock().studies.range((from, Bound::Unbounded)).map(|(key, _)| key.clone()).take(limit).collect())
+        let state = self.lock();
+        let behind = state.studies.keys().filter(|key| after.is_none_or(|after| *key > after));
+        Ok(behind.take(limit).cloned().collect())
     }
 }

@@ -1,36 +1,46 @@
 //! Writing: instances with the sums of their studies, and published versions.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::{CachedStatement, OptionalExtension, Transaction, params};
 
+use super::contents::{Contents, Step};
 use super::query::{signed, unsigned};
+use super::refresh;
+use super::removals::Removals;
 use crate::clock::UnixSeconds;
-use crate::dicom::{Attributes, tags};
-use crate::ids::{ManifestRoot, PackId, PeerId, SeriesUid, StudyUid};
-use crate::store::{CommitBatch, StoredInstance, recipe};
-use crate::units::to_u64;
+use crate::dicom::Attributes;
+use crate::ids::{PackId, PeerId, SeriesUid, StudyUid};
+use crate::store::{CommitBatch, Provenance, Publication, StoredInstance, recipe, summary};
+use crate::units::to_u32;
 
-type Sql<T> = rusqlite::Result<T>;
+pub(super) type Sql<T> = rusqlite::Result<T>;
 
-/// Returns the pack that keeps the batch from being recorded, since it is doomed.
-pub(super) fn commit(tx: &Transaction<'_>, batch: &CommitBatch) -> Sql<Option<PackId>> {
+/// What came of a batch.
+pub(super) enum Committed {
+    /// It is recorded; these instances are not the only content of their SOP Instance UID.
+    Done(Vec<usize>),
+    /// It is not, since this pack is doomed.
+    Doomed(PackId),
+}
+
+pub(super) fn commit(tx: &Transaction<'_>, batch: &CommitBatch) -> Sql<Committed> {
     let mut writer = BatchWriter::new(tx, batch)?;
     let mut extents = HashMap::new();
-    for instance in &batch.instances {
-        if writer.instance(instance)? {
+    for (place, instance) in batch.instances.iter().enumerate() {
+        if writer.instance(place, instance)? {
             extend(&mut extents, instance);
         }
     }
-    writer.finish()?;
+    let contended = writer.finish()?;
     let mut statement = tx.prepare_cached(
         "INSERT INTO packs (pack, extent) VALUES (?1, ?2)
          ON CONFLICT (pack) DO UPDATE SET extent = max(extent, excluded.extent) WHERE NOT doomed",
     )?;
     for (pack, extent) in extents {
         if statement.execute(params![pack.as_bytes(), signed(extent)])? == 0 {
-            return Ok(Some(pack));
+            return Ok(Committed::Doomed(pack));
         }
     }
     if let Some((pack, end)) = batch.note {
@@ -40,7 +50,7 @@ pub(super) fn commit(tx: &Transaction<'_>, batch: &CommitBatch) -> Sql<Option<Pa
     for (hash, owner, encoded) in &batch.pages {
         statement.execute(params![owner_id(tx, *owner)?, hash.as_bytes(), encoded.as_ref()])?;
     }
-    Ok(None)
+    Ok(Committed::Done(contended))
 }
 
 pub(super) fn begin(tx: &Transaction<'_>, owner: PeerId, studies: &[StudyUid], at: UnixSeconds) -> Sql<()> {
@@ -72,36 +82,55 @@ pub(super) fn note(tx: &Transaction<'_>, pack: PackId, end: u64) -> Sql<()> {
     statement.execute(params![pack.as_bytes(), signed(end)]).map(drop)
 }
 
-pub(super) fn publish(
-    tx: &Transaction<'_>,
-    owner: PeerId,
-    studies: &[StudyUid],
-    root: ManifestRoot,
-    at: UnixSeconds,
-) -> Sql<Vec<u64>> {
-    let owner = owner_id(tx, owner)?;
+pub(super) fn publish(tx: &Transaction<'_>, publication: &Publication) -> Sql<Vec<u64>> {
+    let owner = owner_id(tx, publication.owner)?;
     // In the update every expression sees the row as it was.
     let mut statement = tx.prepare_cached(
-        "INSERT INTO studies (owner, uid, version, root, updated) VALUES (?1, ?2, 1, ?3, ?4)
+        "INSERT INTO studies (owner, uid, version, root, first, updated) VALUES (?1, ?2, 1, ?3, ?5, ?4)
          ON CONFLICT (uid, owner) DO UPDATE SET
              version = version + (root IS NOT excluded.root),
              updated = CASE WHEN root IS NOT excluded.root THEN excluded.updated ELSE updated END,
              root = excluded.root
-         RETURNING version",
+         RETURNING id, version",
     )?;
-    let mut publish = |study: &StudyUid| {
-        statement.query_row(params![owner, study.as_str(), root.as_bytes(), at.0], |row| row.get(0).map(unsigned))
-    };
-    studies.iter().map(&mut publish).collect::<Sql<_>>()
+    let mut versions = Vec::with_capacity(publication.studies.len());
+    for (place, study) in publication.studies.iter().enumerate() {
+        let row = params![
+            owner,
+            study.as_str(),
+            publication.root.as_bytes(),
+            publication.at.0,
+            signed(publication.order.0)
+        ];
+        let (id, version): (i64, i64) = statement.query_row(row, |row| Ok((row.get(0)?, row.get(1)?)))?;
+        versions.push(unsigned(version));
+        let stated: Vec<_> =
+            publication.stated.iter().filter(|(of, _)| *of == to_u32(place)).map(|(_, hash)| *hash).collect();
+        let step = Contents::new(tx)?.state(id, &stated, publication.order)?;
+        if !stated.is_empty() {
+            refresh::study(tx, id, &step, publication.at)?;
+        }
+    }
+    Ok(versions)
 }
 
 /// The row number of a peer, made when it has none.
-fn owner_id(tx: &Transaction<'_>, peer: PeerId) -> Sql<i64> {
+pub(super) fn owner_id(tx: &Transaction<'_>, peer: PeerId) -> Sql<i64> {
     let mut find = tx.prepare_cached("SELECT id FROM owners WHERE peer = ?1")?;
     if let Some(id) = find.query_row([peer.as_bytes()], |row| row.get(0)).optional()? {
         return Ok(id);
     }
     tx.prepare_cached("INSERT INTO owners (peer) VALUES (?1)")?.insert([peer.as_bytes()])
+}
+
+/// The row number of a provenance, made when it has none.
+fn source_id(tx: &Transaction<'_>, provenance: &Provenance) -> Sql<i64> {
+    let encoded = provenance.encode();
+    let mut find = tx.prepare_cached("SELECT id FROM sources WHERE provenance = ?1")?;
+    if let Some(id) = find.query_row([&encoded], |row| row.get(0)).optional()? {
+        return Ok(id);
+    }
+    tx.prepare_cached("INSERT INTO sources (provenance) VALUES (?1)")?.insert([&encoded])
 }
 
 fn extend(extents: &mut HashMap<PackId, u64>, instance: &StoredInstance) {
@@ -112,140 +141,132 @@ fn extend(extents: &mut HashMap<PackId, u64>, instance: &StoredInstance) {
     }
 }
 
-/// Writes the instances of one batch; sums of studies are read once and written once.
+/// Writes the instances of one batch; what studies add up to is read once and written once.
 struct BatchWriter<'a> {
     tx: &'a Transaction<'a>,
-    at: UnixSeconds,
-    newest: bool,
-    proven: bool,
+    batch: &'a CommitBatch,
+    source: Option<i64>,
     add: CachedStatement<'a>,
     heal: CachedStatement<'a>,
-    has_other: CachedStatement<'a>,
-    contents: CachedStatement<'a>,
+    find: CachedStatement<'a>,
+    arrive: CachedStatement<'a>,
+    contents: Contents<'a>,
     owners: HashMap<PeerId, i64>,
-    studies: BTreeMap<(i64, StudyUid), StudySums>,
+    studies: BTreeMap<(i64, StudyUid), StudyWriter>,
+    contended: Vec<usize>,
 }
 
-struct StudySums {
+/// A study that a batch adds to.
+struct StudyWriter {
     id: i64,
-    changed: bool,
-    first: Option<Attributes>,
-    modalities: BTreeSet<String>,
+    removals: Removals,
     series: HashMap<SeriesUid, i64>,
-    series_added: u64,
-    instances_before: u64,
-    instances_added: u64,
-    conflicts_added: u64,
-    bytes_added: u64,
+    headers: HashMap<(i64, Attributes), i64>,
+    step: Step,
 }
 
 impl<'a> BatchWriter<'a> {
-    fn new(tx: &'a Transaction<'a>, batch: &CommitBatch) -> Sql<Self> {
-        let CommitBatch { at, newest, proven, .. } = *batch;
+    fn new(tx: &'a Transaction<'a>, batch: &'a CommitBatch) -> Sql<Self> {
         let add = tx.prepare_cached(
             "INSERT INTO instances
-                 (study, series, sop_instance, sop_class, transfer_syntax, hash, bytes, committed, recipe)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+                 (study, series, header, sop_instance, hash, content, transfer_syntax, bytes, committed, ordered,
+                  current, cut, recipe)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 1, ?11, ?12)
              ON CONFLICT (series, sop_instance, hash) DO NOTHING",
         )?;
         let heal = tx.prepare_cached(
             "UPDATE instances SET recipe = ?4, damaged = (damaged AND recipe = ?4 AND NOT ?6)
              WHERE series = ?1 AND sop_instance = ?2 AND hash = ?3 AND (damaged OR ?5)",
         )?;
-        let has_other =
-            tx.prepare_cached("SELECT 1 FROM instances WHERE study = ?1 AND sop_instance = ?2 AND hash <> ?3")?;
-        let contents = tx.prepare_cached(
-            "SELECT count(DISTINCT hash), sum(hash = ?3) FROM instances WHERE study = ?1 AND sop_instance = ?2",
-        )?;
-        Ok(Self {
-            tx,
-            at,
-            newest,
-            proven,
-            add,
-            heal,
-            has_other,
-            contents,
-            owners: HashMap::new(),
-            studies: BTreeMap::new(),
-        })
+        let find =
+            tx.prepare_cached("SELECT id FROM instances WHERE series = ?1 AND sop_instance = ?2 AND hash = ?3")?;
+        let arrive =
+            tx.prepare_cached("INSERT OR IGNORE INTO arrivals (instance, source, at) VALUES (?1, ?2, ?3)")?;
+        let source = batch.provenance.as_ref().map(|provenance| source_id(tx, provenance)).transpose()?;
+        let contents = Contents::new(tx)?;
+        let (owners, studies, contended) = Default::default();
+        Ok(Self { tx, batch, source, add, heal, find, arrive, contents, owners, studies, contended })
     }
 
     /// Returns whether it stands where the batch says: it was new, or damaged.
-    fn instance(&mut self, instance: &StoredInstance) -> Sql<bool> {
+    fn instance(&mut self, place: usize, instance: &StoredInstance) -> Sql<bool> {
         let owner = match self.owners.get(&instance.owner) {
             Some(id) => *id,
             None => owner_id(self.tx, instance.owner)?,
         };
         self.owners.insert(instance.owner, owner);
         let entry = &instance.entry;
-        let (tx, at) = (self.tx, self.at);
-        let sums = match self.studies.entry((owner, entry.study.clone())) {
+        let tx = self.tx;
+        let study = match self.studies.entry((owner, entry.study.clone())) {
             Entry::Occupied(place) => place.into_mut(),
-            Entry::Vacant(place) => place.insert(StudySums::load(tx, owner, &entry.study, at)?),
+            Entry::Vacant(place) => place.insert(StudyWriter::load(tx, owner, instance, self.batch.at)?),
         };
-        let series = sums.series(tx, &entry.series)?;
+        if study.removals.include(instance) {
+            return Ok(false);
+        }
+        let series = study.series(tx, &entry.series)?;
+        let (shared, own) = summary::divide(instance);
+        let header = study.header(tx, series, shared)?;
         let sop = entry.sop_instance.as_str();
+        let recipe = recipe::encode_with(instance, &own);
         let added = self.add.execute(params![
-            sums.id,
+            study.id,
             series,
+            header,
             sop,
-            entry.sop_class.as_ref().map_or("", |u| u.as_str()),
-            entry.transfer_syntax.as_ref().map_or("", |u| u.as_str()),
             entry.hash.as_bytes(),
+            entry.content_id().as_bytes(),
+            entry.transfer_syntax.as_ref().map_or("", |u| u.as_str()),
             signed(entry.len),
-            at.0,
-            recipe::encode(instance),
+            self.batch.at.0,
+            signed(instance.order.0),
+            instance.cut,
+            recipe,
         ])?;
-        if added == 0 {
-            let healed =
-                params![series, sop, entry.hash.as_bytes(), recipe::encode(instance), self.newest, self.proven];
-            return Ok(self.heal.execute(healed)? > 0);
+        let stands = if added > 0 {
+            let alone = self.contents.add(study.id, header, instance, &mut study.step)?;
+            if !alone {
+                self.contended.push(place);
+            }
+            true
+        } else {
+            if !self.contents.is_alone(study.id, sop)? {
+                self.contended.push(place);
+            }
+            let healed = params![series, sop, entry.hash.as_bytes(), recipe, self.batch.newest, self.batch.proven];
+            self.heal.execute(healed)? > 0
+        };
+        if let Some(source) = self.source {
+            let id: i64 = self.find.query_row(params![series, sop, entry.hash.as_bytes()], |row| row.get(0))?;
+            self.arrive.execute(params![id, source, self.batch.at.0])?;
         }
-        // A second content makes a conflict; a third makes no further one. The new row is counted.
-        let key = params![sums.id, sop, entry.hash.as_bytes()];
-        if self.has_other.exists(key)? {
-            let (hashes, same): (i64, i64) = self.contents.query_row(key, |row| Ok((row.get(0)?, row.get(1)?)))?;
-            sums.conflicts_added += u64::from(hashes == 2 && same == 1);
-        }
-        sums.add(instance);
-        Ok(true)
+        Ok(stands)
     }
 
-    fn finish(self) -> Sql<()> {
-        for sums in self.studies.values().filter(|s| s.changed) {
-            sums.store(self.tx, self.at)?;
+    fn finish(self) -> Sql<Vec<usize>> {
+        for study in self.studies.values().filter(|study| study.step.is_change()) {
+            refresh::study(self.tx, study.id, &study.step, self.batch.at)?;
         }
-        Ok(())
+        Ok(self.contended)
     }
 }
 
-impl StudySums {
-    fn load(tx: &Transaction<'_>, owner: i64, study: &StudyUid, at: UnixSeconds) -> Sql<Self> {
-        let mut find =
-            tx.prepare_cached("SELECT id, modalities, instance_count FROM studies WHERE uid = ?1 AND owner = ?2")?;
-        let row: Option<(i64, String, i64)> = find
-            .query_row(params![study.as_str(), owner], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-            .optional()?;
-        let (id, modalities, instances) = match row {
-            Some(row) => row,
+impl StudyWriter {
+    fn load(tx: &Transaction<'_>, owner: i64, instance: &StoredInstance, at: UnixSeconds) -> Sql<Self> {
+        let study = &instance.entry.study;
+        let removals = Removals::of(tx, owner, study)?;
+        let mut find = tx.prepare_cached("SELECT id FROM studies WHERE uid = ?1 AND owner = ?2")?;
+        let id = match find.query_row(params![study.as_str(), owner], |row| row.get(0)).optional()? {
+            Some(id) => id,
+            // What was removed makes no study.
+            None if removals.include(instance) => 0,
             None => {
-                let mut add = tx.prepare_cached("INSERT INTO studies (owner, uid, updated) VALUES (?1, ?2, ?3)")?;
-                (add.insert(params![owner, study.as_str(), at.0])?, String::new(), 0)
+                let mut add =
+                    tx.prepare_cached("INSERT INTO studies (owner, uid, first, updated) VALUES (?1, ?2, ?3, ?4)")?;
+                add.insert(params![owner, study.as_str(), signed(instance.order.0), at.0])?
             }
         };
-        Ok(Self {
-            id,
-            changed: false,
-            first: None,
-            modalities: modalities.split('\\').filter(|m| !m.is_empty()).map(str::to_owned).collect(),
-            series: HashMap::new(),
-            series_added: 0,
-            instances_before: unsigned(instances),
-            instances_added: 0,
-            conflicts_added: 0,
-            bytes_added: 0,
-        })
+        Ok(Self { id, removals, series: HashMap::new(), headers: HashMap::new(), step: Step::default() })
     }
 
     /// The row number of a series, made when it has none.
@@ -257,68 +278,29 @@ impl StudySums {
         let mut find = tx.prepare_cached("SELECT id FROM series WHERE study = ?1 AND uid = ?2")?;
         let id = match find.query_row(key, |row| row.get(0)).optional()? {
             Some(id) => id,
-            None => {
-                self.series_added += 1;
-                tx.prepare_cached("INSERT INTO series (study, uid) VALUES (?1, ?2)")?.insert(key)?
-            }
+            None => tx.prepare_cached("INSERT INTO series (study, uid) VALUES (?1, ?2)")?.insert(key)?,
         };
         self.series.insert(series.clone(), id);
         Ok(id)
     }
 
-    fn add(&mut self, instance: &StoredInstance) {
-        if self.instances_before == 0 && self.first.is_none() {
-            self.first = Some(instance.attributes.clone());
+    /// The row number of what instances share, made when it has none.
+    fn header(&mut self, tx: &Transaction<'_>, series: i64, shared: Attributes) -> Sql<i64> {
+        let key = (series, shared);
+        if let Some(id) = self.headers.get(&key) {
+            return Ok(*id);
         }
-        let modality = instance.attributes.get(tags::MODALITY);
-        if !modality.is_empty() && !self.modalities.contains(modality) {
-            self.modalities.insert(modality.to_owned());
-        }
-        self.changed = true;
-        self.instances_added += 1;
-        self.bytes_added = self.bytes_added.saturating_add(instance.entry.len);
-    }
-
-    fn store(&self, tx: &Transaction<'_>, at: UnixSeconds) -> Sql<()> {
-        let modalities: Vec<_> = self.modalities.iter().map(String::as_str).collect();
-        tx.prepare_cached(
-            "UPDATE studies SET modalities = ?2, series_count = series_count + ?3,
-                 instance_count = instance_count + ?4, conflict_count = conflict_count + ?5,
-                 bytes = bytes + ?6, updated = ?7
-             WHERE id = ?1",
-        )?
-        .execute(params![
-            self.id,
-            modalities.join("\\"),
-            signed(self.series_added),
-            signed(self.instances_added),
-            signed(self.conflicts_added),
-            signed(self.bytes_added),
-            at.0,
-        ])?;
-        let Some(first) = &self.first else {
-            return Ok(());
+        let mut encoded = Vec::new();
+        recipe::put_attributes(&mut encoded, &key.1);
+        let digest = &blake3::hash(&encoded).as_bytes()[..16];
+        let mut find = tx.prepare_cached("SELECT id FROM headers WHERE series = ?1 AND digest = ?2")?;
+        let id = match find.query_row(params![series, digest], |row| row.get(0)).optional()? {
+            Some(id) => id,
+            None => tx
+                .prepare_cached("INSERT INTO headers (study, series, digest, attributes) VALUES (?1, ?2, ?3, ?4)")?
+                .insert(params![self.id, series, digest, encoded])?,
         };
-        tx.prepare_cached(
-            "UPDATE studies SET patient_id = ?2, patient_name = ?3, accession_number = ?4, study_date = ?5,
-                 study_time = ?6, study_description = ?7, modality = ?8, series_description = ?9,
-                 series_number = ?10, instance_number = ?11
-             WHERE id = ?1",
-        )?
-        .execute(params![
-            self.id,
-            first.get(tags::PATIENT_ID),
-            first.get(tags::PATIENT_NAME),
-            first.get(tags::ACCESSION_NUMBER),
-            first.get(tags::STUDY_DATE),
-            first.get(tags::STUDY_TIME),
-            first.get(tags::STUDY_DESCRIPTION),
-            first.get(tags::MODALITY),
-            first.get(tags::SERIES_DESCRIPTION),
-            first.get(tags::SERIES_NUMBER),
-            first.get(tags::INSTANCE_NUMBER),
-        ])?;
-        debug_assert!(to_u64(self.series.len()) >= self.series_added, "each new series is remembered");
-        Ok(())
+        self.headers.insert(key, id);
+        Ok(id)
     }
 }

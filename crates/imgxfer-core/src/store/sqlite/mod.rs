@@ -6,23 +6,33 @@
 
 mod commit;
 mod connection;
+mod contents;
 mod damage;
 mod error;
 mod query;
+mod refresh;
+mod removals;
 mod schema;
+mod search;
 
 use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::clock::UnixSeconds;
-use crate::ids::{InstanceHash, ManifestRoot, PackId, PageHash, PeerId, StoreId, StudyUid};
-use crate::store::{CommitBatch, Index, RecordAt, Scope, StoreError, StoredInstance, StudyQuery, StudyRow};
+use crate::ids::{InstanceHash, PackId, PageHash, PeerId, SopInstanceUid, StoreId, StudyUid};
+use crate::store::search::{Answer, Search};
+use crate::store::{
+    CommitBatch, Held, Index, InstancesOf, Order, Orders, Publication, RecordAt, Removal, Removed, Scope, StoreError,
+    StoredInstance, StudyRow,
+};
 
+use commit::Committed;
 use error::{damaged_row, index_error};
 
 /// An [`Index`] in an SQLite database.
@@ -36,6 +46,8 @@ pub struct SqliteIndex {
     store: Option<StoreId>,
     writer: Mutex<Writer>,
     readers: Mutex<Readers>,
+    /// The newest place in the order of things.
+    newest: AtomicU64,
 }
 
 /// Reading connections that wait for the next reader.
@@ -72,9 +84,7 @@ impl SqliteIndex {
     /// [`StoreError::Version`] when a newer program wrote it; [`StoreError::Index`] when it is damaged
     /// or no database, with what to do; [`StoreError::Io`].
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let connection = connection::open_writer(path)?;
-        let writer = Mutex::new(Writer { connection, failed: false });
-        Ok(Self { path: path.to_owned(), store: None, writer, readers: Mutex::default() })
+        Self::new(path, None, connection::open_writer(path)?)
     }
 
     /// Opens the index of the store `store` at `path`. A file that is damaged, or that is the index of another store,
@@ -84,9 +94,14 @@ impl SqliteIndex {
     /// # Errors
     /// As [`SqliteIndex::open`].
     pub fn open_for(path: &Path, store: StoreId) -> Result<Self, StoreError> {
-        let connection = connection::open_for(path, store)?;
+        Self::new(path, Some(store), connection::open_for(path, store)?)
+    }
+
+    fn new(path: &Path, store: Option<StoreId>, connection: Connection) -> Result<Self, StoreError> {
+        let newest = query::newest(&connection).map_err(|e| index_error("open it", &e))?;
         let writer = Mutex::new(Writer { connection, failed: false });
-        Ok(Self { path: path.to_owned(), store: Some(store), writer, readers: Mutex::default() })
+        let newest = AtomicU64::new(newest.0);
+        Ok(Self { path: path.to_owned(), store, writer, readers: Mutex::default(), newest })
     }
 
     /// Reads through the whole database and compares its structures, as `imgxfer verify --store` does.
@@ -149,12 +164,22 @@ impl SqliteIndex {
 }
 
 impl Index for SqliteIndex {
-    fn commit(&self, batch: &CommitBatch) -> Result<(), StoreError> {
+    fn reserve(&self, count: u64) -> Result<Orders, StoreError> {
+        let first = self.newest.fetch_add(count, Ordering::Relaxed).saturating_add(1);
+        Ok(Orders { first: Order(first) })
+    }
+
+    fn commit(&self, batch: &CommitBatch) -> Result<Vec<usize>, StoreError> {
+        let newest = batch.instances.iter().map(|instance| instance.order.0).max().unwrap_or(0);
+        self.newest.fetch_max(newest, Ordering::Relaxed);
         // A transaction that ends by an error is taken back.
         let mut doomed = None;
-        let written = self.write("commit", |tx| {
-            doomed = commit::commit(tx, batch)?;
-            if doomed.is_some() { Err(rusqlite::Error::StatementChangedRows(0)) } else { Ok(()) }
+        let written = self.write("commit", |tx| match commit::commit(tx, batch)? {
+            Committed::Done(contended) => Ok(contended),
+            Committed::Doomed(pack) => {
+                doomed = Some(pack);
+                Err(rusqlite::Error::StatementChangedRows(0))
+            }
         });
         doomed.map_or(written, |pack| Err(StoreError::NoSuchPack(pack)))
     }
@@ -185,27 +210,35 @@ impl Index for SqliteIndex {
         self.write("record a note", |tx| commit::note(tx, pack, end))
     }
 
-    fn publish(
-        &self,
-        owner: PeerId,
-        studies: &[StudyUid],
-        root: ManifestRoot,
-        at: UnixSeconds,
-    ) -> Result<Vec<u64>, StoreError> {
-        self.write("publish", |tx| commit::publish(tx, owner, studies, root, at))
+    fn publish(&self, publication: &Publication) -> Result<Vec<u64>, StoreError> {
+        self.newest.fetch_max(publication.order.0, Ordering::Relaxed);
+        self.write("publish", |tx| commit::publish(tx, publication))
+    }
+
+    fn remove(&self, removal: &Removal) -> Result<Removed, StoreError> {
+        self.newest.fetch_max(removal.order.0, Ordering::Relaxed);
+        self.write("remove", |tx| removals::remove(tx, removal))
+    }
+
+    fn removals(&self, after: u64, limit: usize) -> Result<Vec<Removal>, StoreError> {
+        self.read("list removals", |c| removals::list(c, after, limit))
     }
 
     fn instances(
         &self,
         scope: &Scope,
-        study: &StudyUid,
+        of: &InstancesOf,
         after: Option<&StoredInstance>,
         limit: usize,
     ) -> Result<Vec<StoredInstance>, StoreError> {
-        self.read("list instances", |c| query::instances(c, scope, study, after, limit))?
+        self.read("list instances", |c| query::instances(c, scope, of, after, limit))
     }
 
-    fn has(&self, scope: &Scope, study: &StudyUid, hashes: &[InstanceHash]) -> Result<Vec<bool>, StoreError> {
+    fn studies_with(&self, scope: &Scope, sop_instance: &SopInstanceUid) -> Result<Vec<StudyUid>, StoreError> {
+        self.read("look for an instance", |c| query::studies_with(c, scope, sop_instance))
+    }
+
+    fn has(&self, scope: &Scope, study: &StudyUid, hashes: &[InstanceHash]) -> Result<Vec<Held>, StoreError> {
         self.read("look for instances", |c| query::has(c, scope, study, hashes))
     }
 
@@ -217,8 +250,12 @@ impl Index for SqliteIndex {
         Ok(encoded.map(Bytes::from))
     }
 
-    fn studies(&self, scope: &Scope, query: &StudyQuery) -> Result<Vec<StudyRow>, StoreError> {
-        self.read("list studies", |c| query::studies(c, scope, query))?
+    fn study(&self, scope: &Scope, study: &StudyUid) -> Result<Vec<StudyRow>, StoreError> {
+        self.read("look for a study", |c| query::study(c, scope, study))
+    }
+
+    fn find(&self, scope: &Scope, search: &Search) -> Result<Answer, StoreError> {
+        self.read("search", |c| search::find(c, scope, search))
     }
 
     fn packs_in_use(&self) -> Result<HashSet<PackId>, StoreError> {
@@ -254,7 +291,7 @@ impl Index for SqliteIndex {
     }
 
     fn note_damage(&self, study: &StudyUid, records: &[RecordAt]) -> Result<u64, StoreError> {
-        self.write("note damage", |tx| damage::note(tx, study, records))?
+        self.write("note damage", |tx| damage::note(tx, study, records))
     }
 
     fn damage(&self, study: &StudyUid) -> Result<HashSet<RecordAt>, StoreError> {
@@ -262,7 +299,7 @@ impl Index for SqliteIndex {
     }
 
     fn damaged(&self, limit: usize) -> Result<Vec<StoredInstance>, StoreError> {
-        self.read("list what is damaged", |c| damage::instances(c, limit))?
+        self.read("list what is damaged", |c| damage::instances(c, limit))
     }
 
     fn has_failed(&self) -> bool {
@@ -294,7 +331,7 @@ impl Index for SqliteIndex {
         after: Option<&(PeerId, StudyUid)>,
         limit: usize,
     ) -> Result<Vec<(PeerId, StudyUid)>, StoreError> {
-        self.read("list studies", |c| query::study_keys(c, after, limit))?
+        self.read("list studies", |c| query::study_keys(c, after, limit))
     }
 }
 

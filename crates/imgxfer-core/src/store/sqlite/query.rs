@@ -1,17 +1,18 @@
-//! Reading: instances of a study, what is there already, and lists of studies.
+//! Reading: instances of a study, what is there already, and the rows of studies.
 
-use rusqlite::types::Value;
-use rusqlite::{Connection, Row, params, params_from_iter};
+use rusqlite::{Connection, Row, params};
 
-use super::error::damaged_row;
+use super::commit::Sql;
 use crate::clock::UnixSeconds;
-use crate::dicom::{Attributes, Tag, tags};
-use crate::ids::{InstanceHash, ManifestRoot, PeerId, StudyUid};
-use crate::limits::QUERY_ROWS_MAX;
-use crate::store::{Scope, StoreError, StoredInstance, StudyQuery, StudyRow, recipe};
+use crate::ids::{InstanceHash, ManifestRoot, PeerId, SopInstanceUid, StudyUid};
+use crate::store::search::Counts;
+use crate::store::summary::{self, Summary};
+use crate::store::versions::is_conflict;
+use crate::store::{
+    Held, InstancesOf, Order, Scope, StoredInstance, StudyRow, Versions, recipe,
+};
 use crate::units::to_u64;
-
-type Sql<T> = rusqlite::Result<T>;
+use crate::wire::bytes::Reader;
 
 /// A count or length as SQLite keeps it, saturating: no real one comes near.
 pub(super) fn signed(n: u64) -> i64 {
@@ -23,8 +24,20 @@ pub(super) fn unsigned(n: i64) -> u64 {
     u64::try_from(n).unwrap_or(0)
 }
 
+/// The value in a column is not what this program writes.
+pub(super) fn malformed(column: usize) -> rusqlite::Error {
+    rusqlite::Error::InvalidColumnType(column, "malformed".to_owned(), rusqlite::types::Type::Blob)
+}
+
+/// The newest place in the order of things.
+pub(super) fn newest(c: &Connection) -> Sql<Order> {
+    let sql = "SELECT max(coalesce((SELECT max(newest) FROM headers), 0),
+                          coalesce((SELECT max(ordered) FROM removals), 0))";
+    c.query_row(sql, [], |row| row.get(0)).map(|newest| Order(unsigned(newest)))
+}
+
 /// The rows of a study within `scope`: row number and owner, in the order of owners.
-fn study_ids(c: &Connection, scope: &Scope, study: &StudyUid) -> Sql<Vec<(i64, PeerId)>> {
+pub(super) fn study_ids(c: &Connection, scope: &Scope, study: &StudyUid) -> Sql<Vec<(i64, PeerId)>> {
     let mut statement = c.prepare_cached(
         "SELECT studies.id, peer FROM studies JOIN owners ON owners.id = studies.owner WHERE uid = ?1 ORDER BY peer",
     )?;
@@ -34,28 +47,69 @@ fn study_ids(c: &Connection, scope: &Scope, study: &StudyUid) -> Sql<Vec<(i64, P
     Ok(ids)
 }
 
+/// A list of row numbers for a statement, which are not written by anybody else.
+fn list(ids: &[(i64, PeerId)]) -> String {
+    ids.iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>().join(",")
+}
+
+/// The columns of an instance that [`instance`] reads.
+pub(super) const COLUMNS: &str = "i.recipe, headers.attributes, i.ordered, i.stated, i.current";
+
+pub(super) fn instance(row: &Row<'_>, owner: PeerId) -> Sql<StoredInstance> {
+    let mut found = recipe::decode(owner, row.get_ref(0)?.as_blob()?).map_err(|_| malformed(0))?;
+    let mut reader = Reader::new(row.get_ref(1)?.as_blob()?);
+    let header = recipe::take_attributes(&mut reader).map_err(|_| malformed(1))?;
+    summary::join(&mut found, &header);
+    found.order = Order(unsigned(row.get(2)?));
+    found.stated = row.get::<_, Option<i64>>(3)?.map(|order| Order(unsigned(order)));
+    found.current = row.get(4)?;
+    Ok(found)
+}
+
+/// What hides an instance from one who sees several owners: another of them had its SOP Instance UID first.
+fn hidden_by(ids: &[(i64, PeerId)]) -> String {
+    format!(
+        "EXISTS (SELECT 1 FROM instances o WHERE o.sop_instance = i.sop_instance AND o.study IN ({ids})
+             AND o.study <> i.study AND (o.ordered, o.study) <
+                 (SELECT min(m.ordered), m.study FROM instances m
+                  WHERE m.sop_instance = i.sop_instance AND m.study = i.study))",
+        ids = list(ids)
+    )
+}
+
+/// The condition that picks the instances that are asked for.
+fn picked(of: &InstancesOf, ids: &[(i64, PeerId)]) -> String {
+    match of.versions {
+        Versions::All => "1".to_owned(),
+        Versions::Current if ids.len() < 2 => "i.current".to_owned(),
+        Versions::Current => format!("i.current AND NOT {}", hidden_by(ids)),
+    }
+}
+
 pub(super) fn instances(
     c: &Connection,
     scope: &Scope,
-    study: &StudyUid,
+    of: &InstancesOf,
     after: Option<&StoredInstance>,
     limit: usize,
-) -> Sql<Result<Vec<StoredInstance>, StoreError>> {
+) -> Sql<Vec<StoredInstance>> {
+    let ids = study_ids(c, scope, &of.study)?;
+    let picked = picked(of, &ids);
     let mut found = Vec::new();
-    for (id, owner) in study_ids(c, scope, study)? {
+    for (id, owner) in &ids {
         // Several owners may hold the same instance: they stand in the order of their ids.
-        let inclusive = after.is_some_and(|last| last.owner < owner);
-        match of_one_owner(c, (id, owner), after, inclusive, limit)? {
-            Ok(more) => found.extend(more),
-            Err(e) => return Ok(Err(e)),
-        }
+        let inclusive = after.is_some_and(|last| last.owner < *owner);
+        found.extend(of_one_owner(c, (*id, *owner), of, &picked, (after, inclusive), limit)?);
     }
-    found.sort_by(|a, b| {
-        let place = |i: &StoredInstance| (i.entry.series.clone(), i.entry.sop_instance.clone(), i.entry.hash, i.owner);
-        place(a).cmp(&place(b))
-    });
+    if ids.len() > 1 {
+        found.sort_by(|a, b| {
+            let place =
+                |i: &StoredInstance| (i.entry.series.clone(), i.entry.sop_instance.clone(), i.entry.hash, i.owner);
+            place(a).cmp(&place(b))
+        });
+    }
     found.truncate(limit);
-    Ok(Ok(found))
+    Ok(found)
 }
 
 /// Up to `limit` instances of one owner's study behind `after`. Walks series by series, so that each
@@ -63,49 +117,74 @@ pub(super) fn instances(
 fn of_one_owner(
     c: &Connection,
     (study, owner): (i64, PeerId),
-    after: Option<&StoredInstance>,
-    inclusive: bool,
+    of: &InstancesOf,
+    picked: &str,
+    (after, inclusive): (Option<&StoredInstance>, bool),
     limit: usize,
-) -> Sql<Result<Vec<StoredInstance>, StoreError>> {
+) -> Sql<Vec<StoredInstance>> {
     let mut found = Vec::new();
     let first_series = after.map_or("", |last| last.entry.series.as_str());
-    let mut all_series = c.prepare_cached("SELECT id, uid FROM series WHERE study = ?1 AND uid >= ?2 ORDER BY uid")?;
-    let mut all_series = all_series.query(params![study, first_series])?;
-    let mut rows = c.prepare_cached(
-        "SELECT recipe FROM instances
-         WHERE series = ?1 AND ((sop_instance, hash) > (?2, ?3) OR (?4 AND sop_instance = ?2 AND hash = ?3))
-         ORDER BY sop_instance, hash LIMIT ?5",
+    let mut all_series = c.prepare_cached(
+        "SELECT id, uid FROM series WHERE study = ?1 AND uid >= ?2 AND (?3 IS NULL OR uid = ?3) ORDER BY uid",
     )?;
+    let only = of.series.as_ref().map(|uid| uid.as_str());
+    let mut all_series = all_series.query(params![study, first_series, only])?;
+    let sop_only = of.sop_instance.as_ref().map(|uid| uid.as_str());
+    let narrowed = if sop_only.is_some() { "i.sop_instance = ?6" } else { "?6 IS NULL" };
+    let mut rows = c.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM instances i JOIN headers ON headers.id = i.header
+         WHERE i.series = ?1
+             AND ((i.sop_instance, i.hash) > (?2, ?3) OR (?4 AND i.sop_instance = ?2 AND i.hash = ?3))
+             AND {narrowed} AND {picked}
+         ORDER BY i.sop_instance, i.hash LIMIT ?5"
+    ))?;
     while let Some(series) = all_series.next()? {
         let (series, uid): (i64, String) = (series.get(0)?, series.get(1)?);
         let last = after.filter(|last| last.entry.series.as_str() == uid);
         let sop = last.map_or("", |last| last.entry.sop_instance.as_str());
         let hash = last.map_or(&[][..], |last| last.entry.hash.as_bytes());
         let left = signed(to_u64(limit - found.len()));
-        let mut rows = rows.query(params![series, sop, hash, inclusive, left])?;
+        let mut rows = rows.query(params![series, sop, hash, inclusive, left, sop_only])?;
         while let Some(row) = rows.next()? {
-            match recipe::decode(owner, row.get_ref(0)?.as_blob()?) {
-                Ok(instance) => found.push(instance),
-                Err(_) => return Ok(Err(damaged_row("list instances"))),
-            }
+            found.push(instance(row, owner)?);
         }
         if found.len() >= limit {
             break;
         }
     }
-    Ok(Ok(found))
+    Ok(found)
 }
 
-pub(super) fn has(c: &Connection, scope: &Scope, study: &StudyUid, hashes: &[InstanceHash]) -> Sql<Vec<bool>> {
+pub(super) fn studies_with(c: &Connection, scope: &Scope, sop: &SopInstanceUid) -> Sql<Vec<StudyUid>> {
+    let mut statement = c.prepare_cached(
+        "SELECT DISTINCT uid, peer FROM instances JOIN studies ON studies.id = instances.study
+         JOIN owners ON owners.id = studies.owner WHERE sop_instance = ?1 ORDER BY uid, peer",
+    )?;
+    let mut rows = statement.query([sop.as_str()])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        if scope.admits(&PeerId::from_bytes(row.get(1)?)) {
+            found.push(StudyUid::new(row.get_ref(0)?.as_str()?).map_err(|_| malformed(0))?);
+        }
+    }
+    found.dedup();
+    Ok(found)
+}
+
+pub(super) fn has(c: &Connection, scope: &Scope, study: &StudyUid, hashes: &[InstanceHash]) -> Sql<Vec<Held>> {
     let ids = study_ids(c, scope, study)?;
-    let mut find = c.prepare_cached("SELECT 1 FROM instances WHERE study = ?1 AND hash = ?2 AND NOT damaged")?;
+    let mut find =
+        c.prepare_cached("SELECT max(current) FROM instances WHERE study = ?1 AND hash = ?2 AND NOT damaged")?;
     let mut has_one = |hash: &InstanceHash| {
+        let mut best = Held::Absent;
         for (id, _) in &ids {
-            if find.exists(params![id, hash.as_bytes()])? {
-                return Ok(true);
+            match find.query_row(params![id, hash.as_bytes()], |row| row.get::<_, Option<bool>>(0))? {
+                Some(true) => return Ok(Held::Current),
+                Some(false) => best = Held::Older,
+                None => {}
             }
         }
-        Ok(false)
+        Ok(best)
     };
     hashes.iter().map(&mut has_one).collect()
 }
@@ -114,7 +193,7 @@ pub(super) fn study_keys(
     c: &Connection,
     after: Option<&(PeerId, StudyUid)>,
     limit: usize,
-) -> Sql<Result<Vec<(PeerId, StudyUid)>, StoreError>> {
+) -> Sql<Vec<(PeerId, StudyUid)>> {
     let mut statement = c.prepare_cached(
         "SELECT peer, uid FROM studies JOIN owners ON owners.id = studies.owner
          WHERE (uid, peer) > (?1, ?2) ORDER BY uid, peer LIMIT ?3",
@@ -123,109 +202,85 @@ pub(super) fn study_keys(
     let mut rows = statement.query(params![uid, peer, signed(to_u64(limit))])?;
     let mut keys = Vec::new();
     while let Some(row) = rows.next()? {
-        let Ok(uid) = StudyUid::new(row.get_ref(1)?.as_str()?) else {
-            return Ok(Err(damaged_row("list studies")));
-        };
+        let uid = StudyUid::new(row.get_ref(1)?.as_str()?).map_err(|_| malformed(1))?;
         keys.push((PeerId::from_bytes(row.get(0)?), uid));
     }
-    Ok(Ok(keys))
+    Ok(keys)
 }
 
-const STUDY_ATTRIBUTES: [Tag; 10] = [
-    tags::PATIENT_ID,
-    tags::PATIENT_NAME,
-    tags::ACCESSION_NUMBER,
-    tags::STUDY_DATE,
-    tags::STUDY_TIME,
-    tags::STUDY_DESCRIPTION,
-    tags::MODALITY,
-    tags::SERIES_DESCRIPTION,
-    tags::SERIES_NUMBER,
-    tags::INSTANCE_NUMBER,
-];
+/// The columns of a study that [`study_row`] reads.
+pub(super) const STUDY_COLUMNS: &str = "studies.uid, peer, summary, first, series_count, instance_count, \
+    content_count, conflict_count, bytes, version, arriving, root, updated";
 
-const STUDY_COLUMNS: &str = "uid, peer, patient_id, patient_name, accession_number, study_date, study_time, \
-    study_description, modality, series_description, series_number, instance_number, modalities, series_count, \
-    instance_count, conflict_count, bytes, version, arriving, root, updated";
-
-pub(super) fn studies(c: &Connection, scope: &Scope, query: &StudyQuery) -> Sql<Result<Vec<StudyRow>, StoreError>> {
-    let Some((sql, values)) = studies_sql(c, scope, query)? else {
-        return Ok(Ok(Vec::new()));
-    };
-    let mut statement = c.prepare_cached(&sql)?;
-    let mut rows = statement.query(params_from_iter(values))?;
+pub(super) fn study(c: &Connection, scope: &Scope, study: &StudyUid) -> Sql<Vec<StudyRow>> {
+    let mut statement = c.prepare_cached(&format!(
+        "SELECT {STUDY_COLUMNS} FROM studies JOIN owners ON owners.id = studies.owner WHERE uid = ?1 ORDER BY peer"
+    ))?;
+    let mut rows = statement.query([study.as_str()])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        match study_row(row)? {
-            Some(study) => found.push(study),
-            None => return Ok(Err(damaged_row("list studies"))),
+        let row = study_row(row)?;
+        if scope.admits(&row.owner) {
+            found.push(row);
         }
     }
-    Ok(Ok(found))
+    Ok(found)
 }
 
-/// The question in SQL; `None` when nothing can match. Values are bound, never written into it, except
-/// row numbers of owners.
-fn studies_sql(c: &Connection, scope: &Scope, query: &StudyQuery) -> Sql<Option<(String, Vec<Value>)>> {
-    let mut conditions = Vec::new();
-    let mut values = Vec::new();
-    if let Scope::Owners(owners) = scope {
-        let mut find = c.prepare_cached("SELECT id FROM owners WHERE peer = ?1")?;
-        let mut ids = Vec::new();
-        for owner in owners {
-            let mut rows = find.query([owner.as_bytes()])?;
-            if let Some(row) = rows.next()? {
-                ids.push(row.get::<_, i64>(0)?.to_string());
-            }
-        }
-        if ids.is_empty() {
-            return Ok(None);
-        }
-        conditions.push(format!("owner IN ({})", ids.join(",")));
-    }
-    let mut narrow = |condition: &str, value: Option<&str>| {
-        if let Some(value) = value {
-            conditions.push(condition.to_owned());
-            values.push(Value::Text(value.to_owned()));
-        }
-    };
-    narrow("uid = ?", query.study.as_ref().map(StudyUid::as_str));
-    narrow("patient_id = ?", query.patient_id.as_deref());
-    narrow("accession_number = ?", query.accession_number.as_deref());
-    narrow("instr('\\' || modalities || '\\', '\\' || ? || '\\') > 0", query.modality.as_deref());
-    narrow("study_date >= ?", query.date_from.as_deref());
-    narrow("study_date <> '' AND study_date <= ?", query.date_to.as_deref());
-    let filter = if conditions.is_empty() { String::new() } else { format!("WHERE {}", conditions.join(" AND ")) };
-    let limit = query.limit.unwrap_or(QUERY_ROWS_MAX);
-    let sql = format!(
-        "SELECT {STUDY_COLUMNS} FROM studies JOIN owners ON owners.id = studies.owner {filter} \
-         ORDER BY study_date DESC, uid, peer LIMIT {limit}"
-    );
-    Ok(Some((sql, values)))
-}
-
-/// `None` when the row does not hold what this program writes.
-fn study_row(row: &Row<'_>) -> Sql<Option<StudyRow>> {
-    let Ok(study) = StudyUid::new(row.get_ref(0)?.as_str()?) else {
-        return Ok(None);
-    };
-    let mut attributes = Attributes::default();
-    for (column, tag) in (2..).zip(STUDY_ATTRIBUTES) {
-        attributes.set(tag, row.get::<_, String>(column)?);
-    }
+pub(super) fn study_row(row: &Row<'_>) -> Sql<StudyRow> {
+    let study = StudyUid::new(row.get_ref(0)?.as_str()?).map_err(|_| malformed(0))?;
+    let Summary { attributes, patients, modalities, sop_classes } =
+        Summary::decode(row.get_ref(2)?.as_blob()?).map_err(|_| malformed(2))?;
     let count = |column: usize| row.get(column).map(unsigned);
-    Ok(Some(StudyRow {
+    Ok(StudyRow {
         study,
         owner: PeerId::from_bytes(row.get(1)?),
+        first: Order(count(3)?),
         attributes,
-        modalities: row.get(12)?,
-        series: count(13)?,
-        instances: count(14)?,
-        conflicts: count(15)?,
-        bytes: count(16)?,
-        version: count(17)?,
-        arriving: row.get(18)?,
-        root: row.get::<_, Option<_>>(19)?.map(ManifestRoot::from_bytes),
-        updated: UnixSeconds(row.get(20)?),
-    }))
+        patients,
+        modalities,
+        sop_classes,
+        series: count(4)?,
+        instances: count(5)?,
+        contents: count(6)?,
+        conflicts: count(7)?,
+        bytes: count(8)?,
+        version: count(9)?,
+        arriving: row.get(10)?,
+        root: row.get::<_, Option<_>>(11)?.map(ManifestRoot::from_bytes),
+        updated: UnixSeconds(row.get(12)?),
+    })
+}
+
+/// What several owners' rows of one study come to, each content counted once.
+pub(super) fn counts(c: &Connection, ids: &[(i64, PeerId)]) -> Sql<Counts> {
+    let all = list(ids);
+    let mut counts = Counts::default();
+    let mut contents = c.prepare(&format!(
+        "SELECT sop_instance, hash, content, transfer_syntax FROM instances WHERE study IN ({all})
+         GROUP BY sop_instance, hash ORDER BY sop_instance"
+    ))?;
+    let mut rows = contents.query([])?;
+    let mut last: Option<String> = None;
+    let mut of_one: Vec<(crate::ids::ContentId, String)> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let sop: String = row.get(0)?;
+        if last.as_ref() != Some(&sop) {
+            counts.instances += 1;
+            counts.conflicts += u64::from(is_conflict(&of_one));
+            of_one.clear();
+            last = Some(sop);
+        }
+        counts.contents += 1;
+        of_one.push((crate::ids::ContentId::from_bytes(row.get(2)?), row.get(3)?));
+    }
+    counts.conflicts += u64::from(is_conflict(&of_one));
+    let hidden = hidden_by(ids);
+    let mut shown = c.prepare(&format!(
+        "SELECT count(DISTINCT series.uid), coalesce(sum(i.bytes), 0) FROM instances i
+         JOIN series ON series.id = i.series WHERE i.study IN ({all}) AND i.current AND NOT {hidden}"
+    ))?;
+    (counts.series, counts.bytes) =
+        shown.query_row([], |row| Ok((row.get(0).map(unsigned)?, row.get(1).map(unsigned)?)))?;
+    Ok(counts)
 }

@@ -24,19 +24,12 @@ CREATE TABLE studies (
     id INTEGER PRIMARY KEY,
     owner INTEGER NOT NULL REFERENCES owners (id),
     uid TEXT NOT NULL,
-    patient_id TEXT NOT NULL DEFAULT '',
-    patient_name TEXT NOT NULL DEFAULT '',
-    accession_number TEXT NOT NULL DEFAULT '',
-    study_date TEXT NOT NULL DEFAULT '',
-    study_time TEXT NOT NULL DEFAULT '',
-    study_description TEXT NOT NULL DEFAULT '',
-    modality TEXT NOT NULL DEFAULT '',
-    series_description TEXT NOT NULL DEFAULT '',
-    series_number TEXT NOT NULL DEFAULT '',
-    instance_number TEXT NOT NULL DEFAULT '',
-    modalities TEXT NOT NULL DEFAULT '',
+    date TEXT NOT NULL DEFAULT '',
+    summary BLOB NOT NULL DEFAULT x'',
+    first INTEGER NOT NULL DEFAULT 0,
     series_count INTEGER NOT NULL DEFAULT 0,
     instance_count INTEGER NOT NULL DEFAULT 0,
+    content_count INTEGER NOT NULL DEFAULT 0,
     conflict_count INTEGER NOT NULL DEFAULT 0,
     bytes INTEGER NOT NULL DEFAULT 0,
     version INTEGER NOT NULL DEFAULT 0,
@@ -45,34 +38,82 @@ CREATE TABLE studies (
     updated INTEGER NOT NULL,
     UNIQUE (uid, owner)
 ) STRICT;
-CREATE INDEX studies_by_date ON studies (study_date DESC, uid);
-CREATE INDEX studies_by_patient ON studies (patient_id);
-CREATE INDEX studies_by_accession ON studies (accession_number);
+CREATE INDEX studies_by_date ON studies (date DESC, uid, owner);
+CREATE TABLE study_keys (
+    field INTEGER NOT NULL,
+    value TEXT NOT NULL,
+    study INTEGER NOT NULL REFERENCES studies (id),
+    PRIMARY KEY (field, value, study)
+) STRICT, WITHOUT ROWID;
+CREATE VIRTUAL TABLE study_pieces USING fts5 (
+    pieces, content='', contentless_delete=1, detail=none, tokenize='ascii'
+);
 
 CREATE TABLE series (
     id INTEGER PRIMARY KEY,
     study INTEGER NOT NULL REFERENCES studies (id),
     uid TEXT NOT NULL,
+    attributes BLOB NOT NULL DEFAULT x'0000',
+    instance_count INTEGER NOT NULL DEFAULT 0,
     UNIQUE (study, uid)
 ) STRICT;
+CREATE INDEX series_by_uid ON series (uid);
+
+CREATE TABLE headers (
+    id INTEGER PRIMARY KEY,
+    study INTEGER NOT NULL REFERENCES studies (id),
+    series INTEGER NOT NULL REFERENCES series (id),
+    digest BLOB NOT NULL,
+    attributes BLOB NOT NULL,
+    instance_count INTEGER NOT NULL DEFAULT 0,
+    newest INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (series, digest)
+) STRICT;
+CREATE INDEX headers_by_study ON headers (study);
 
 CREATE TABLE instances (
     id INTEGER PRIMARY KEY,
     study INTEGER NOT NULL REFERENCES studies (id),
     series INTEGER NOT NULL REFERENCES series (id),
+    header INTEGER NOT NULL REFERENCES headers (id),
     sop_instance TEXT NOT NULL,
-    sop_class TEXT NOT NULL,
-    transfer_syntax TEXT NOT NULL,
     hash BLOB NOT NULL,
+    content BLOB NOT NULL,
+    transfer_syntax TEXT NOT NULL,
     bytes INTEGER NOT NULL,
     committed INTEGER NOT NULL,
+    ordered INTEGER NOT NULL,
+    stated INTEGER,
+    current INTEGER NOT NULL,
+    cut INTEGER NOT NULL,
     damaged INTEGER NOT NULL DEFAULT 0,
     recipe BLOB NOT NULL,
     UNIQUE (series, sop_instance, hash)
 ) STRICT;
-CREATE INDEX instances_by_sop ON instances (study, sop_instance, hash);
+CREATE INDEX instances_by_sop ON instances (sop_instance, study);
 CREATE INDEX instances_by_hash ON instances (study, hash);
 CREATE INDEX instances_damaged ON instances (id) WHERE damaged;
+
+CREATE TABLE sources (
+    id INTEGER PRIMARY KEY,
+    provenance BLOB NOT NULL UNIQUE
+) STRICT;
+CREATE TABLE arrivals (
+    instance INTEGER NOT NULL REFERENCES instances (id),
+    source INTEGER NOT NULL REFERENCES sources (id),
+    at INTEGER NOT NULL,
+    PRIMARY KEY (instance, source)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE removals (
+    ordered INTEGER PRIMARY KEY,
+    owner INTEGER NOT NULL REFERENCES owners (id),
+    study TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    everything INTEGER NOT NULL,
+    hashes BLOB NOT NULL
+) STRICT;
+CREATE INDEX removals_by_study ON removals (study, owner);
 
 CREATE TABLE pages (
     id INTEGER PRIMARY KEY,

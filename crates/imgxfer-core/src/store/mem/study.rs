@@ -1,0 +1,153 @@
+//! One owner's study in memory.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::clock::UnixSeconds;
+use crate::ids::{InstanceHash, ManifestRoot, PackId, PeerId, SeriesUid, SopInstanceUid, StudyUid};
+use crate::store::summary::{self, headers_of};
+use crate::store::versions::{Claim, current, is_conflict};
+use crate::store::{Order, Removal, Removed, StoredInstance, StudyRow, What};
+use crate::units::to_u64;
+
+/// The order in which instances of a study are handed out.
+pub(super) type Place = (SeriesUid, SopInstanceUid, InstanceHash);
+
+pub(super) fn place_of(instance: &StoredInstance) -> Place {
+    (instance.entry.series.clone(), instance.entry.sop_instance.clone(), instance.entry.hash)
+}
+
+#[derive(Default)]
+pub(super) struct Study {
+    pub(super) instances: BTreeMap<Place, StoredInstance>,
+    /// Places of each SOP Instance UID's contents.
+    contents: HashMap<SopInstanceUid, BTreeSet<Place>>,
+    pub(super) damaged: BTreeSet<Place>,
+    pub(super) version: u64,
+    /// How many transfers run that add to it.
+    pub(super) arriving: u64,
+    pub(super) root: Option<ManifestRoot>,
+    pub(super) updated: UnixSeconds,
+}
+
+impl Study {
+    /// Returns whether it stands where `instance` says: it is new, or healed, or newer.
+    pub(super) fn add(&mut self, instance: &StoredInstance, newest: bool, proven: bool) -> bool {
+        let place = place_of(instance);
+        if let Some(known) = self.instances.get(&place) {
+            let stays = StoredInstance { chunks: instance.chunks.clone(), ..known.clone() };
+            let moved = *known != stays;
+            if ((moved || proven) && self.damaged.remove(&place)) || newest {
+                self.instances.insert(place, stays);
+                return true;
+            }
+            return false;
+        }
+        self.contents.entry(instance.entry.sop_instance.clone()).or_default().insert(place.clone());
+        self.instances.insert(place, StoredInstance { stated: None, ..instance.clone() });
+        self.choose(&instance.entry.sop_instance);
+        true
+    }
+
+    /// Marks the current one of a SOP Instance UID's contents.
+    fn choose(&mut self, sop: &SopInstanceUid) {
+        let Some(places) = self.contents.get(sop) else { return };
+        let claim = |place: &Place| {
+            let instance = &self.instances[place];
+            let hash = instance.entry.hash;
+            Claim { cut: instance.cut, stated: instance.stated, order: instance.order, hash }
+        };
+        let claims: Vec<Claim> = places.iter().map(claim).collect();
+        let chosen = current(&claims);
+        for (at, place) in places.iter().enumerate() {
+            if let Some(instance) = self.instances.get_mut(place) {
+                instance.current = Some(at) == chosen;
+            }
+        }
+    }
+
+    pub(super) fn state(&mut self, hashes: impl Iterator<Item = InstanceHash>, order: Order) {
+        let hashes: BTreeSet<_> = hashes.collect();
+        if hashes.is_empty() {
+            return;
+        }
+        let mut changed = BTreeSet::new();
+        for instance in self.instances.values_mut().filter(|i| hashes.contains(&i.entry.hash)) {
+            instance.stated = instance.stated.max(Some(order));
+            changed.insert(instance.entry.sop_instance.clone());
+        }
+        changed.iter().for_each(|sop| self.choose(sop));
+    }
+
+    pub(super) fn remove(&mut self, removal: &Removal) -> Removed {
+        let is_named = |instance: &StoredInstance| {
+            let named = match &removal.what {
+                What::All => true,
+                What::Contents(hashes) => hashes.contains(&instance.entry.hash),
+            };
+            named && instance.order < removal.order
+        };
+        let gone: Vec<_> = self.instances.iter().filter(|(_, i)| is_named(i)).map(|(place, _)| place.clone()).collect();
+        let mut removed = Removed::default();
+        let mut packs: BTreeSet<PackId> = BTreeSet::new();
+        for place in gone {
+            let Some(instance) = self.instances.remove(&place) else { continue };
+            self.damaged.remove(&place);
+            removed.instances += 1;
+            removed.bytes += instance.entry.len;
+            packs.extend(instance.chunks.iter().map(|chunk| chunk.record.pack));
+            let sop = &instance.entry.sop_instance;
+            if let Some(places) = self.contents.get_mut(sop) {
+                places.remove(&place);
+                if places.is_empty() {
+                    self.contents.remove(sop);
+                }
+            }
+            self.choose(sop);
+        }
+        removed.packs = packs.into_iter().collect();
+        removed
+    }
+
+    /// When the owner had the first content of a SOP Instance UID.
+    pub(super) fn first(&self, sop: &SopInstanceUid) -> Option<Order> {
+        self.contents.get(sop)?.iter().map(|place| self.instances[place].order).min()
+    }
+
+    pub(super) fn contents_of(&self, sop: &SopInstanceUid) -> usize {
+        self.contents.get(sop).map_or(0, BTreeSet::len)
+    }
+
+    /// The instances with this hash that are not damaged.
+    pub(super) fn whole(&self, hash: &InstanceHash) -> impl Iterator<Item = &StoredInstance> {
+        let of_hash = self.instances.iter().filter(move |((_, _, known), _)| known == hash);
+        of_hash.filter(|(place, _)| !self.damaged.contains(*place)).map(|(_, instance)| instance)
+    }
+
+    pub(super) fn row(&self, owner: PeerId, study: &StudyUid) -> StudyRow {
+        let current = || self.instances.values().filter(|instance| instance.current);
+        let series: BTreeSet<_> = current().map(|instance| &instance.entry.series).collect();
+        let summary = summary::of_study(headers_of(self.instances.values()));
+        let conflicts = self.contents.values().filter(|places| {
+            let contents = places.iter().map(|place| &self.instances[place].entry);
+            is_conflict(&contents.map(|e| (e.content_id(), e.transfer_syntax.as_ref())).collect::<Vec<_>>())
+        });
+        StudyRow {
+            study: study.clone(),
+            owner,
+            first: self.instances.values().map(|instance| instance.order).min().unwrap_or_default(),
+            attributes: summary.attributes,
+            patients: summary.patients,
+            modalities: summary.modalities,
+            sop_classes: summary.sop_classes,
+            series: to_u64(series.len()),
+            instances: to_u64(self.contents.len()),
+            contents: to_u64(self.instances.len()),
+            conflicts: to_u64(conflicts.count()),
+            bytes: current().map(|instance| instance.entry.len).sum(),
+            version: self.version,
+            arriving: self.arriving > 0,
+            root: self.root,
+            updated: self.updated,
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Pieces of text by which an index finds what holds a pattern: single characters, and pairs of neighbours.
+//!
+//! Whatever matches a pattern has all pieces of its literal runs; what has them need not match, and is compared. Pairs
+//! are enough for Chinese and Japanese names of two characters, and few enough to be kept for all studies.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use super::{Criterion, Search};
+use crate::dicom::{Attributes, Match, Tag, ValueKind, fold, tags};
+use crate::store::StudyPatient;
+
+/// Attributes that pieces are kept of, each with the letter that stands in front of them.
+const FIELDS: [(Tag, char); 8] = [
+    (tags::PATIENT_NAME, 'n'),
+    (tags::PATIENT_ID, 'i'),
+    (tags::ACCESSION_NUMBER, 'a'),
+    (tags::STUDY_DESCRIPTION, 'd'),
+    (tags::REFERRING_PHYSICIAN_NAME, 'r'),
+    (tags::PHYSICIANS_READING_STUDY, 'p'),
+    (tags::STUDY_ID, 's'),
+    (tags::PROCEDURE_CODE_SEQUENCE, 'c'),
+];
+
+/// Letter of a modality, which is kept whole.
+const MODALITY: char = 'm';
+
+fn push(pieces: &mut BTreeSet<String>, field: char, piece: &[char]) {
+    let mut word = String::with_capacity(1 + 6 * piece.len());
+    word.push(field);
+    for c in piece {
+        // The tokeniser takes letters and digits.
+        let _ = write!(word, "{:x}x", u32::from(*c));
+    }
+    pieces.insert(word);
+}
+
+/// All pieces of folded text.
+fn pieces_of(field: char, text: &str, pieces: &mut BTreeSet<String>) {
+    let chars: Vec<char> = text.chars().collect();
+    chars.iter().for_each(|c| push(pieces, field, &[*c]));
+    chars.windows(2).for_each(|pair| push(pieces, field, pair));
+}
+
+/// The pieces of a study, divided by blanks, each once and in order.
+pub(in crate::store) fn of_study(attributes: &Attributes, patients: &[StudyPatient], modalities: &[String]) -> String {
+    let mut pieces = BTreeSet::new();
+    for (tag, field) in FIELDS {
+        let values = patients.iter().map(|patient| &patient.attributes).chain([attributes]);
+        values.for_each(|values| pieces_of(field, &fold(values.get(tag)), &mut pieces));
+    }
+    for modality in modalities {
+        push(&mut pieces, MODALITY, &modality.chars().collect::<Vec<_>>());
+    }
+    Vec::from_iter(pieces).join(" ")
+}
+
+/// A question by pieces that everything has which `search` admits; `None` where it asks of nothing that pieces are
+/// kept of. In the language of SQLite's FTS5.
+pub(in crate::store) fn question(search: &Search) -> Option<String> {
+    let mut terms: Vec<String> = search.criteria.iter().filter_map(of_criterion).collect();
+    if !search.modalities.is_empty() {
+        let mut pieces = BTreeSet::new();
+        search.modalities.iter().for_each(|m| push(&mut pieces, MODALITY, &m.chars().collect::<Vec<_>>()));
+        terms.push(format!("({})", Vec::from_iter(pieces).join(" OR ")));
+    }
+    (!terms.is_empty()).then(|| terms.join(" AND "))
+}
+
+fn of_criterion(criterion: &Criterion) -> Option<String> {
+    let tag = criterion.attribute.tag;
+    let field = FIELDS.iter().find(|(of, _)| *of == tag).map(|(_, field)| *field)?;
+    let of_text = |text: &str| {
+        let folded: Vec<char> = fold(text).chars().collect();
+        let mut pieces = BTreeSet::new();
+        match folded.as_slice() {
+            [] => {}
+            [one] => push(&mut pieces, field, &[*one]),
+            more => more.windows(2).for_each(|pair| push(&mut pieces, field, pair)),
+        }
+        pieces
+    };
+    let all = |texts: &mut dyn Iterator<Item = &str>| {
+        let pieces: BTreeSet<String> = texts.flat_map(of_text).collect();
+        (!pieces.is_empty()).then(|| Vec::from_iter(pieces).join(" AND "))
+    };
+    match &criterion.matching {
+        Match::One(value) if criterion.attribute.kind == ValueKind::Name => {
+            // A name may be compared with one of its groups, or without its last components.
+            all(&mut value.split(['^', '=']))
+        }
+        Match::One(value) => all(&mut std::iter::once(value.as_str())),
+        Match::Words(words) => all(&mut words.iter().map(String::as_str)),
+        Match::Pattern(pattern) => {
+            let literals = pattern.literals();
+            all(&mut literals.iter().map(AsRef::as_ref))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,320 @@
+//! Answering questions: narrowing by what is kept sorted, then comparing row by row.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, params_from_iter};
+
+use super::commit::Sql;
+use super::query::{self, counts, malformed, study_ids, unsigned};
+use super::refresh::KEYS;
+use crate::dicom::{Level, Match, tags};
+use crate::ids::{SeriesUid, StudyUid};
+use crate::store::search::{
+    Answer, Collector, Found, FoundInstance, FoundSeries, FoundStudy, Search, grams, merge,
+};
+use crate::store::summary::{self, headers_of};
+use crate::store::{InstancesOf, Scope, StoredInstance, StudyRow, Versions, recipe};
+use crate::units::to_u64;
+use crate::wire::bytes::Reader;
+
+/// Up to so many studies that may match are looked at one by one and sorted; more are met on a walk by date.
+const FEW: usize = 2_000;
+/// Instances read at once.
+const INSTANCES_AT_ONCE: usize = 256;
+
+pub(super) fn find(c: &Connection, scope: &Scope, search: &Search) -> Sql<Answer> {
+    let mut asking = Asking { c, scope, search, rows: Collector::new(search), owners: owners(c, scope)? };
+    if asking.owners.as_ref().is_some_and(Vec::is_empty) {
+        return Ok(asking.rows.finish());
+    }
+    match asking.candidates()? {
+        Candidates::Few(uids) => asking.sorted(uids)?,
+        Candidates::Many(rows) => asking.walk(Some(&rows))?,
+        Candidates::Any => asking.walk(None)?,
+    }
+    Ok(asking.rows.finish())
+}
+
+/// Row numbers of the owners within a scope; `None` for all.
+fn owners(c: &Connection, scope: &Scope) -> Sql<Option<Vec<i64>>> {
+    let Scope::Owners(owners) = scope else { return Ok(None) };
+    let mut find = c.prepare_cached("SELECT id FROM owners WHERE peer = ?1")?;
+    let mut ids = Vec::new();
+    for owner in owners {
+        let mut rows = find.query([owner.as_bytes()])?;
+        if let Some(row) = rows.next()? {
+            ids.push(row.get(0)?);
+        }
+    }
+    Ok(Some(ids))
+}
+
+/// The studies that may match.
+enum Candidates {
+    /// These.
+    Few(Vec<StudyUid>),
+    /// Those with these row numbers.
+    Many(HashSet<i64>),
+    /// Nothing narrows them.
+    Any,
+}
+
+struct Asking<'a> {
+    c: &'a Connection,
+    scope: &'a Scope,
+    search: &'a Search,
+    rows: Collector<'a>,
+    owners: Option<Vec<i64>>,
+}
+
+impl Asking<'_> {
+    /// The narrowest choice of studies by what is kept sorted.
+    fn candidates(&self) -> Sql<Candidates> {
+        let search = self.search;
+        if !search.studies.is_empty() {
+            return Ok(Candidates::Few(search.studies.clone()));
+        }
+        let named: [(&str, Vec<&str>); 2] = [
+            (
+                "SELECT studies.uid FROM series JOIN studies ON studies.id = series.study WHERE series.uid = ?1",
+                search.series.iter().map(SeriesUid::as_str).collect(),
+            ),
+            (
+                "SELECT studies.uid FROM instances JOIN studies ON studies.id = instances.study
+                 WHERE instances.sop_instance = ?1",
+                search.instances.iter().map(|uid| uid.as_str()).collect(),
+            ),
+        ];
+        for (sql, uids) in named {
+            if !uids.is_empty() {
+                let mut studies = Vec::new();
+                for uid in uids {
+                    studies.extend(self.uids(sql, [Value::Text(uid.to_owned())])?);
+                }
+                return Ok(Candidates::Few(studies));
+            }
+        }
+        for (field, tag) in KEYS {
+            if let Some(value) = search.exact(tag) {
+                let sql = "SELECT uid FROM study_keys JOIN studies ON studies.id = study_keys.study
+                           WHERE field = ?1 AND value = ?2";
+                return Ok(Candidates::Few(self.uids(sql, [Value::Integer(field), Value::Text(value.to_owned())])?));
+            }
+        }
+        let Some(question) = grams::question(search) else { return Ok(Candidates::Any) };
+        let mut matching = self.c.prepare_cached("SELECT rowid FROM study_pieces WHERE study_pieces MATCH ?1")?;
+        let rows: Vec<i64> = matching.query_map([question], |row| row.get(0))?.collect::<Sql<_>>()?;
+        if rows.len() > FEW {
+            return Ok(Candidates::Many(rows.into_iter().collect()));
+        }
+        let mut uid = self.c.prepare_cached("SELECT uid FROM studies WHERE id = ?1")?;
+        let uids = rows.into_iter().map(|row| uid.query_row([row], |row| row.get::<_, String>(0)));
+        let uids = uids.map(|uid| StudyUid::new(&uid?).map_err(|_| malformed(0)));
+        Ok(Candidates::Few(uids.collect::<Sql<_>>()?))
+    }
+
+    fn uids<const N: usize>(&self, sql: &str, values: [Value; N]) -> Sql<Vec<StudyUid>> {
+        let mut statement = self.c.prepare_cached(sql)?;
+        let uids = statement.query_map(params_from_iter(values), |row| row.get::<_, String>(0))?;
+        uids.map(|uid| StudyUid::new(&uid?).map_err(|_| malformed(0))).collect()
+    }
+
+    /// Looks at few studies, and sorts what is admitted.
+    fn sorted(&mut self, mut uids: Vec<StudyUid>) -> Sql<()> {
+        uids.sort_unstable();
+        uids.dedup();
+        let mut studies = Vec::new();
+        for uid in &uids {
+            let rows = query::study(self.c, self.scope, uid)?;
+            studies.extend(self.merged(rows)?.filter(|study| self.search.admits_study(study)));
+        }
+        studies.sort_by(|a, b| (&b.date, &a.study).cmp(&(&a.date, &b.study)));
+        for study in studies {
+            if !self.study(study)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Walks over studies, newest first, until there are rows enough.
+    fn walk(&mut self, among: Option<&HashSet<i64>>) -> Sql<()> {
+        let mut conditions = Vec::new();
+        let mut values = Vec::new();
+        if let Some(owners) = &self.owners {
+            let list: Vec<_> = owners.iter().map(ToString::to_string).collect();
+            conditions.push(format!("studies.owner IN ({})", list.join(",")));
+        }
+        // A study is met at the row whose date it is sorted by.
+        let dates = self.search.criteria.iter().filter(|criterion| criterion.attribute.tag == tags::STUDY_DATE);
+        for criterion in dates {
+            let (from, to) = match &criterion.matching {
+                Match::One(date) => (Some(date), Some(date)),
+                Match::Range { from, to } => (from.as_ref(), to.as_ref()),
+                _ => (None, None),
+            };
+            for (condition, date) in [("date >= ?", from), ("date <= ?", to)] {
+                if let Some(date) = date {
+                    conditions.push(condition.to_owned());
+                    values.push(Value::Text(date.clone()));
+                }
+            }
+        }
+        if let Some(after) = self.search.after.as_ref().filter(|_| !self.search.count) {
+            conditions.push("date <= ?".to_owned());
+            values.push(Value::Text(after.date.clone()));
+        }
+        let filter = if conditions.is_empty() { String::new() } else { format!("WHERE {}", conditions.join(" AND ")) };
+        let mut order =
+            self.c.prepare_cached(&format!("SELECT id, uid, date FROM studies {filter} ORDER BY date DESC, uid, owner"))?;
+        let mut order = order.query(params_from_iter(values))?;
+        // Rows of one study and one date stand behind each other.
+        let mut last = (String::new(), String::new());
+        while let Some(next) = order.next()? {
+            let place = (next.get_ref(1)?.as_str()?, next.get_ref(2)?.as_str()?);
+            if among.is_some_and(|among| next.get_ref(0).and_then(|id| Ok(!among.contains(&id.as_i64()?))).unwrap_or(true))
+                || place == (last.0.as_str(), last.1.as_str())
+            {
+                continue;
+            }
+            last = (place.0.to_owned(), place.1.to_owned());
+            let uid = StudyUid::new(&last.0).map_err(|_| malformed(1))?;
+            let Some(study) = self.merged(query::study(self.c, self.scope, &uid)?)? else { continue };
+            if study.date == last.1 && self.search.admits_study(&study) && !self.study(study)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn merged(&self, rows: Vec<StudyRow>) -> Sql<Option<FoundStudy>> {
+        merge(rows, |rows| match rows.first() {
+            Some(row) => counts(self.c, &study_ids(self.c, self.scope, &row.study)?),
+            None => Ok(Default::default()),
+        })
+    }
+
+    /// Takes what is asked for of an admitted study. Returns whether more is wanted.
+    fn study(&mut self, study: FoundStudy) -> Sql<bool> {
+        let search = self.search;
+        if search.level > Level::Study {
+            return self.parts(Arc::new(study));
+        }
+        if !search.names_no_part() && !self.holds_named(&study)? {
+            return Ok(true);
+        }
+        Ok(self.rows.push(Found { study: Arc::new(study), series: None, instance: None }))
+    }
+
+    /// Whether a study holds one of the series and instances that are named.
+    fn holds_named(&self, study: &FoundStudy) -> Sql<bool> {
+        for series in self.series(study)? {
+            if self.search.series.is_empty() || self.search.series.contains(&series.series) {
+                if self.search.instances.is_empty() || !self.instances(study, &series)?.is_empty() {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// The series of a study, by UID.
+    fn series(&self, study: &FoundStudy) -> Sql<Vec<FoundSeries>> {
+        let ids = study_ids(self.c, self.scope, &study.study)?;
+        let mut found: Vec<FoundSeries> = Vec::new();
+        let mut rows = self.c.prepare_cached(
+            "SELECT uid, attributes, instance_count FROM series WHERE study = ?1 AND instance_count > 0 ORDER BY uid",
+        )?;
+        for (id, _) in &ids {
+            let mut rows = rows.query([id])?;
+            while let Some(row) = rows.next()? {
+                let series = SeriesUid::new(row.get_ref(0)?.as_str()?).map_err(|_| malformed(0))?;
+                let mut reader = Reader::new(row.get_ref(1)?.as_blob()?);
+                let attributes = recipe::take_attributes(&mut reader).map_err(|_| malformed(1))?;
+                found.push(FoundSeries { series, attributes, instances: unsigned(row.get(2)?) });
+            }
+        }
+        if ids.len() > 1 {
+            self.join_owners(study, &mut found)?;
+        }
+        Ok(found)
+    }
+
+    /// Series that several owners have are one: counted, and described, by the instances that are shown.
+    fn join_owners(&self, study: &FoundStudy, found: &mut Vec<FoundSeries>) -> Sql<()> {
+        found.sort_by(|a, b| a.series.cmp(&b.series));
+        found.dedup_by(|a, b| a.series == b.series);
+        for series in found.iter_mut() {
+            let instances = self.all_instances(study, series)?;
+            series.instances = to_u64(instances.len());
+            (series.attributes, _) = summary::of_series(headers_of(&instances));
+        }
+        found.retain(|series| series.instances > 0);
+        Ok(())
+    }
+
+    fn all_instances(&self, study: &FoundStudy, series: &FoundSeries) -> Sql<Vec<StoredInstance>> {
+        let of = InstancesOf {
+            study: study.study.clone(),
+            series: Some(series.series.clone()),
+            sop_instance: None,
+            versions: Versions::Current,
+        };
+        let mut all: Vec<StoredInstance> = Vec::new();
+        loop {
+            let page = query::instances(self.c, self.scope, &of, all.last(), INSTANCES_AT_ONCE)?;
+            let last = page.len() < INSTANCES_AT_ONCE;
+            all.extend(page);
+            if last {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// The instances of a series that are admitted, by UID.
+    fn instances(&self, study: &FoundStudy, series: &FoundSeries) -> Sql<Vec<FoundInstance>> {
+        let all = self.all_instances(study, series)?;
+        let found = all.iter().map(|instance| (FoundInstance::of(instance), &instance.attributes));
+        Ok(found.filter(|(found, all)| self.search.admits_instance(found, all)).map(|(found, _)| found).collect())
+    }
+
+    /// Takes series or instances of a study.
+    fn parts(&mut self, study: Arc<FoundStudy>) -> Sql<bool> {
+        for series in self.series(&study)? {
+            if !self.search.admits_series(&series) {
+                continue;
+            }
+            let series_alone = self.search.level == Level::Series;
+            if series_alone && self.search.instances.is_empty() && self.is_one_patient(&study) {
+                let found = Found { study: Arc::clone(&study), series: Some(Arc::new(series)), instance: None };
+                if !self.rows.push(found) {
+                    return Ok(false);
+                }
+                continue;
+            }
+            let instances = self.instances(&study, &series)?;
+            let series = Arc::new(series);
+            if series_alone {
+                let found = Found { study: Arc::clone(&study), series: Some(series), instance: None };
+                if !instances.is_empty() && !self.rows.push(found) {
+                    return Ok(false);
+                }
+                continue;
+            }
+            for instance in instances {
+                let (study, series) = (Arc::clone(&study), Some(Arc::clone(&series)));
+                if !self.rows.push(Found { study, series, instance: Some(instance) }) {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether each series of a study is of the patient that was asked for.
+    fn is_one_patient(&self, study: &FoundStudy) -> bool {
+        !self.search.is_of_patient() || study.patients.len() < 2
+    }
+}
