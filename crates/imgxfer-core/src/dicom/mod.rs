@@ -9,6 +9,7 @@ mod catalogue;
 mod charset;
 mod element;
 mod fragments;
+mod frame_table;
 mod inflate;
 pub(crate) mod layout;
 mod part10;
@@ -25,6 +26,7 @@ use std::io;
 
 pub use attributes::Attributes;
 pub use catalogue::{Attribute, CATALOGUE, CATALOGUE_VERSION, Level, ValueKind};
+pub use frame_table::{BadFrameTable, FrameTable, join_fragments};
 pub use part10::preamble_is_suspicious;
 pub use scan::{Identity, NotDicom, PixelData, Scan, scan};
 pub use tag::Tag;

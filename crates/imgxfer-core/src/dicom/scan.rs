@@ -63,6 +63,9 @@ pub struct Scan {
     pub transfer_syntax: Option<StandardUid>,
     /// Attributes for queries.
     pub attributes: Attributes,
+    /// Where the data set begins: behind the file meta information (PS3.10 section 7.1), at 0 where there is none. In a
+    /// deflated file that is where the deflated bytes begin.
+    pub data_set_offset: u64,
     /// Pixel data, when there is some at the top level. `None` in a deflated data set, where it has no
     /// place of its own in the file.
     pub pixels: Option<PixelData>,
@@ -82,6 +85,8 @@ pub struct Scan {
     /// Every element was walked over, all lengths agree and no nesting is deep. Only such a file is
     /// fit for parsers that trust what they read. A file that is not is carried all the same.
     pub vetted: bool,
+    /// Bits of a frame and number of frames of native pixel data, where that is certain.
+    pub(super) native_frames: Option<(u64, u32)>,
 }
 
 impl Scan {
@@ -179,6 +184,12 @@ fn summarise(
     let identity_is_missing = identity.is_none();
     let truncated = truncated || start.truncated;
     let number_of_frames = values.integer_text(tags::NUMBER_OF_FRAMES);
+    let native_frames = match pixels {
+        Some(RawPixels::Native { declared_len, element, .. }) => {
+            layout::frames(&values, element, declared_len, syntax.big_endian_pixels)
+        }
+        _ => None,
+    };
     let pixels = match pixels {
         Some(RawPixels::Native { offset, len, declared_len, element }) => {
             let shape = layout::shape(&values, element, declared_len, syntax.big_endian_pixels);
@@ -201,6 +212,7 @@ fn summarise(
         sop_class: values.sop_class().or(start.media_storage_sop_class),
         transfer_syntax: start.transfer_syntax,
         attributes: values.attributes(),
+        data_set_offset: start.data_set,
         pixels,
         number_of_frames,
         image_position: values.fingerprint(tags::IMAGE_POSITION),
@@ -208,6 +220,7 @@ fn summarise(
         unfinished: unfinished || start.truncated || identity_is_missing,
         suspicious_preamble: start.suspicious_preamble,
         vetted: !truncated && !irregular && !start.irregular,
+        native_frames,
     })
 }
 

@@ -1,5 +1,7 @@
 //! The scanner on synthetic files of every transfer syntax, and on damaged and hostile ones.
 
+use std::io::Read as _;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -7,7 +9,7 @@ use crate::chunk;
 use crate::sim::studies::{self, StudySpec, Syntax};
 use crate::units::to_usize;
 
-fn small() -> StudySpec {
+pub(super) fn small() -> StudySpec {
     StudySpec::new(3).with_instances(1, 1).with_size(8, 6).with_modality("MR").with_patient_name("Müller^Jörg")
 }
 
@@ -28,10 +30,20 @@ fn every_transfer_syntax_is_scanned_exactly() {
             assert_eq!(scan.attributes.get(tags::MODALITY), "MR");
             assert_eq!(scan.attributes.get(tags::INSTANCE_NUMBER), "1");
             assert!(scan.vetted && !scan.truncated && !scan.suspicious_preamble, "{syntax:?} {scan:?}");
+            check_data_set(instance.bytes.get(to_usize(scan.data_set_offset)..).unwrap(), syntax);
             assert_eq!(scan.number_of_frames.unwrap_or(1), frames);
             check_pixels(&scan, syntax, frames, &instance.bytes);
         }
     }
+}
+
+fn check_data_set(bytes: &[u8], syntax: Syntax) {
+    let mut first = [0; 2];
+    match syntax {
+        Syntax::Deflated => flate2::read::DeflateDecoder::new(bytes).read_exact(&mut first).unwrap(),
+        _ => first.copy_from_slice(&bytes[..2]),
+    }
+    assert_eq!(first, if syntax == Syntax::BigEndian { [0, 8] } else { [8, 0] });
 }
 
 fn check_pixels(scan: &Scan, syntax: Syntax, frames: u32, bytes: &[u8]) {
@@ -64,7 +76,7 @@ fn a_data_set_without_meta_is_found() {
         let study = small().with_syntax(syntax);
         let scan = scan_ok(&studies::without_meta(&study));
         assert_eq!(scan.identity, Some(study.instance(1, 1).identity));
-        assert_eq!(scan.transfer_syntax, None);
+        assert_eq!((scan.transfer_syntax, scan.data_set_offset), (None, 0));
         assert!(matches!(scan.pixels, Some(PixelData::Native { shape: Some(_), .. })));
         assert!(!scan.vetted);
     }
