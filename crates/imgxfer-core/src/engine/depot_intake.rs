@@ -7,14 +7,15 @@ use bytes::Bytes;
 
 use super::intake::{Intake, Staged};
 use crate::clock::UnixSeconds;
-use crate::depot::{Depot, HeldPack, read_back, unproven};
-use crate::ids::{ChunkId, ManifestRoot, PackId, PageHash, PeerId, StudyUid};
+use crate::depot::{Depot, HeldPack, Seen, read_back, unproven};
+use crate::ids::{ChunkId, InstanceHash, ManifestRoot, PackId, PageHash, PeerId, StudyUid};
 use crate::manifest::Page;
 use crate::proto::{Lookup, Unproven, VerifyJob};
 use crate::store::{
-    ChunkAt, CommitBatch, CommitPace, InstanceError, PackWriter, RecordAt, RecordCache, Scope, SpoolLimits, StoreError,
-    StoredInstance, StoredReader, StudyQuery, note, spool_chunks,
+    ChunkAt, CommitBatch, CommitPace, Held, InstanceError, InstancesOf, PackWriter, Publication, RecordAt, RecordCache,
+    Scope, SpoolLimits, StoreError, StoredInstance, StoredReader, note, spool_chunks,
 };
+use crate::units::{to_u32, to_u64};
 use crate::wire::message::FailCode;
 use crate::wire::record::Record;
 

@@ -365,7 +365,11 @@ impl FaultyIndex {
 }
 
 impl Index for FaultyIndex {
-    fn commit(&self, batch: &CommitBatch) -> Result<(), StoreError> {
+    fn reserve(&self, count: u64) -> Result<Orders, StoreError> {
+        self.inner.reserve(count)
+    }
+
+    fn commit(&self, batch: &CommitBatch) -> Result<Vec<usize>, StoreError> {
         self.write(|| self.inner.commit(batch))
     }
 
@@ -373,27 +377,33 @@ impl Index for FaultyIndex {
         self.write(|| self.inner.begin(owner, studies, at))
     }
 
-    fn publish(
-        &self,
-        owner: PeerId,
-        studies: &[StudyUid],
-        root: ManifestRoot,
-        at: UnixSeconds,
-    ) -> Result<Vec<u64>, StoreError> {
-        self.write(|| self.inner.publish(owner, studies, root, at))
+    fn publish(&self, publication: &Publication) -> Result<Vec<u64>, StoreError> {
+        self.write(|| self.inner.publish(publication))
+    }
+
+    fn remove(&self, removal: &Removal) -> Result<Removed, StoreError> {
+        self.write(|| self.inner.remove(removal))
+    }
+
+    fn removals(&self, after: u64, limit: usize) -> Result<Vec<Removal>, StoreError> {
+        self.inner.removals(after, limit)
     }
 
     fn instances(
         &self,
         scope: &Scope,
-        study: &StudyUid,
+        of: &InstancesOf,
         after: Option<&StoredInstance>,
         limit: usize,
     ) -> Result<Vec<StoredInstance>, StoreError> {
-        self.inner.instances(scope, study, after, limit)
+        self.inner.instances(scope, of, after, limit)
     }
 
-    fn has(&self, scope: &Scope, study: &StudyUid, hashes: &[InstanceHash]) -> Result<Vec<bool>, StoreError> {
+    fn studies_with(&self, scope: &Scope, sop_instance: &SopInstanceUid) -> Result<Vec<StudyUid>, StoreError> {
+        self.inner.studies_with(scope, sop_instance)
+    }
+
+    fn has(&self, scope: &Scope, study: &StudyUid, hashes: &[InstanceHash]) -> Result<Vec<Held>, StoreError> {
         self.inner.has(scope, study, hashes)
     }
 
@@ -401,8 +411,12 @@ impl Index for FaultyIndex {
         self.inner.page(owner, page)
     }
 
-    fn studies(&self, scope: &Scope, query: &StudyQuery) -> Result<Vec<StudyRow>, StoreError> {
-        self.inner.studies(scope, query)
+    fn study(&self, scope: &Scope, study: &StudyUid) -> Result<Vec<StudyRow>, StoreError> {
+        self.inner.study(scope, study)
+    }
+
+    fn find(&self, scope: &Scope, search: &Search) -> Result<Answer, StoreError> {
+        self.inner.find(scope, search)
     }
 
     fn packs_in_use(&self) -> Result<HashSet<PackId>, StoreError> {
