@@ -20,7 +20,7 @@ use imgxfer_core::ALPN;
 use imgxfer_core::client::{Client, PushOptions, PushReport, RetryPolicy};
 use imgxfer_core::codec::Registry;
 use imgxfer_core::depot::Depot;
-use imgxfer_core::engine::{FileSource, OtherFiles};
+use imgxfer_core::send::{FileSource, OtherFiles};
 use imgxfer_core::server::{Host, Rights, Server, ServerLimits};
 use imgxfer_core::sim::line::{LineProfile, VirtualNet};
 use imgxfer_core::store::{MemIndex, MemRecords};

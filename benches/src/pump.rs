@@ -28,7 +28,7 @@ pub trait Link: Clone + Send + Sync + 'static {
 
 /// Bytes that [`Link::take`] asks for at once at most; it gets them packet by packet.
 const READ_BYTES: usize = 64 << 10;
-/// As the engine does it.
+/// As `send` does it.
 const TEND_EVERY: Duration = Duration::from_millis(200);
 
 impl Link for Session {

@@ -34,7 +34,7 @@ pub enum Way {
     Blake3,
     /// quinn with windows, buffers and cipher as good as we know them.
     Quinn(u16),
-    /// Our sessions and streams, without engine.
+    /// Our sessions and streams, without the protocol.
     Ours(u16),
     /// The same with Cubic in place of our congestion control: what is left of a difference lies elsewhere.
     OursWithCubic(u16),

@@ -1,4 +1,4 @@
-//! Our transport as it is, without engine.
+//! Our transport as it is, without the protocol.
 
 use std::net::SocketAddr;
 

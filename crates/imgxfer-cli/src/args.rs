@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use imgxfer_core::client::{PullOptions, RetryPolicy};
 use imgxfer_core::codec::LevelChoice;
-use imgxfer_core::engine::{Pace, RateLimit};
 use imgxfer_core::ids::PeerId;
+use imgxfer_core::pace::{Pace, RateLimit};
 use imgxfer_core::units::bytes_of_mbit;
 
 use crate::cmd;

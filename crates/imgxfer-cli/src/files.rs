@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use imgxfer_core::dicom;
-use imgxfer_core::engine::{FileSource, KnownFiles, OtherFiles, Source, SourceItem, Totals, printable};
+use imgxfer_core::send::{FileSource, KnownFiles, OtherFiles, Source, SourceItem, Totals, printable};
 use imgxfer_core::store::FileBytes;
 
 use crate::progress::Findings;

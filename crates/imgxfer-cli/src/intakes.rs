@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use imgxfer_core::clock::Stopwatch;
 use imgxfer_core::codec::Registry;
-use imgxfer_core::engine::{FolderIntake, Intake};
 use imgxfer_core::ids::PeerId;
+use imgxfer_core::receive::{FolderIntake, Intake};
 use imgxfer_core::store::StoreError;
 
 /// Work of a lost connection may still be under way when the next one begins: it ends within this.

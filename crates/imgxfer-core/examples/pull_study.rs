@@ -8,9 +8,9 @@ use std::sync::Arc;
 use imgxfer_core::ALPN;
 use imgxfer_core::client::{Client, PullOptions, PullTarget};
 use imgxfer_core::codec::Registry;
-use imgxfer_core::engine::FolderIntake;
 use imgxfer_core::ids::{PeerId, StudyUid};
 use imgxfer_core::progress::TransferEvent;
+use imgxfer_core::receive::FolderIntake;
 use imgxfer_core::transport::{Dial, Endpoint, EndpointConfig, Identity, Trust};
 
 #[tokio::main(flavor = "current_thread")]

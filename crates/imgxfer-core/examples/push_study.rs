@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use imgxfer_core::ALPN;
 use imgxfer_core::client::{Client, PushOptions};
-use imgxfer_core::engine::{FileSource, OtherFiles};
 use imgxfer_core::ids::PeerId;
 use imgxfer_core::progress::TransferEvent;
+use imgxfer_core::send::{FileSource, OtherFiles};
 use imgxfer_core::transport::{Dial, Endpoint, EndpointConfig, Identity, Trust};
 
 #[tokio::main(flavor = "current_thread")]

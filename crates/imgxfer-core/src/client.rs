@@ -3,7 +3,7 @@
 //! ```no_run
 //! # async fn push() -> Result<(), Box<dyn std::error::Error>> {
 //! use imgxfer_core::client::{Client, PushOptions};
-//! use imgxfer_core::engine::{FileSource, OtherFiles};
+//! use imgxfer_core::send::{FileSource, OtherFiles};
 //! use imgxfer_core::ids::PeerId;
 //! use imgxfer_core::transport::{Dial, Endpoint, EndpointConfig, Identity, Trust};
 //!
@@ -26,21 +26,20 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::codec::{LevelChoice, Registry};
-use crate::engine::receive::{ReceiveOutcome, ReceiveSettings, receive};
-use crate::engine::room::Notice;
-use crate::engine::router::Router;
-use crate::engine::send::{SendOutcome, SendSettings, send};
-use crate::engine::{Intake, Pace, Source};
 use crate::error::{Retry, TransferError};
 use crate::ids::PeerId;
 use crate::limits::{
     ANSWER_BYTES_MAX, MESSAGE_BYTES_MAX, PROGRESS_DEADLINE, QUERY_ROWS_MAX, REQUEST_BYTES_MAX, ROW_BYTES_MAX,
 };
+use crate::pace::Pace;
 use crate::priority::Priority;
 use crate::progress::{Observer, Progress, TransferEvent};
 use crate::proto::ProtocolError;
 use crate::receipt::{Receipt, SignedReceipt};
+use crate::receive::{Intake, ReceiveOutcome, ReceiveSettings, Router, receive};
+use crate::send::{SendOutcome, SendSettings, Source, send};
 use crate::store::{StudyQuery, StudyRow};
+use crate::transfer::Notice;
 use crate::transport::{ControlReceiver, ControlSender, Dial, Endpoint, Session, TransportError};
 use crate::units::to_usize;
 use crate::wire::convert::{query_to_wire, study_from_wire};
@@ -339,7 +338,7 @@ impl Client {
     ///
     /// `source` is called once for each connection: it must give the same instances each time. It is called on the
     /// thread of this task: what takes long, as walking over folders does, is done before, or at its first item, which
-    /// is asked for on a thread for such work. Sources of files share what they read by [`KnownFiles`](crate::engine::KnownFiles). Dropping the
+    /// is asked for on a thread for such work. Sources of files share what they read by [`KnownFiles`](crate::send::KnownFiles). Dropping the
     /// future stops the push; the same call resumes it, and sends only what the receiver lacks.
     ///
     /// # Errors

@@ -46,7 +46,7 @@ impl Drop for Within {
 
 /// Says that so many bytes were read or hashed. Cheap, and nothing where nobody counts.
 ///
-/// A [`Source`](crate::engine::Source) or [`Intake`](crate::engine::Intake) of one's own calls it at least every
+/// A [`Source`](crate::send::Source) or [`Intake`](crate::receive::Intake) of one's own calls it at least every
 /// few seconds while it works on something long, with what really moved.
 pub fn note(bytes: u64) {
     CURRENT.with_borrow(|current| {

@@ -19,7 +19,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`ids`], [`units`], [`limits`], [`clock`], [`priority`], [`effort`], [`work`] | vocabulary |
+//! | [`ids`], [`units`], [`limits`], [`clock`], [`priority`], [`effort`], [`work`], `pace` | vocabulary |
 //! | [`dicom`], [`codec`], [`chunk`], [`wire`] | bytes to values and back |
 //! | [`manifest`], [`receipt`] | what a transfer consists of; proof that it arrived |
 //! | [`proto`], [`progress`] | sender and receiver as state machines, without clock or sockets |
@@ -27,7 +27,8 @@
 //! | [`depot`] | the two together: a site's store |
 //! | `survey` | pixel data of files in the records it would travel in, for measuring |
 //! | `transport` | sessions over QUIC, identities, pairing |
-//! | `engine` | the pipeline: read, hash, encode, send; receive, verify, commit |
+//! | `error` | what ends a transfer, and whether trying again can help |
+//! | `send`, `receive` | the two ends of a transfer: read, hash, encode, send; receive, verify, commit |
 //! | `client`, `server`, `repair` | the paved path |
 //!
 //! Without default features everything down to the store in memory builds, without tokio, quinn or files.
@@ -56,13 +57,19 @@ pub mod work;
 #[cfg(feature = "quic")]
 pub mod client;
 #[cfg(feature = "quic")]
-pub mod engine;
-#[cfg(feature = "quic")]
 pub mod error;
+#[cfg(feature = "quic")]
+pub mod pace;
+#[cfg(feature = "quic")]
+pub mod receive;
 #[cfg(feature = "quic")]
 pub mod repair;
 #[cfg(feature = "quic")]
+pub mod send;
+#[cfg(feature = "quic")]
 pub mod server;
+#[cfg(feature = "quic")]
+mod transfer;
 #[cfg(feature = "quic")]
 pub mod transport;
 

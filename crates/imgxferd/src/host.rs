@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use imgxfer_core::engine::Pace;
 use imgxfer_core::error::TransferError;
 use imgxfer_core::ids::{ManifestRoot, PeerId, StudyUid};
+use imgxfer_core::pace::Pace;
 use imgxfer_core::priority::Priority;
 use imgxfer_core::progress::{Progress, TransferEvent};
 use imgxfer_core::receipt::SignedReceipt;

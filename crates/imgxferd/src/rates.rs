@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use imgxfer_core::engine::{Pace, RateLimit};
+use imgxfer_core::pace::{Pace, RateLimit};
 use imgxfer_core::priority::Priority;
 use imgxfer_core::server::Direction;
 use imgxfer_core::units::mbit_of_bytes;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use imgxfer_core::codec::{Level, Registry};
-use imgxfer_core::engine::{FileSource, OtherFiles, printable};
+use imgxfer_core::send::{FileSource, OtherFiles, printable};
 use imgxfer_core::survey::{PixelKind, Survey, Surveyed, Unreadable};
 use imgxfer_core::units::{human_bytes, to_u64};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};

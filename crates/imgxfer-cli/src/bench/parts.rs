@@ -7,8 +7,8 @@ use imgxfer_core::chunk;
 use imgxfer_core::clock::Stopwatch;
 use imgxfer_core::codec::{CodecId, Level, PixelShape, Registry};
 use imgxfer_core::dicom;
-use imgxfer_core::engine::{FileSource, OtherFiles, printable};
 use imgxfer_core::manifest::ChunkClass;
+use imgxfer_core::send::{FileSource, OtherFiles, printable};
 use imgxfer_core::units::{human_bytes, to_f64, to_u64, to_usize};
 use serde_json::json;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::Args;
 use imgxfer_core::client::{Client, PushOptions, PushReport, RetryPolicy};
-use imgxfer_core::engine::{KnownFiles, OtherFiles, printable};
+use imgxfer_core::send::{KnownFiles, OtherFiles, printable};
 use imgxfer_core::transport::{CloseCode, Dial};
 use serde_json::json;
 

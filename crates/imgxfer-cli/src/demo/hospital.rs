@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, anyhow};
 use imgxfer_core::client::{Client, PushOptions, PushReport};
-use imgxfer_core::engine::{KnownFiles, OtherFiles};
 use imgxfer_core::progress::{Observer, TransferEvent};
+use imgxfer_core::send::{KnownFiles, OtherFiles};
 use imgxfer_core::sim::line::{LineControl, LineParams, ShapedSocket};
 use imgxfer_core::transport::{CloseCode, Endpoint, EndpointConfig, Identity, Profile, Trust};
 use tokio::sync::Notify;
@@ -115,7 +115,7 @@ impl Hospital {
 }
 
 impl Samples {
-    fn source(&self) -> Box<dyn imgxfer_core::engine::Source> {
+    fn source(&self) -> Box<dyn imgxfer_core::send::Source> {
         Box::new(LazyFiles::new(Arc::clone(&self.paths), OtherFiles::Skip, self.totals(), KnownFiles::default()))
     }
 }

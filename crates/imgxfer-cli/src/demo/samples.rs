@@ -7,8 +7,8 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use imgxfer_core::dicom;
 use imgxfer_core::dicom::ReadAt as _;
-use imgxfer_core::engine::{FileSource, OtherFiles, Totals};
 use imgxfer_core::ids::StudyUid;
+use imgxfer_core::send::{FileSource, OtherFiles, Totals};
 use imgxfer_core::sim::studies::StudySpec;
 use imgxfer_core::store::FileBytes;
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use imgxfer_core::engine::printable;
+use imgxfer_core::send::printable;
 use imgxfer_core::units::human_bytes;
 use serde_json::json;
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use imgxfer_core::engine::printable;
+use imgxfer_core::send::printable;
 use imgxfer_core::units::human_bytes;
 use serde_json::json;
 

@@ -1,7 +1,7 @@
 //! The protocol as two state machines, [`Sender`] and [`Receiver`], without sockets, clock or threads.
 //!
 //! A caller feeds messages and finished work in (`handle_*`) and carries out what comes out
-//! (`poll_output`). The engine does so over QUIC and a disk; tests do it in memory, cut at every message.
+//! (`poll_output`). `send` and `receive` do so over QUIC and a disk; tests do it in memory, cut at every message.
 //!
 //! A transfer, sender on the left:
 //!

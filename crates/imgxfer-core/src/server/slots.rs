@@ -9,10 +9,11 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use crate::engine::room::{Notice, PageRoom};
 use crate::ids::PeerId;
 use crate::priority::Priority;
 use crate::progress::Progress;
+use crate::receive::PageRoom;
+use crate::transfer::Notice;
 
 /// A transfer that moves less than [`MOVED_BYTES`] in so long, while this end does nothing in it, gives way to one that
 /// waits.

@@ -17,11 +17,11 @@ use crate::chunk;
 use crate::codec::{CodecId, Registry};
 use crate::depot::Depot;
 use crate::dicom;
-use crate::engine::{DepotIntake, Intake, Staged};
 use crate::ids::{ChunkId, InstanceHash, ManifestRoot, PageHash, PeerId, TransferId, opaque_uids};
 use crate::limits::{CHUNK_BYTES_MAX, RECORD_RAW_BYTES_MAX};
 use crate::manifest::{ChunkClass, ChunkEntry, InstanceAt, InstanceEntry, Page};
 use crate::proto::{InstanceFailure, Lookup, ProtocolError, Receiver, ReceiverOutput, Sender, SenderOutput, VerifyJob};
+use crate::receive::{DepotIntake, Intake, Staged};
 use crate::store::{ChunkAt, MemIndex, MemRecords, Scope, StoreError, StoredReader};
 use crate::units::{to_u32, to_u64, to_usize};
 use crate::wire::message::{Body, ReceiptBody, RefuseCode};
@@ -523,7 +523,7 @@ impl<'a> Run<'a> {
         bytes.into()
     }
 
-    /// What the engine does with a record that arrives.
+    /// What `receive` does with a record that arrives.
     fn take_record(&mut self, bytes: &Bytes) -> Result<(), ProtocolError> {
         let (fixed, rest) = bytes.split_first_chunk::<RECORD_FIXED_BYTES>().expect("a whole record");
         let fixed = RecordFixed::decode(fixed).expect("the payload alone is damaged");

@@ -6,3 +6,5 @@ pub mod bytes;
 pub mod convert;
 pub mod message;
 pub mod record;
+#[cfg(feature = "quic")]
+pub(crate) mod stream;

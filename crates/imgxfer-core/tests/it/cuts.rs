@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use imgxfer_core::client::{PullOptions, PullReport, PullTarget, PushOptions, PushReport};
 use imgxfer_core::codec::{Level, LevelChoice};
-use imgxfer_core::engine::{DepotIntake, FileSource, OtherFiles};
 use imgxfer_core::error::TransferError;
 use imgxfer_core::ids::StudyUid;
 use imgxfer_core::progress::{Observer, TransferEvent};
+use imgxfer_core::receive::DepotIntake;
+use imgxfer_core::send::{FileSource, OtherFiles};
 use imgxfer_core::sim::studies::StudySpec;
 use imgxfer_core::store::{Scope, StudyQuery};
 use imgxfer_core::testing::pair;

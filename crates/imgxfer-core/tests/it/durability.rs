@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use imgxfer_core::codec::Registry;
 use imgxfer_core::depot::Depot;
-use imgxfer_core::engine::{DepotIntake, Intake};
+use imgxfer_core::receive::{DepotIntake, Intake};
 use imgxfer_core::store::{Index, MemIndex, MemRecords, RecordStore, Scope, StoredReader, recover};
 use imgxfer_core::testing::faulty::{Fault, Faults, FaultyRecords};
 use imgxfer_core::testing::pair::{Drive, Item, Site};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use imgxfer_core::codec::Registry;
 use imgxfer_core::depot::Depot;
 use imgxfer_core::dicom::ReadAt;
-use imgxfer_core::engine::OtherFiles;
+use imgxfer_core::send::OtherFiles;
 use imgxfer_core::server::Rights;
 use imgxfer_core::sim::studies::StudySpec;
 use imgxfer_core::store::{

@@ -9,7 +9,8 @@ use imgxfer_core::client::{PushOptions, RetryPolicy};
 use imgxfer_core::clock::UnixSeconds;
 use imgxfer_core::codec::{Level, LevelChoice, Registry};
 use imgxfer_core::depot::Depot;
-use imgxfer_core::engine::{DepotIntake, FileSource, OtherFiles};
+use imgxfer_core::receive::DepotIntake;
+use imgxfer_core::send::{FileSource, OtherFiles};
 use imgxfer_core::server::Rights;
 use imgxfer_core::sim::studies::StudySpec;
 use imgxfer_core::store::{CheckOptions, CheckReport, Finding, FsOptions, Scope, StudyQuery, check};
@@ -318,7 +319,7 @@ async fn collection_and_resumption_see_each_other() {
     let owner = hospital.sender.peer_id();
     let scope = Scope::Owners(vec![owner]);
     let leave = || {
-        use imgxfer_core::engine::Intake;
+        use imgxfer_core::receive::Intake;
         let intake = DepotIntake::new(&depot, owner, scope.clone()).unwrap();
         intake.keep(&imgxfer_core::testing::record_of(&[b"left by somebody"])).unwrap().pack
     };

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use imgxfer_core::client::{PullOptions, PullTarget, PushOptions};
 use imgxfer_core::codec::{Level, LevelChoice};
-use imgxfer_core::engine::{DepotIntake, FileSource, OtherFiles, Pace, RateLimit};
+use imgxfer_core::pace::{Pace, RateLimit};
 use imgxfer_core::progress::{LineFigures, Progress, TransferEvent};
+use imgxfer_core::receive::DepotIntake;
+use imgxfer_core::send::{FileSource, OtherFiles};
 use imgxfer_core::server::{Direction, Host, Rights};
 use imgxfer_core::sim::studies::StudySpec;
 use imgxfer_core::store::Scope;

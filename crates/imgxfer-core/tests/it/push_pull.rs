@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use imgxfer_core::client::{PullOptions, PullTarget};
 use imgxfer_core::codec::Registry;
-use imgxfer_core::engine::{FolderIntake, OtherFiles};
 use imgxfer_core::progress::TransferEvent;
+use imgxfer_core::receive::FolderIntake;
+use imgxfer_core::send::OtherFiles;
 use imgxfer_core::server::Rights;
 use imgxfer_core::sim::data::real_data_dir;
 use imgxfer_core::sim::studies::StudySpec;

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use imgxfer_core::client::{Client, PullOptions, RetryPolicy};
 use imgxfer_core::depot::Depot;
-use imgxfer_core::engine::OtherFiles;
 use imgxfer_core::ids::InstanceHash;
 use imgxfer_core::repair::{Outcome, RepairReport, renew_notes, repair};
+use imgxfer_core::send::OtherFiles;
 use imgxfer_core::server::Rights;
 use imgxfer_core::sim::studies::StudySpec;
 use imgxfer_core::store::{CheckOptions, CheckReport, Finding, RecordAt, Scope, StoredInstance, StudyQuery, check};

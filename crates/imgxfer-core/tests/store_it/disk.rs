@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use imgxfer_core::codec::Registry;
 use imgxfer_core::depot::Depot;
-use imgxfer_core::engine::{DepotSource, Source, SourceItem};
+use imgxfer_core::send::{DepotSource, Source, SourceItem};
 use imgxfer_core::sim::studies::StudySpec;
 use imgxfer_core::store::{
     CheckOptions, Finding, MemRecords, RecordStore, Scope, SqliteIndex, StoredInstance, check, recover,

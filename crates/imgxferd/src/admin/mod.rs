@@ -108,7 +108,7 @@ async fn job(State(shared): State<Arc<Shared>>, Path(id): Path<i64>) -> Result<R
     let (Some(job), files) = found else { return Err(no_such_job(id)) };
     let files: Vec<_> = files
         .into_iter()
-        .map(|file| json!({ "path": imgxfer_core::engine::printable(&file.path), "bytes": file.stamp.len, "state": file.state }))
+        .map(|file| json!({ "path": imgxfer_core::send::printable(&file.path), "bytes": file.stamp.len, "state": file.state }))
         .collect();
     Ok(Json(json!({ "job": job, "files": files })).into_response())
 }

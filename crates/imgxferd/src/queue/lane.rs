@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use imgxfer_core::client::{Client, PushOptions, PushReport, RetryPolicy};
 use imgxfer_core::codec::LevelChoice;
-use imgxfer_core::engine::{KnownFiles, Pace};
 use imgxfer_core::error::{Fault, Retry, TransferError};
+use imgxfer_core::pace::Pace;
 use imgxfer_core::priority::Priority;
 use imgxfer_core::progress::TransferEvent;
+use imgxfer_core::send::KnownFiles;
 use imgxfer_core::server::Direction;
 use imgxfer_core::transport::Dial;
 use imgxfer_core::work::blocking;

@@ -4,8 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use imgxfer_core::engine::{FileSource, KnownFiles, OtherFiles, Source, SourceItem, Totals};
 use imgxfer_core::ids::InstanceHash;
+use imgxfer_core::send::{FileSource, KnownFiles, OtherFiles, Source, SourceItem, Totals};
 
 use super::Stamp;
 
@@ -55,7 +55,7 @@ impl JobSource {
 
     fn read(&self, path: &Path) -> (SourceItem, Outcome) {
         let failed = |reason: &str| {
-            let label = imgxfer_core::engine::printable(path);
+            let label = imgxfer_core::send::printable(path);
             (SourceItem::Failed { label, reason: reason.to_owned() }, Outcome::Failed)
         };
         let stamp = |path: &Path| path.symlink_metadata().ok().as_ref().and_then(Stamp::of);
@@ -63,7 +63,7 @@ impl JobSource {
         let mut source = FileSource::new(&[path.to_owned()], self.other).with_known(self.known.clone());
         // A DICOMDIR stands for what it refers to, which is in the job by itself.
         if !source.files().eq([path]) {
-            let label = imgxfer_core::engine::printable(path);
+            let label = imgxfer_core::send::printable(path);
             return (SourceItem::Skipped { label, reason: "a DICOMDIR".to_owned() }, Outcome::Skipped);
         }
         let Ok(Some(item)) = source.next_item() else { return failed("it cannot be read") };

@@ -7,19 +7,14 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
 use tokio::sync::Semaphore;
 
-use super::pace::Pace;
 use crate::ids::TransferId;
+use crate::pace::Pace;
 use crate::transport::{DataSender, Session, TransportError};
 use crate::units::{to_f64, to_u64};
 use crate::wire::record::Record;
-
-/// First bytes of a data stream: format and version. The transfer id follows, then records.
-pub(crate) const PACK_STREAM_MAGIC: [u8; 4] = *b"IXP1";
-/// Length of what heads a data stream.
-pub(crate) const PACK_STREAM_HEAD_BYTES: usize = 20;
+use crate::wire::stream::stream_head;
 
 /// A stream is finished, and another opened, once it has carried this much.
 const PACK_STREAM_BYTES: u64 = 2 << 20;
@@ -139,25 +134,5 @@ impl Lanes {
         stream.set_priority(self.priority);
         stream.send(stream_head(self.transfer)).await?;
         Ok(Lane { stream, sent: 0 })
-    }
-}
-
-fn stream_head(transfer: TransferId) -> Bytes {
-    let mut head = BytesMut::with_capacity(PACK_STREAM_HEAD_BYTES);
-    head.put_slice(&PACK_STREAM_MAGIC);
-    head.put_slice(transfer.as_bytes());
-    head.into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn head_is_the_vector() {
-        let digits = include_str!("../../tests/vectors/wire/stream-head-v1.hex").trim();
-        let head = stream_head(TransferId::from_bytes([0x22; 16]));
-        assert_eq!(data_encoding::HEXLOWER.encode(&head), digits);
-        assert_eq!(head.len(), PACK_STREAM_HEAD_BYTES);
     }
 }

@@ -126,7 +126,7 @@ impl Pace {
     }
 
     /// Counts as one of those who share the limits, until what is returned is dropped.
-    pub(super) fn join(&self) -> Joined {
+    pub(crate) fn join(&self) -> Joined {
         for limit in &self.limits {
             limit.0.users.fetch_add(1, Ordering::Relaxed);
         }
@@ -134,7 +134,7 @@ impl Pace {
     }
 
     /// An even share of the lowest limit in force, in bytes a second, among those who joined.
-    pub(super) fn share(&self) -> Option<u64> {
+    pub(crate) fn share(&self) -> Option<u64> {
         let share = |limit: &RateLimit| Some((limit.rate()? / limit.0.users.load(Ordering::Relaxed).max(1)).max(1));
         self.limits.iter().filter_map(share).min()
     }
@@ -146,7 +146,7 @@ impl Pace {
     }
 
     /// How much of `bytes` to take at once: all of it where no limit is in force.
-    pub(super) fn slice(&self, bytes: usize) -> usize {
+    pub(crate) fn slice(&self, bytes: usize) -> usize {
         self.rate().map_or(bytes, |rate| {
             let slice = (rate / SLICES_A_SECOND).clamp(SLICE_BYTES_MIN, to_u64(SLICE_BYTES_MAX));
             bytes.min(to_usize(slice))
@@ -154,7 +154,7 @@ impl Pace {
     }
 
     /// Waits until all limits let `bytes` pass.
-    pub(super) async fn take(&self, bytes: usize) {
+    pub(crate) async fn take(&self, bytes: usize) {
         for limit in &self.limits {
             limit.take(to_u64(bytes)).await;
         }
@@ -163,7 +163,7 @@ impl Pace {
 
 /// One of those who share limits.
 #[derive(Debug)]
-pub(super) struct Joined(Vec<RateLimit>);
+pub(crate) struct Joined(Vec<RateLimit>);
 
 impl Drop for Joined {
     fn drop(&mut self) {

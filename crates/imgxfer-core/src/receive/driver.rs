@@ -12,10 +12,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::intake::{Intake, Staged};
-use super::line_watch::LineWatch;
-use super::pace::{Joined, Pace};
-use super::pulse::Pulse;
-use super::room::{Notice, PageRoom, PagesHeld};
+use super::room::{PageRoom, PagesHeld};
 use super::router::{Route, Router};
 use crate::clock::UnixSeconds;
 use crate::codec::{CodecId, Registry};
@@ -24,14 +21,16 @@ use crate::error::TransferError;
 use crate::ids::{ChunkId, ManifestRoot, PageHash, StudyUid};
 use crate::limits::ROOM_DEADLINE;
 use crate::manifest::{ChunkClass, InstanceAt};
+use crate::pace::{Joined, Pace};
 use crate::progress::{Coded, Observer, Progress, TransferEvent};
 use crate::proto::{Lookup, ProtocolError, Receiver, ReceiverOutput, Unproven, VerifyJob};
 use crate::receipt::{Receipt, SignedReceipt};
 use crate::scratch;
 use crate::store::{ChunkAt, CommitPace, RecordAt, StoreError};
+use crate::transfer::{FAREWELL, GAVE_WAY, LineWatch, Notice, Pulse, refuse};
 use crate::transport::{ControlReceiver, ControlSender, DataReceiver, Identity, Session, TransportError};
 use crate::units::{to_u32, to_u64, to_usize};
-use crate::wire::message::{Body, FailCode, Refused, Start};
+use crate::wire::message::{Body, FailCode, Start};
 use crate::wire::record::{RECORD_FIXED_BYTES, Record, RecordFixed, RecordHeader};
 use crate::work::{WorkError, blocking, ended, guarded};
 
@@ -47,8 +46,6 @@ const CHECK_BYTES: u64 = 4 << 20;
 const READ_BYTES_MAX: usize = 16 << 10;
 /// How often the sender is told of progress.
 const TICK: Duration = Duration::from_millis(50);
-/// How long an ending transfer waits for the other side to take notice.
-const FAREWELL: Duration = Duration::from_secs(5);
 /// Records without a single wanted chunk that a transfer may send: a few cross with a withdrawal.
 const UNWANTED_RECORDS_MAX: u64 = 10_000;
 
@@ -524,23 +521,6 @@ pub(crate) async fn receive(
         refuse(&mut control.0, error).await;
     }
     result
-}
-
-/// Why a transfer ends that was told to.
-pub(crate) const GAVE_WAY: TransferError =
-    TransferError::Crowded("nothing moved in it, and another waited for its place");
-
-/// Tells the peer why a transfer ends, if the line still stands and the peer can do something about it.
-pub(crate) async fn refuse(control: &mut ControlSender, error: &TransferError) {
-    let Some((code, remedy)) = error.refusal() else { return };
-    let body = Body::Refused(Refused { code: code.number(), remedy });
-    let said = async {
-        if control.send(&body.into_bytes()).await.is_ok() && control.finish().is_ok() {
-            // Gone from here before the stream is dropped, or not at all.
-            drop(control.received().await);
-        }
-    };
-    drop(tokio::time::timeout(FAREWELL, said).await);
 }
 
 async fn run(

@@ -1,42 +1,11 @@
-//! What a transfer gives up when others need it: its place, and room for manifest pages.
+//! Room for manifest pages, which transfers of one peer share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::limits::PAGE_BYTES_SHARED_MAX;
 use crate::units::{to_u32, to_usize};
-
-/// Says that a transfer has to end, so that another gets its place, and hears what is done in it here. By default nobody
-/// says so.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Notice {
-    told: Option<watch::Receiver<bool>>,
-    done: Arc<AtomicU64>,
-}
-
-impl Notice {
-    /// Given when `told` holds `true`; `done` is kept up to date.
-    pub(crate) const fn new(told: watch::Receiver<bool>, done: Arc<AtomicU64>) -> Self {
-        Self { told: Some(told), done }
-    }
-
-    /// So much has been done at this end, as an [`Effort`](crate::effort::Effort) counts it.
-    pub(crate) fn has_done(&self, done: u64) {
-        self.done.store(done, Ordering::Relaxed);
-    }
-
-    /// Resolves when it is given.
-    pub(crate) async fn given(&mut self) {
-        if let Some(told) = &mut self.told
-            && told.wait_for(|told| *told).await.is_ok()
-        {
-            return;
-        }
-        std::future::pending().await
-    }
-}
 
 /// Room for the manifest pages that transfers of one peer hold at once, in bytes as encoded. In memory a page of many
 /// small chunks takes some seven times that.

@@ -193,9 +193,9 @@ pub(super) fn bytes_outside(page: &Page, set: &Bitmap) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::source::NoContent;
     use crate::ids::{ChunkId, InstanceHash};
     use crate::manifest::InstanceEntry;
+    use crate::send::source::NoContent;
     use crate::testing::{Sample, peer};
 
     /// Instances of these studies, each with a header of `header` bytes and pixel chunks of `pixels`.

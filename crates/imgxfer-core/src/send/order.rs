@@ -104,9 +104,9 @@ impl Source for Ordered {
 mod tests {
     use super::*;
     use crate::codec::PixelShape;
-    use crate::engine::source::NoContent;
     use crate::ids::{ChunkId, InstanceHash};
     use crate::manifest::ChunkEntry;
+    use crate::send::source::NoContent;
     use crate::testing::{Sample, peer};
 
     struct List(VecDeque<SourceItem>);

@@ -12,7 +12,7 @@ use crate::wire::message::{Body, Working};
 
 /// Keeps the time of one transfer at one end.
 #[derive(Debug)]
-pub(super) struct Pulse {
+pub(crate) struct Pulse {
     effort: Effort,
     effort_seen: u64,
     peer_seen: u64,
@@ -22,13 +22,13 @@ pub(super) struct Pulse {
 }
 
 impl Pulse {
-    pub(super) fn new(effort: Effort) -> Self {
+    pub(crate) fn new(effort: Effort) -> Self {
         let now = Instant::now();
         Self { effort, effort_seen: 0, peer_seen: 0, heard: now, moved: now, told: now }
     }
 
     /// The peer said something. A sign of work that counts no more than the last breaks silence, not standstill.
-    pub(super) fn heard(&mut self, body: &Body) {
+    pub(crate) fn heard(&mut self, body: &Body) {
         match body {
             Body::Working(Working { done }) if *done <= self.peer_seen => self.heard = Instant::now(),
             Body::Working(Working { done }) => {
@@ -40,14 +40,14 @@ impl Pulse {
     }
 
     /// Something was done or arrived.
-    pub(super) fn moved(&mut self) {
+    pub(crate) fn moved(&mut self) {
         self.heard = Instant::now();
         self.moved = self.heard;
     }
 
     /// Looks at this end's own work, which excuses the peer's silence while it lasts. Returns what to tell the
     /// peer, if it `hears` and it is time.
-    pub(super) fn look(&mut self, works: bool, hears: bool) -> Option<Body> {
+    pub(crate) fn look(&mut self, works: bool, hears: bool) -> Option<Body> {
         let done = self.effort.done();
         if done > self.effort_seen {
             self.effort_seen = done;
@@ -66,7 +66,7 @@ impl Pulse {
 
     /// # Errors
     /// [`TransferError::Stalled`] when a deadline has passed.
-    pub(super) fn check(&self) -> Result<(), TransferError> {
+    pub(crate) fn check(&self) -> Result<(), TransferError> {
         let silent = self.heard.elapsed() > PROGRESS_DEADLINE;
         let still = self.moved.elapsed() > STANDSTILL_DEADLINE;
         if silent || still { Err(TransferError::Stalled) } else { Ok(()) }

@@ -92,7 +92,7 @@ impl KnownFiles {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{FileSource, OtherFiles, Source, SourceItem};
+    use crate::send::{FileSource, OtherFiles, Source, SourceItem};
 
     fn read(path: &Path) -> SourceInstance {
         let mut source = FileSource::new(&[path.to_owned()], OtherFiles::Send);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::pace::Pace;
+use crate::pace::Pace;
 use crate::progress::{LineFigures, Progress};
 use crate::transport::{Carrier, Session};
 
@@ -16,7 +16,7 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 
 /// Watches the line of one session for one transfer.
 #[derive(Debug)]
-pub(super) struct LineWatch {
+pub(crate) struct LineWatch {
     session: Session,
     bytes_before: u64,
     record_bytes: u64,
@@ -25,20 +25,20 @@ pub(super) struct LineWatch {
 }
 
 impl LineWatch {
-    pub(super) fn new(session: Session) -> Self {
+    pub(crate) fn new(session: Session) -> Self {
         let bytes_before = session.stats().line_bytes();
         Self { session, bytes_before, record_bytes: 0, samples: VecDeque::new() }
     }
 
     /// Whether bytes of records have moved since the last call; `record_bytes` is how many by now.
-    pub(super) const fn has_moved(&mut self, record_bytes: u64) -> bool {
+    pub(crate) const fn has_moved(&mut self, record_bytes: u64) -> bool {
         let moved = record_bytes > self.record_bytes;
         self.record_bytes = record_bytes;
         moved
     }
 
     /// Writes down how the line is now.
-    pub(super) fn look(&mut self, progress: &mut Progress, pace: &Pace) {
+    pub(crate) fn look(&mut self, progress: &mut Progress, pace: &Pace) {
         let stats = self.session.stats();
         let now = Instant::now();
         if self.samples.back().is_none_or(|(at, ..)| now.saturating_duration_since(*at) >= SAMPLE_EVERY) {

@@ -190,11 +190,11 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::engine::plan::{OfferedPage, plans};
-    use crate::engine::source::{Content, SourceInstance};
     use crate::ids::{InstanceHash, PackId};
     use crate::manifest::{ChunkEntry, Page};
     use crate::proto::Bitmap;
+    use crate::send::plan::{OfferedPage, plans};
+    use crate::send::source::{Content, SourceInstance};
     use crate::store::{ChunkAt, RecordAt};
     use crate::testing::{Sample, peer};
     use crate::units::to_u32;

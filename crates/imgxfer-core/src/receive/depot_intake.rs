@@ -229,7 +229,7 @@ impl DepotIntake {
     }
 
     /// Makes `staged` durable and records it, and the committed `pages`. Returns what was recorded, if anything.
-    pub(super) fn record(
+    pub(crate) fn record(
         &self,
         mut staged: Vec<Staged>,
         pages: Vec<(PageHash, Bytes)>,

@@ -4,21 +4,24 @@
 //! What is damaged is what the index says is damaged ([`Index::note_damage`](crate::store::Index::note_damage)):
 //! a check with [`CheckOptions::read_data`](crate::store::CheckOptions::read_data) finds it.
 
+mod mending;
+
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use crate::client::{Client, PullOptions, PullTarget};
 use crate::depot::Depot;
-use crate::engine::Intake;
-use crate::engine::mending::{MendingIntake, Offered, Wounded, row_of};
 use crate::error::TransferError;
 use crate::ids::{PeerId, StudyUid};
 use crate::progress::Observer;
 use crate::proto::ProtocolError;
+use crate::receive::Intake;
 use crate::store::{RetellReport, Scope, StoreError, StoredInstance, retell};
 use crate::transport::Dial;
 use crate::wire::message::RefuseCode;
 use crate::work::blocking;
+
+use mending::{MendingIntake, Offered, Wounded, row_of};
 
 /// Most damaged instances that one repair deals with; a few kB of memory each. The next one deals with the rest.
 pub const INSTANCES_MAX: usize = 100_000;

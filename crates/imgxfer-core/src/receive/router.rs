@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::lanes::{PACK_STREAM_HEAD_BYTES, PACK_STREAM_MAGIC};
 use crate::ids::TransferId;
 use crate::transport::{DataReceiver, Session};
+use crate::wire::stream::{STREAM_HEAD_BYTES, read_stream_head};
 
 /// Streams whose head is being read at once.
 const HEADS_AT_ONCE: usize = 64;
@@ -83,12 +83,12 @@ async fn accept(session: Session, routes: Routes) {
         }
         let routes = Arc::clone(&routes);
         heads.spawn(async move {
-            let mut head = [0; PACK_STREAM_HEAD_BYTES];
-            if !matches!(stream.read_exact(&mut head).await, Ok(true)) || head[..4] != PACK_STREAM_MAGIC {
+            let mut head = [0; STREAM_HEAD_BYTES];
+            if !matches!(stream.read_exact(&mut head).await, Ok(true)) {
                 return;
             }
-            let transfer = TransferId::from_slice(&head[4..]);
-            let route = transfer.and_then(|t| routes.lock().unwrap_or_else(PoisonError::into_inner).get(&t).cloned());
+            let route = read_stream_head(&head)
+                .and_then(|t| routes.lock().unwrap_or_else(PoisonError::into_inner).get(&t).cloned());
             // A stream of no transfer is dropped, which tells the sender to stop.
             if let Some(route) = route {
                 drop(route.send(stream).await);

@@ -5,49 +5,48 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::depot_intake::DepotIntake;
-use super::intake::{Intake, Staged};
 use crate::depot::Depot;
 use crate::ids::{InstanceHash, ManifestRoot, PageHash, PeerId, SeriesUid, SopInstanceUid, StudyUid};
 use crate::manifest::{InstanceEntry, Page};
 use crate::proto::{Lookup, Unproven, VerifyJob};
+use crate::receive::{DepotIntake, Intake, Staged};
 use crate::store::{RecordAt, Scope, StoreError, StoredInstance};
 use crate::wire::record::Record;
 
 /// What tells one row of an owner's study from the others.
-pub(crate) type Row = (SeriesUid, SopInstanceUid, InstanceHash);
+pub(super) type Row = (SeriesUid, SopInstanceUid, InstanceHash);
 
 /// The row of an entry.
-pub(crate) fn row_of(entry: &InstanceEntry) -> Row {
+pub(super) fn row_of(entry: &InstanceEntry) -> Row {
     (entry.series.clone(), entry.sop_instance.clone(), entry.hash)
 }
 
 /// What the peer offered of what is damaged here.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Offered {
+pub(super) struct Offered {
     /// The same SOP Instance UID with another content.
-    pub(crate) other_content: bool,
+    pub(super) other_content: bool,
     /// Exactly what is damaged here.
-    pub(crate) same: bool,
+    pub(super) same: bool,
 }
 
 /// Damaged instances of one study of one owner, and what a peer offered of them over all connections.
 #[derive(Debug)]
-pub(crate) struct Wounded {
-    pub(crate) owner: PeerId,
-    pub(crate) study: StudyUid,
+pub(super) struct Wounded {
+    pub(super) owner: PeerId,
+    pub(super) study: StudyUid,
     rows: HashMap<Row, StoredInstance>,
     offered: Mutex<HashMap<Row, Offered>>,
 }
 
 impl Wounded {
-    pub(crate) fn new(owner: PeerId, study: StudyUid, instances: Vec<StoredInstance>) -> Self {
+    pub(super) fn new(owner: PeerId, study: StudyUid, instances: Vec<StoredInstance>) -> Self {
         let rows = instances.into_iter().map(|instance| (row_of(&instance.entry), instance)).collect();
         Self { owner, study, rows, offered: Mutex::default() }
     }
 
     /// The instances, each with what the peer offered of it.
-    pub(crate) fn offers(&self) -> impl Iterator<Item = (&StoredInstance, Offered)> {
+    pub(super) fn offers(&self) -> impl Iterator<Item = (&StoredInstance, Offered)> {
         let offered = self.offered().clone();
         self.rows.iter().map(move |(row, instance)| (instance, offered.get(row).copied().unwrap_or_default()))
     }
@@ -87,7 +86,7 @@ impl Wounded {
 /// Takes damaged instances into a [`Depot`], for the owner whose rows they are. Everything else that the peer offers
 /// is refused. Publishes nothing, and makes no row.
 #[derive(Debug)]
-pub(crate) struct MendingIntake {
+pub(super) struct MendingIntake {
     inner: DepotIntake,
     wounded: Arc<Wounded>,
 }
@@ -95,7 +94,7 @@ pub(crate) struct MendingIntake {
 impl MendingIntake {
     /// # Errors
     /// As [`DepotIntake::new`].
-    pub(crate) fn new(depot: &Depot, wounded: Arc<Wounded>) -> Result<Self, StoreError> {
+    pub(super) fn new(depot: &Depot, wounded: Arc<Wounded>) -> Result<Self, StoreError> {
         // Whole copies of the same chunks serve, whoever owns them.
         Ok(Self { inner: DepotIntake::new(depot, wounded.owner, Scope::All)?, wounded })
     }

@@ -1,0 +1,26 @@
+//! Sends what a [`Source`] gives: reads, cuts, hashes, offers, encodes, and puts records on the line.
+//!
+//! Carries out what [`Sender`](crate::proto::Sender) says. Work for the processor and the disk runs on blocking
+//! threads; the network's thread only routes. Every queue is bounded, and the sum of the bounds is the memory promise
+//! (`ARCHITECTURE.md`).
+
+mod choose;
+mod depot_source;
+mod driver;
+mod encode;
+mod files;
+mod held;
+mod job;
+mod known;
+mod lanes;
+mod order;
+mod plan;
+#[cfg(test)]
+mod records;
+mod source;
+
+pub use depot_source::DepotSource;
+pub(crate) use driver::{SendOutcome, SendSettings, send};
+pub use files::{FileSource, OtherFiles, printable};
+pub use known::KnownFiles;
+pub use source::{Content, Source, SourceInstance, SourceItem, Totals};

@@ -1,0 +1,11 @@
+//! What a transfer does alike at both ends: shows signs of life, watches its line, gives way, and says why it ends.
+
+mod farewell;
+mod line_watch;
+mod notice;
+mod pulse;
+
+pub(crate) use farewell::{FAREWELL, refuse};
+pub(crate) use line_watch::LineWatch;
+pub(crate) use notice::{GAVE_WAY, Notice};
+pub(crate) use pulse::Pulse;
