@@ -2,7 +2,7 @@
 
 use crate::ids::PeerId;
 use crate::limits::HANDSHAKE_DEADLINE;
-use crate::transport::accept::explain;
+use crate::transport::door::explain;
 use crate::transport::endpoint::Local;
 use crate::transport::precedence::Steering;
 use crate::transport::tunnel::{TunnelDial, Tunnels};

@@ -1,18 +1,19 @@
 //! One UDP socket, the TCP port beside it, and all connections over them.
 
-use crate::transport::accept::{AcceptCounters, AcceptLimits, Acceptor, Audit, Door, PairingWindow, Refused};
-use crate::transport::burst::{BurstLimits, BurstSocket};
 use crate::transport::congestion::Gauge;
-use crate::transport::packet_size::{self, PacketSize};
+use crate::transport::door::reset;
+use crate::transport::door::{AcceptCounters, AcceptLimits, Acceptor, Audit, Door, PairingWindow, Refused};
 use crate::transport::pairing::PAIRING_ALPN;
 use crate::transport::precedence::Precedence;
 use crate::transport::profile::{Congestion, Profile, Settings};
-use crate::transport::roaming::{self, Roaming};
-use crate::transport::route;
-use crate::transport::socket::{self, BufferSizes, Warning};
 use crate::transport::tunnel::{Listener, Places, Tunnels, listen_tcp};
+use crate::transport::udp::burst::{BurstLimits, BurstSocket};
+use crate::transport::udp::packet_size::{self, PacketSize};
+use crate::transport::udp::roaming::{self, Roaming};
+use crate::transport::udp::route;
+use crate::transport::udp::socket::{self, BufferSizes, Warning};
 use crate::transport::verifier::{Admission, PeerVerifier};
-use crate::transport::{Carrier, CloseCode, Dscp, Identity, Protocol, Session, TransportError, Trust, reset, tls};
+use crate::transport::{Carrier, CloseCode, Dscp, Identity, Protocol, Session, TransportError, Trust, tls};
 use quinn::crypto::rustls::HandshakeData;
 use quinn::{AsyncUdpSocket, TokioRuntime};
 use std::fmt;

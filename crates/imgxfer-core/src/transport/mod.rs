@@ -13,40 +13,30 @@
 //! This module refuses to talk to anybody it cannot name: there is no anonymous mode, no early data
 //! (0-RTT) and no session ticket, and every reason for a refusal looks the same from outside.
 
-mod accept;
-mod burst;
 mod close;
 mod congestion;
 mod control;
 mod data;
 mod dial;
-mod dscp;
+mod door;
 mod endpoint;
 mod error;
 mod identity;
-#[cfg(target_os = "linux")]
-mod marked;
-mod packet_size;
 pub mod pairing;
 mod precedence;
 mod profile;
-mod receiving;
-mod reset;
-mod roaming;
-mod route;
 mod session;
-mod socket;
 mod tls;
 mod trust;
 mod tunnel;
+mod udp;
 mod verifier;
 
-pub use accept::{AcceptCounters, AcceptLimits, PairingWindow, Refused};
 pub use close::CloseCode;
 pub use control::{ControlReceiver, ControlSender, ControlStream};
 pub use data::{DataReceiver, DataSender};
 pub use dial::Dial;
-pub use dscp::Dscp;
+pub use door::{AcceptCounters, AcceptLimits, PairingWindow, Refused};
 pub use endpoint::{Endpoint, EndpointConfig};
 pub use error::TransportError;
 pub use identity::{Identity, IdentityError, Signature, SignatureError, verify};
@@ -56,8 +46,9 @@ pub use quinn::AsyncUdpSocket;
 pub use quinn::congestion::ControllerFactory;
 pub use rustls::RootCertStore;
 pub use session::{Carrier, LineStats, Protocol, Session};
-pub use socket::{BufferKind, Warning};
 pub use trust::{PeerRefusal, Trust, TrustError};
+pub use udp::Dscp;
+pub use udp::socket::{BufferKind, Warning};
 
 /// Random bytes fit for keys and ids.
 ///

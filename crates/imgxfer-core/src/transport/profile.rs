@@ -2,8 +2,8 @@
 
 use crate::limits::{IDLE_TIMEOUT, KEEP_ALIVE};
 use crate::transport::congestion::{Gauge, RateControlFactory};
-use crate::transport::receiving::WINDOW_FIRST;
-use crate::transport::socket::BufferSizes;
+use crate::transport::udp::receiving::WINDOW_FIRST;
+use crate::transport::udp::socket::BufferSizes;
 use quinn::congestion::{ControllerFactory, CubicConfig};
 use quinn::{MtuDiscoveryConfig, TransportConfig, VarInt};
 use std::fmt;

@@ -3,11 +3,11 @@
 use crate::clock::UnixSeconds;
 use crate::ids::PeerId;
 use crate::priority::Priority;
-use crate::transport::accept::Slot;
+use crate::transport::door::Slot;
 use crate::transport::precedence::{Rank, Steering};
-use crate::transport::receiving;
-use crate::transport::route;
 use crate::transport::tunnel::steady;
+use crate::transport::udp::receiving;
+use crate::transport::udp::route;
 use crate::transport::verifier::Finding;
 use crate::transport::{CloseCode, ControlStream, DataReceiver, DataSender, TransportError};
 use std::fmt;

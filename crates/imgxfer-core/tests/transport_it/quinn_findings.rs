@@ -207,7 +207,7 @@ async fn bursts_over_64_kib_are_taken_for_a_black_hole() {
     let path = ends.client.stats().path;
     assert!(
         path.black_holes_detected > 0,
-        "quinn sends bursts over 64 KiB without harm now: remove BurstSocket::send_in_pieces in transport/burst.rs ({path:?})"
+        "quinn sends bursts over 64 KiB without harm now: remove BurstSocket::send_in_pieces in transport/udp/burst.rs ({path:?})"
     );
     assert_eq!(path.current_mtu, 1200);
 }

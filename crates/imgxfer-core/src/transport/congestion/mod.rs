@@ -27,7 +27,7 @@ use self::first_flight::{Allowed, FIRST_PACKETS, FirstFlight};
 pub(super) use self::gauge::{Demand, Gauge};
 use self::loss::{Level, LossByLevel};
 use self::rival::{Pipe, Rival, Verdict};
-use super::packet_size::MTU_DEFAULT;
+use crate::transport::udp::packet_size::MTU_DEFAULT;
 
 /// Rounds over which the best rate counts: fewer than a cycle, so that what a probe found must hold.
 const RATE_ROUNDS: usize = 6;

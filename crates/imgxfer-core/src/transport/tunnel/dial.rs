@@ -2,7 +2,7 @@
 
 use super::open::Tunnel;
 use super::{TUNNEL_ALPN, Tunnels, peer_error, tcp};
-use crate::transport::accept::explain;
+use crate::transport::door::explain;
 use crate::transport::endpoint::Local;
 use crate::transport::precedence::Steering;
 use crate::transport::verifier::{Admission, Expectation, PeerVerifier};

@@ -2,7 +2,7 @@
 
 use super::open::Tunnel;
 use super::{TUNNEL_ALPN, Tunnels, peer_error, tcp};
-use crate::transport::accept::{Acceptor, HalfOpen};
+use crate::transport::door::{Acceptor, HalfOpen};
 use crate::transport::verifier::{Expectation, PeerVerifier};
 use crate::transport::{PeerRefusal, Session, TransportError, tls};
 use std::collections::HashMap;

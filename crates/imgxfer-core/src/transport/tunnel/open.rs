@@ -3,7 +3,8 @@
 use super::end::{End, TunnelRuntime};
 use super::socket::TunnelSocket;
 use super::{DATAGRAM_BYTES_MAX, TUNNEL_ALPN, Tunnels};
-use crate::transport::{Identity, TransportError, reset};
+use crate::transport::door::reset;
+use crate::transport::{Identity, TransportError};
 use quinn::VarInt;
 use std::io;
 use std::net::SocketAddr;

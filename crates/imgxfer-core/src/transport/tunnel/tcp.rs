@@ -1,6 +1,6 @@
 //! TCP sockets: listening on the number of a UDP port, and what a tunnel wants of a connection.
 
-use crate::transport::socket::Warning;
+use crate::transport::udp::socket::Warning;
 use crate::transport::{Dscp, TransportError};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;

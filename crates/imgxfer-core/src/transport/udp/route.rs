@@ -4,13 +4,13 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 /// The address that the system sends from to reach `peer`; `None` while it knows no way there.
-pub(super) fn source(peer: SocketAddr) -> Option<IpAddr> {
+pub(in crate::transport) fn source(peer: SocketAddr) -> Option<IpAddr> {
     Some(towards(peer).ok()?.local_addr().ok()?.ip())
 }
 
 /// The largest IP packet that the system would send to `peer`: what the interface carries, or less if a router on the
 /// way has said so. `None` where the system does not tell.
-pub(super) fn mtu(peer: SocketAddr) -> Option<u32> {
+pub(in crate::transport) fn mtu(peer: SocketAddr) -> Option<u32> {
     #[cfg(target_os = "linux")]
     {
         use rustix::net::sockopt;
@@ -26,7 +26,7 @@ pub(super) fn mtu(peer: SocketAddr) -> Option<u32> {
 }
 
 /// The address as people write it: an IPv6 socket shows IPv4 addresses as IPv6 ones.
-pub(super) fn canonical(peer: SocketAddr) -> SocketAddr {
+pub(in crate::transport) fn canonical(peer: SocketAddr) -> SocketAddr {
     match peer.ip().to_canonical() {
         ip @ IpAddr::V4(_) => SocketAddr::new(ip, peer.port()),
         IpAddr::V6(_) => peer,

@@ -21,16 +21,16 @@ const TAG_BYTES: usize = 16;
 
 /// Bounds of a [`BurstSocket`].
 #[derive(Debug, Clone, Copy)]
-pub(super) struct BurstLimits {
+pub(in crate::transport) struct BurstLimits {
     /// Datagrams sent at once, at most.
-    pub(super) segments_max: usize,
+    pub(in crate::transport) segments_max: usize,
     /// Largest datagram that is taken in.
-    pub(super) taken_in: u16,
+    pub(in crate::transport) taken_in: u16,
 }
 
 /// A socket that takes bursts of any size and no more datagrams at once than it was told.
 #[derive(Debug)]
-pub(super) struct BurstSocket {
+pub(in crate::transport) struct BurstSocket {
     inner: Arc<dyn AsyncUdpSocket>,
     limits: BurstLimits,
     begun: Mutex<Option<Begun>>,
@@ -50,7 +50,7 @@ struct Begun {
 }
 
 impl BurstSocket {
-    pub(super) fn new(inner: Arc<dyn AsyncUdpSocket>, limits: BurstLimits) -> Self {
+    pub(in crate::transport) fn new(inner: Arc<dyn AsyncUdpSocket>, limits: BurstLimits) -> Self {
         Self { inner, limits, begun: Mutex::default() }
     }
 

@@ -26,12 +26,12 @@ impl Dscp {
     }
 
     /// The byte of the header with the bits of congestion notification beside it (RFC 3168).
-    pub(super) const fn byte(self, ecn: u8) -> u8 {
+    pub(in crate::transport) const fn byte(self, ecn: u8) -> u8 {
         self.0 << 2 | ecn & 0b11
     }
 
     /// Marks what a TCP connection sends. The kernel keeps its own bits of congestion notification.
-    pub(super) fn mark(self, socket: &SockRef<'_>, local: SocketAddr) -> io::Result<()> {
+    pub(in crate::transport) fn mark(self, socket: &SockRef<'_>, local: SocketAddr) -> io::Result<()> {
         let byte = u32::from(self.byte(0));
         if local.is_ipv4() {
             return socket.set_tos_v4(byte);

@@ -5,8 +5,8 @@
 //! the packet size, the round trip and the rate. So it looks every few seconds from which address the system would
 //! now send to each peer, and when that has changed all its connections move to a new socket and learn anew.
 
-use crate::transport::route;
 use crate::transport::session::{Session, WeakSession};
+use crate::transport::udp::route;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
@@ -14,11 +14,11 @@ use std::time::Duration;
 
 /// How often to look. A look asks the system twice for each peer and sends nothing; a line that is gone is noticed
 /// long before [`IDLE_TIMEOUT`](crate::limits::IDLE_TIMEOUT).
-pub(super) const LOOK_EVERY: Duration = Duration::from_secs(2);
+pub(in crate::transport) const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// The sessions that an endpoint has dialled, and the ways to their peers.
 #[derive(Debug, Default)]
-pub(super) struct Roaming(Mutex<Known>);
+pub(in crate::transport) struct Roaming(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
@@ -28,7 +28,7 @@ struct Known {
 
 impl Roaming {
     /// A session that was dialled just now. Ended ones are forgotten, so that no more are known than stand.
-    pub(super) fn note(&self, session: &Session) {
+    pub(in crate::transport) fn note(&self, session: &Session) {
         let peer = session.peer_address();
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.sessions.retain(WeakSession::is_alive);
@@ -39,13 +39,13 @@ impl Roaming {
     }
 
     /// All sessions have moved to a new socket: what they learnt of the line no longer holds.
-    pub(super) fn moved(&self) {
+    pub(in crate::transport) fn moved(&self) {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.sessions.iter().for_each(WeakSession::line_changed);
     }
 
     /// Whether the way to any peer begins elsewhere than at the last look.
-    pub(super) fn has_moved(&self, route: impl Fn(SocketAddr) -> Option<IpAddr>) -> bool {
+    pub(in crate::transport) fn has_moved(&self, route: impl Fn(SocketAddr) -> Option<IpAddr>) -> bool {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.sessions.retain(WeakSession::is_alive);
         let peers: Vec<_> = known.sessions.iter().filter_map(WeakSession::peer_address).collect();

@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 /// Buffers of a socket in the kernel, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct BufferSizes {
-    pub(super) receive: usize,
-    pub(super) send: usize,
+pub(in crate::transport) struct BufferSizes {
+    pub(in crate::transport) receive: usize,
+    pub(in crate::transport) send: usize,
 }
 
 /// Which of a socket's two buffers.
@@ -79,7 +79,7 @@ fn usable(reported: usize) -> usize {
 }
 
 /// Opens a UDP socket on `address`. An IPv6 address takes IPv4 as well where the system can.
-pub(super) fn bind(
+pub(in crate::transport) fn bind(
     address: SocketAddr,
     buffers: BufferSizes,
 ) -> Result<(std::net::UdpSocket, Vec<Warning>), TransportError> {
@@ -111,7 +111,10 @@ fn size_buffers(socket: &Socket, buffers: BufferSizes) -> io::Result<Vec<Warning
 }
 
 /// Hands a socket to the runtime, whose packets then carry `dscp` if there is one.
-pub(super) fn wrap(socket: std::net::UdpSocket, dscp: Option<Dscp>) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+pub(in crate::transport) fn wrap(
+    socket: std::net::UdpSocket,
+    dscp: Option<Dscp>,
+) -> io::Result<Arc<dyn AsyncUdpSocket>> {
     #[cfg(target_os = "linux")]
     if let Some(dscp) = dscp {
         return Ok(Arc::new(super::marked::MarkedSocket::new(socket, dscp)?));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// Given to every session from its start: what 1 Gbit/s holds at 30 ms.
-pub(super) const WINDOW_FIRST: u32 = 4 << 20;
+pub(in crate::transport) const WINDOW_FIRST: u32 = 4 << 20;
 /// How often to look, at most. A sender that starts doubles its rate each round trip.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The window is so many times what came between two looks and a round trip before. A start multiplies its rate by
@@ -16,7 +16,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const AHEAD: u128 = 8;
 
 /// Follows the rate of a session until it ends.
-pub(super) async fn follow(session: WeakSession, most: u32) {
+pub(in crate::transport) async fn follow(session: WeakSession, most: u32) {
     let (mut window, mut seen, mut at) = (WINDOW_FIRST.min(most), 0, Instant::now());
     loop {
         sleep(LOOK_EVERY).await;

@@ -4,13 +4,13 @@
 //! and is tried three times. So the search to each peer ends at what the system knows of the way there: on an
 //! Ethernet of 1,500 bytes nothing is tried that cannot pass, and a network of jumbo frames is used without a setting.
 
-use crate::transport::route;
+use crate::transport::udp::route;
 use std::net::SocketAddr;
 
 /// What fits an Ethernet frame with room for IPv6 and a tunnel.
-pub(super) const MTU_DEFAULT: u16 = 1452;
+pub(in crate::transport) const MTU_DEFAULT: u16 = 1452;
 /// What fits a jumbo frame of 9,000 bytes. Larger ones gain little, and few devices pass them.
-pub(super) const MTU_JUMBO: u16 = 8952;
+pub(in crate::transport) const MTU_JUMBO: u16 = 8952;
 /// Headers of IPv6 and UDP. IPv4 has 20 bytes less, which stay free: the way may change to IPv6, in part or as a whole.
 const HEADERS_BYTES: u32 = 40 + 8;
 /// Largest payload of UDP that is always taken in, as QUIC's default.
@@ -18,7 +18,7 @@ const TAKEN_IN_LEAST: u16 = 1472;
 
 /// The largest UDP payload that is tried, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum PacketSize {
+pub(in crate::transport) enum PacketSize {
     /// The same to every peer.
     UpTo(u16),
     /// To each peer what the system knows of the way there.
@@ -27,7 +27,7 @@ pub(super) enum PacketSize {
 
 impl PacketSize {
     /// On a way to `peer`. Later changes of the way do not raise it; QUIC notices when less passes.
-    pub(super) fn upper(self, peer: SocketAddr) -> u16 {
+    pub(in crate::transport) fn upper(self, peer: SocketAddr) -> u16 {
         match self {
             Self::UpTo(bytes) => bytes,
             Self::ByRoute => route::mtu(peer).map_or(MTU_DEFAULT, payload),
@@ -35,7 +35,7 @@ impl PacketSize {
     }
 
     /// The largest that peers may send here.
-    pub(super) fn taken_in(self) -> u16 {
+    pub(in crate::transport) fn taken_in(self) -> u16 {
         match self {
             Self::UpTo(bytes) => bytes.max(TAKEN_IN_LEAST),
             Self::ByRoute => MTU_JUMBO,

@@ -82,7 +82,7 @@ const fn ecn_bits(ecn: EcnCodepoint) -> u8 {
 }
 
 /// See the module.
-pub(super) struct MarkedSocket {
+pub(in crate::transport) struct MarkedSocket {
     io: tokio::net::UdpSocket,
     state: UdpSocketState,
     dscp: Dscp,
@@ -92,7 +92,7 @@ pub(super) struct MarkedSocket {
 
 impl MarkedSocket {
     /// Must be called within a tokio runtime.
-    pub(super) fn new(socket: std::net::UdpSocket, dscp: Dscp) -> io::Result<Self> {
+    pub(in crate::transport) fn new(socket: std::net::UdpSocket, dscp: Dscp) -> io::Result<Self> {
         let state = UdpSocketState::new((&socket).into())?;
         let io = tokio::net::UdpSocket::from_std(socket)?;
         Ok(Self { io, state, dscp, single: AtomicBool::new(false) })

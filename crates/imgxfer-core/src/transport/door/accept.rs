@@ -7,8 +7,8 @@ use crate::ids::PeerId;
 use crate::limits::HANDSHAKE_DEADLINE;
 use crate::transport::endpoint::Local;
 use crate::transport::precedence::Steering;
-use crate::transport::route;
 use crate::transport::tunnel::Tunnels;
+use crate::transport::udp::route;
 use crate::transport::verifier::{Admission, Expectation, PeerVerifier, Verdict};
 use crate::transport::{Carrier, CloseCode, PeerRefusal, Protocol, Session, TransportError};
 use std::collections::HashMap;
@@ -81,11 +81,11 @@ pub struct AcceptCounters {
 }
 
 /// Called once for every connection that was turned away after its handshake began.
-pub(super) type Audit = Arc<dyn Fn(&Refused) + Send + Sync>;
+pub(in crate::transport) type Audit = Arc<dyn Fn(&Refused) + Send + Sync>;
 
 /// The counts behind the limits.
 #[derive(Debug, Default)]
-pub(super) struct Door {
+pub(in crate::transport) struct Door {
     half_open: AtomicUsize,
     sessions: Mutex<HashMap<PeerId, usize>>,
     sessions_total: AtomicUsize,
@@ -98,7 +98,7 @@ pub(super) struct Door {
 }
 
 impl Door {
-    pub(super) fn counters(&self) -> AcceptCounters {
+    pub(in crate::transport) fn counters(&self) -> AcceptCounters {
         AcceptCounters {
             half_open: self.half_open.load(Ordering::Relaxed),
             sessions: self.sessions_total.load(Ordering::Relaxed),
@@ -118,7 +118,7 @@ impl Door {
     }
 
     /// Opens the window for strangers. A second one takes the place of the first.
-    pub(super) fn open_pairing(self: &Arc<Self>) -> PairingWindow {
+    pub(in crate::transport) fn open_pairing(self: &Arc<Self>) -> PairingWindow {
         let (to, sessions) = mpsc::channel(PAIRINGS_WAITING_MAX);
         self.set_pairing(Some(to));
         PairingWindow { door: Arc::clone(self), sessions }
@@ -139,7 +139,7 @@ impl Door {
 
 /// The place that an accepted session takes up; given back when dropped.
 #[derive(Debug)]
-pub(super) struct Slot {
+pub(in crate::transport) struct Slot {
     door: Arc<Door>,
     peer: PeerId,
 }
@@ -158,7 +158,7 @@ impl Drop for Slot {
 }
 
 /// A handshake under way; counted until dropped.
-pub(super) struct HalfOpen(Arc<Door>);
+pub(in crate::transport) struct HalfOpen(Arc<Door>);
 
 impl HalfOpen {
     fn new(door: &Arc<Door>) -> Self {
@@ -208,16 +208,16 @@ impl fmt::Debug for PairingWindow {
 }
 
 /// Everything that the accepting task needs.
-pub(super) struct Acceptor {
-    pub(super) endpoint: quinn::Endpoint,
-    pub(super) local: Arc<Local>,
-    pub(super) door: Arc<Door>,
-    pub(super) sessions: mpsc::Sender<Session>,
+pub(in crate::transport) struct Acceptor {
+    pub(in crate::transport) endpoint: quinn::Endpoint,
+    pub(in crate::transport) local: Arc<Local>,
+    pub(in crate::transport) door: Arc<Door>,
+    pub(in crate::transport) sessions: mpsc::Sender<Session>,
 }
 
 impl Acceptor {
     /// Accepts until the endpoint is closed. Dropping the future ends all handshakes under way.
-    pub(super) async fn run(self: Arc<Self>) {
+    pub(in crate::transport) async fn run(self: Arc<Self>) {
         let this = self;
         let mut handshakes = JoinSet::new();
         loop {
@@ -269,7 +269,7 @@ impl Acceptor {
     }
 
     /// Passes the session on, or tells of the refusal.
-    pub(super) async fn conclude(
+    pub(in crate::transport) async fn conclude(
         &self,
         address: SocketAddr,
         done: Result<(Session, mpsc::Sender<Session>), TransportError>,
@@ -292,23 +292,23 @@ impl Acceptor {
     }
 
     /// Whom handshakes let in now.
-    pub(super) fn admission(&self) -> Admission {
+    pub(in crate::transport) fn admission(&self) -> Admission {
         admission(self.door.pairing().as_ref())
     }
 
     /// Counts a newcomer without a place.
-    pub(super) fn turn_away(&self) {
+    pub(in crate::transport) fn turn_away(&self) {
         self.door.turned_away.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A place for a handshake, if there is one.
-    pub(super) fn half_open(&self) -> Option<HalfOpen> {
+    pub(in crate::transport) fn half_open(&self) -> Option<HalfOpen> {
         let room = self.door.counters().half_open < self.local.limits.half_open_max;
         room.then(|| HalfOpen::new(&self.door))
     }
 
     /// As [`Acceptor::admit`] for one that came through a tunnel, which has its place among the handshakes.
-    pub(super) fn admit_tunnelled(&self, incoming: quinn::Incoming) -> Option<quinn::Incoming> {
+    pub(in crate::transport) fn admit_tunnelled(&self, incoming: quinn::Incoming) -> Option<quinn::Incoming> {
         if self.door.counters().sessions < self.local.limits.sessions_max {
             return Some(incoming);
         }
@@ -319,7 +319,7 @@ impl Acceptor {
 
     /// Shakes hands and decides where the session goes. Nothing of the peer's streams is read. What came
     /// through a tunnel must be the peer that opened it.
-    pub(super) async fn authenticate(
+    pub(in crate::transport) async fn authenticate(
         &self,
         incoming: quinn::Incoming,
         tunnel: Option<(PeerId, &Tunnels)>,
@@ -375,7 +375,7 @@ fn admission(window: Option<&mpsc::Sender<Session>>) -> Admission {
 }
 
 /// The reason for a failed handshake: this side's own verdict on the peer if there is one.
-pub(super) fn explain(verdict: &Verdict, error: quinn::ConnectionError) -> TransportError {
+pub(in crate::transport) fn explain(verdict: &Verdict, error: quinn::ConnectionError) -> TransportError {
     match verdict.get() {
         Some(Err(refusal)) => refusal.into(),
         Some(Ok(_)) | None => error.into(),

@@ -37,7 +37,7 @@ impl HmacKey for ResetKey {
 ///
 /// With an Ed25519 key, whose signatures are always the same; other keys sign differently each time, and
 /// their sites are found to be gone by silence.
-pub(super) fn endpoint_config(identity: &Identity) -> Result<quinn::EndpointConfig, TransportError> {
+pub(in crate::transport) fn endpoint_config(identity: &Identity) -> Result<quinn::EndpointConfig, TransportError> {
     let secret = identity.sign(DOMAIN, &[])?.signature;
     let key = ResetKey(blake3::derive_key(DOMAIN, &secret));
     let mut cid_key = [0; 8];
