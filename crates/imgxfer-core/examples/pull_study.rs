@@ -23,7 +23,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let endpoint = Endpoint::bind(EndpointConfig::new("[::]:0".parse()?, identity, Trust::new(), ALPN))?;
 
     let dial = Dial::new(address).with_peer(PeerId::parse(peer)?);
-    let target = PullTarget::Study(StudyUid::new(study)?);
+    let target = PullTarget::study(StudyUid::new(study)?);
     let out = PathBuf::from(out);
     let intake = move |peer| Ok(Arc::new(FolderIntake::open(&out, peer, Registry::default())?) as _);
     let quiet = |_: &TransferEvent| {};

@@ -26,8 +26,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::codec::{LevelChoice, Registry};
+use crate::dicom::{Level, Tag, tags};
 use crate::error::{Retry, TransferError};
-use crate::ids::PeerId;
+use crate::ids::{PeerId, StudyUid};
 use crate::limits::{
     ANSWER_BYTES_MAX, MESSAGE_BYTES_MAX, PROGRESS_DEADLINE, QUERY_ROWS_MAX, REQUEST_BYTES_MAX, ROW_BYTES_MAX,
 };
@@ -37,13 +38,14 @@ use crate::progress::{Observer, Progress, TransferEvent};
 use crate::proto::ProtocolError;
 use crate::receipt::{Receipt, SignedReceipt};
 use crate::receive::{Intake, ReceiveOutcome, ReceiveSettings, Router, receive};
-use crate::send::{SendOutcome, SendSettings, Source, send};
-use crate::store::{StudyQuery, StudyRow};
+use crate::send::{FetchOrder, SendOutcome, SendSettings, Source, send};
+use crate::store::Versions;
+use crate::store::search::{Answer, Search};
 use crate::transfer::Notice;
 use crate::transport::{ControlReceiver, ControlSender, Dial, Endpoint, Session, TransportError};
 use crate::units::to_usize;
-use crate::wire::convert::{query_to_wire, study_from_wire};
-use crate::wire::message::{Body, Pull};
+use crate::wire::convert::{AnswerFromWire, criteria_to_wire, find_to_wire};
+use crate::wire::message::{Body, Fetch};
 
 /// When to give up on a line that keeps breaking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,24 +153,61 @@ pub struct PushReport {
 }
 
 /// What to pull.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum PullTarget {
-    /// The study with this Study Instance UID.
-    Study(crate::ids::StudyUid),
-    /// All studies with this accession number.
-    AccessionNumber(String),
-    /// All studies of the patient with this patient ID.
-    PatientId(String),
+pub struct PullTarget {
+    /// The instances: those for which all that is asked holds. Of a study that has other patients' instances besides
+    /// those of a patient who is asked for, they are left out, and counted.
+    pub what: Search,
+    /// Which of the contents of an instance. Default the current one.
+    pub versions: Versions,
+    /// In which order they are wished for. Default as they are kept.
+    pub order: FetchOrder,
 }
 
-impl std::fmt::Debug for PullTarget {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Study(_) => "Study(..)",
-            Self::AccessionNumber(_) => "AccessionNumber(..)",
-            Self::PatientId(_) => "PatientId(..)",
-        })
+impl PullTarget {
+    /// What `what` asks for.
+    #[must_use]
+    pub const fn new(what: Search) -> Self {
+        Self { what, versions: Versions::Current, order: FetchOrder::AsKept }
+    }
+
+    /// The study with this Study Instance UID.
+    #[must_use]
+    pub fn study(study: StudyUid) -> Self {
+        Self::new(Search { level: Level::Instance, ..Search::study(study) })
+    }
+
+    /// All studies with this accession number.
+    #[must_use]
+    pub fn accession_number(number: &str) -> Self {
+        Self::by(tags::ACCESSION_NUMBER, number)
+    }
+
+    /// All instances of the patient with this patient ID.
+    #[must_use]
+    pub fn patient_id(id: &str) -> Self {
+        Self::by(tags::PATIENT_ID, id)
+    }
+
+    fn by(tag: Tag, value: &str) -> Self {
+        let all = Search { level: Level::Instance, ..Search::default() };
+        // The catalogue has the attribute: nothing can be wrong with the question.
+        Self::new(all.exactly(tag, value).unwrap_or_default())
+    }
+
+    /// The same with every content of an instance.
+    #[must_use]
+    pub const fn with_versions(mut self, versions: Versions) -> Self {
+        self.versions = versions;
+        self
+    }
+
+    /// The same in another order.
+    #[must_use]
+    pub const fn with_order(mut self, order: FetchOrder) -> Self {
+        self.order = order;
+        self
     }
 }
 
@@ -223,21 +262,13 @@ pub struct PullReport {
     /// The receipt that was given to the sender.
     pub receipt: Receipt,
     /// The studies that came.
-    pub studies: Vec<crate::ids::StudyUid>,
+    pub studies: Vec<StudyUid>,
     /// What was moved, over all connections.
     pub progress: Progress,
     /// Connections that it took.
     pub connections: u32,
-}
-
-/// Studies that match a query.
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct Found {
-    /// The studies.
-    pub rows: Vec<StudyRow>,
-    /// Whether more match than these.
-    pub more: bool,
+    /// Instances of the same studies that were not sent, since they are of other patients than those asked for.
+    pub others: u64,
 }
 
 /// Dials peers and moves studies. Cheap to clone.
@@ -405,10 +436,11 @@ impl Client {
         let mut attempts = Attempts::new(options.retry, observer);
         loop {
             match self.pull_once(dial, target, intake.clone(), options, &attempts).await {
-                Ok(outcome) => {
+                Ok((outcome, others)) => {
                     let progress = outcome.progress.with_line_of(&attempts.earlier);
                     let (receipt, studies) = (outcome.receipt, outcome.studies);
-                    return Ok(PullReport { receipt, studies, progress, connections: attempts.connections });
+                    let (connections, others) = (attempts.connections, others);
+                    return Ok(PullReport { receipt, studies, progress, connections, others });
                 }
                 Err(error) => tokio::time::sleep(attempts.next(error)?).await,
             }
@@ -422,12 +454,12 @@ impl Client {
         intake: impl FnOnce(PeerId) -> Result<Arc<dyn Intake>, crate::store::StoreError> + Send + 'static,
         options: &PullOptions,
         observer: &dyn Observer,
-    ) -> Result<ReceiveOutcome, TransferError> {
+    ) -> Result<(ReceiveOutcome, u64), TransferError> {
         let session = self.endpoint.connect(dial).await?;
         let peer = session.peer();
         let intake = crate::work::blocking("open a store", move || intake(peer)).await??;
         let (mut control_out, mut control_in) = session.open_control().await?.into_split();
-        control_out.send(&Body::Pull(self.pull_message(target, options)).into_bytes()).await?;
+        control_out.send(&Body::Fetch(self.fetch_message(target, options)).into_bytes()).await?;
         let give_up_after = options.retry.give_up_after;
         let patience = if give_up_after.is_zero() { PROGRESS_DEADLINE } else { give_up_after.min(PROGRESS_DEADLINE) };
         let start = match answer_within(patience, &mut control_in, MESSAGE_BYTES_MAX).await?.0 {
@@ -442,10 +474,7 @@ impl Client {
             registry: self.registry.clone(),
             identity: self.endpoint.identity().clone(),
             pace: options.pace.clone(),
-            only: match target {
-                PullTarget::Study(study) => Some(study.clone()),
-                PullTarget::AccessionNumber(_) | PullTarget::PatientId(_) => None,
-            },
+            asked: target.what.clone(),
             notice: Notice::default(),
             room: Arc::default(),
         };
@@ -453,62 +482,49 @@ impl Client {
         let control = (control_out, control_in);
         let outcome = Box::pin(receive((&session, &router), control, &start, intake, settings, observer)).await?;
         session.close(crate::transport::CloseCode::Done, "");
-        Ok(outcome)
+        Ok((outcome, start.others))
     }
 
-    fn pull_message(&self, target: &PullTarget, options: &PullOptions) -> Pull {
-        let mut pull = Pull {
+    fn fetch_message(&self, target: &PullTarget, options: &PullOptions) -> Fetch {
+        Fetch {
+            by: criteria_to_wire(&target.what),
+            all_versions: target.versions == Versions::All,
+            order: target.order.number(),
             priority: options.priority.number(),
             codecs: self.registry.ids().iter().map(|id| u32::from(id.0)).collect(),
             level: options.level.to_wire(),
-            ..Pull::default()
-        };
-        match target {
-            PullTarget::Study(study) => study.as_str().clone_into(&mut pull.study),
-            PullTarget::AccessionNumber(number) => pull.accession_number.clone_from(number),
-            PullTarget::PatientId(id) => pull.patient_id.clone_from(id),
         }
-        pull
     }
 
-    /// Asks which studies match; of more than the query's limit, or the peer's own, only the first.
+    /// Asks what is there; of more than the question's limit, or the peer's own, only the first.
     ///
     /// # Errors
     /// [`TransferError`].
-    pub async fn query(&self, dial: &Dial, query: &StudyQuery) -> Result<Vec<StudyRow>, TransferError> {
-        Ok(self.find(dial, query).await?.rows)
-    }
-
-    /// Asks which studies match, and whether these are all.
-    ///
-    /// # Errors
-    /// [`TransferError`].
-    pub async fn find(&self, dial: &Dial, query: &StudyQuery) -> Result<Found, TransferError> {
+    pub async fn find(&self, dial: &Dial, search: &Search) -> Result<Answer, TransferError> {
         let session = self.endpoint.connect(dial).await?;
         let (mut control_out, mut control_in) = session.open_control().await?.into_split();
-        control_out.send(&Body::Query(query_to_wire(query)).into_bytes()).await?;
+        control_out.send(&Body::Find(find_to_wire(search)).into_bytes()).await?;
         control_out.finish()?;
-        let rows_max =
-            to_usize(u64::from(query.limit.filter(|n| *n > 0).unwrap_or(QUERY_ROWS_MAX).min(QUERY_ROWS_MAX)));
-        let mut rows = Vec::new();
-        let mut bytes = 0;
-        let more = loop {
-            let (answer, len) = answer_within(PROGRESS_DEADLINE, &mut control_in, ROW_BYTES_MAX).await?;
+        let rows_max = to_usize(u64::from(search.limit.min(QUERY_ROWS_MAX)));
+        let (mut rows, mut bytes, mut found) = (0, 0, AnswerFromWire::default());
+        let answer = loop {
+            let (message, len) = answer_within(PROGRESS_DEADLINE, &mut control_in, ROW_BYTES_MAX).await?;
             bytes += len;
-            match answer {
-                Body::Study(_) if rows.len() >= rows_max || bytes > ANSWER_BYTES_MAX => {
-                    return Err(ProtocolError::Invalid("more studies than were asked for").into());
+            match message {
+                Body::Row(_) if rows >= rows_max || bytes > ANSWER_BYTES_MAX => {
+                    return Err(ProtocolError::Invalid("more rows than were asked for").into());
                 }
-                Body::Study(study) => {
-                    rows.push(study_from_wire(study).ok_or(ProtocolError::Invalid("a study"))?);
+                Body::Row(row) => {
+                    rows += 1;
+                    found.row(&row).ok_or(ProtocolError::Invalid("a row"))?;
                 }
-                Body::QueryEnd(end) => break end.more,
+                Body::FindEnd(end) => break found.end(&end),
                 Body::Refused(refused) => return Err(ProtocolError::refused(&refused).into()),
-                _ => return Err(ProtocolError::Unexpected("something other than a study").into()),
+                _ => return Err(ProtocolError::Unexpected("something other than a row").into()),
             }
         };
         session.close(crate::transport::CloseCode::Done, "");
-        Ok(Found { rows, more })
+        Ok(answer)
     }
 }
 

@@ -13,20 +13,22 @@ use slots::{Slot, Slots};
 use crate::client::first_message;
 use crate::codec::{CodecId, LevelChoice};
 use crate::depot::Depot;
+use crate::dicom::Level;
 use crate::error::TransferError;
 use crate::ids::{ManifestRoot, PeerId, StudyUid};
-use crate::limits::{HANDSHAKE_DEADLINE, QUERY_ROWS_MAX};
+use crate::limits::HANDSHAKE_DEADLINE;
 use crate::pace::Pace;
 use crate::priority::Priority;
 use crate::progress::{Progress, TransferEvent};
 use crate::receipt::SignedReceipt;
 use crate::receive::{DepotIntake, ReceiveSettings, Router, receive};
-use crate::send::{DepotSource, SendSettings, send};
-use crate::store::{Scope, StoreError, StudyQuery};
+use crate::send::{DepotSource, FetchOrder, Selection, SendSettings, send};
+use crate::store::search::Search;
+use crate::store::{Scope, StoreError, Versions};
 use crate::transfer::refuse;
 use crate::transport::{CloseCode, ControlSender, ControlStream, Endpoint, Session};
-use crate::wire::convert::{query_from_wire, study_to_wire};
-use crate::wire::message::{Body, Pull, Query, QueryEnd, RefuseCode, Refused, Start};
+use crate::wire::convert::{RowsToWire, criteria_from_wire, end_to_wire, find_from_wire};
+use crate::wire::message::{Body, Fetch, Find, RefuseCode, Refused, Start};
 use crate::work::{WorkError, blocking, ended};
 
 /// What a peer may do.
@@ -249,11 +251,11 @@ impl Server {
             Body::Start(start) if rights.send => {
                 Box::pin(self.take_in(&session, &router, control, &start, rights)).await;
             }
-            Body::Pull(pull) if rights.pull => Box::pin(self.send_out(&session, control, pull, rights)).await,
-            Body::Query(query) if rights.query => self.answer(control.0, query, rights).await,
+            Body::Fetch(fetch) if rights.pull => Box::pin(self.send_out(&session, control, fetch, rights)).await,
+            Body::Find(find) if rights.query => self.answer(control.0, &find, rights).await,
             Body::Start(_) => say_refused(control.0, RefuseCode::NotAllowed, not_allowed("send")).await,
-            Body::Pull(_) => say_refused(control.0, RefuseCode::NotAllowed, not_allowed("pull")).await,
-            Body::Query(_) => say_refused(control.0, RefuseCode::NotAllowed, not_allowed("query")).await,
+            Body::Fetch(_) => say_refused(control.0, RefuseCode::NotAllowed, not_allowed("pull")).await,
+            Body::Find(_) => say_refused(control.0, RefuseCode::NotAllowed, not_allowed("query")).await,
             _ => say_refused(control.0, RefuseCode::Protocol, "a request that makes no sense").await,
         }
     }
@@ -285,7 +287,7 @@ impl Server {
                     registry: self.depot.registry.clone(),
                     identity: self.endpoint.identity().clone(),
                     pace: self.host.pace(session, Direction::In, priority),
-                    only: None,
+                    asked: Search::default(),
                     notice: slot.notice(),
                     room: slot.room(),
                 };
@@ -309,21 +311,27 @@ impl Server {
         ending.ended(result.as_ref().map(|outcome| &outcome.progress));
     }
 
-    async fn send_out(&self, session: &Session, control: crate::client::Control, pull: Pull, rights: Rights) {
+    async fn send_out(&self, session: &Session, control: crate::client::Control, fetch: Fetch, rights: Rights) {
         let peer = session.peer();
-        let priority = Priority::from_number(pull.priority);
+        let priority = Priority::from_number(fetch.priority);
         let Some(slot) = self.transfers.take(peer, priority).await else {
             return say_refused(control.0, RefuseCode::Busy, BUSY).await;
         };
         // What was set here for the peer goes before what it asks for.
-        let asked = LevelChoice::from_wire(pull.level);
+        let asked = LevelChoice::from_wire(fetch.level);
         let level = if rights.level == LevelChoice::Auto { asked } else { rights.level };
         let codecs =
-            pull.codecs.iter().take(256).filter_map(|id| u8::try_from(*id).ok()).map(CodecId).collect::<Vec<_>>();
+            fetch.codecs.iter().take(256).filter_map(|id| u8::try_from(*id).ok()).map(CodecId).collect::<Vec<_>>();
+        let what = match criteria_from_wire(Level::Instance, &fetch.by) {
+            Ok(what) => what,
+            Err(error) => return say_refused(control.0, RefuseCode::Protocol, &error.to_string()).await,
+        };
+        let versions = if fetch.all_versions { Versions::All } else { Versions::Current };
+        let wanted = Selection { what, versions, order: FetchOrder::from_number(fetch.order) };
         let depot = self.depot.clone();
         let source = blocking("look up what is asked for", move || {
-            let studies = matching(&depot, &rights.scope, pull)?;
-            if studies.is_empty() { Ok(None) } else { DepotSource::new(&depot, rights.scope, studies).map(Some) }
+            // A pull names what it wants: an empty one would be everything.
+            if wanted.what.is_universal() { Ok(None) } else { DepotSource::new(&depot, rights.scope, wanted) }
         });
         let source = match source.await {
             Ok(Ok(Some(source))) => source,
@@ -364,27 +372,25 @@ impl Server {
         self.host.on_event(peer, direction, event);
     }
 
-    async fn answer(&self, mut control: ControlSender, query: Query, rights: Rights) {
-        let Some(mut query) = query_from_wire(query) else {
-            return say_refused(control, RefuseCode::Protocol, "the Study UID in the query is malformed").await;
+    async fn answer(&self, mut control: ControlSender, find: &Find, rights: Rights) {
+        let search = match find_from_wire(find) {
+            Ok(search) => search,
+            Err(error) => return say_refused(control, RefuseCode::Protocol, &error.to_string()).await,
         };
-        let limit = query.limit.unwrap_or(QUERY_ROWS_MAX).min(QUERY_ROWS_MAX);
-        query.limit = Some(limit.saturating_add(1));
         let index = Arc::clone(&self.depot.index);
-        let rows = blocking("look up studies", move || index.studies(&rights.scope, &query)).await;
-        let Ok(Ok(mut rows)) = rows else {
+        let answer = blocking("search", move || index.find(&rights.scope, &search)).await;
+        let Ok(Ok(answer)) = answer else {
             return say_refused(control, RefuseCode::Internal, "the site's index failed: ask its operator").await;
         };
-        let limit = crate::units::to_usize(u64::from(limit));
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        for rows in rows.chunks(ROWS_AT_ONCE) {
-            let messages: Vec<_> = rows.iter().map(|row| Body::Study(study_to_wire(row)).into_bytes()).collect();
+        let mut to_wire = RowsToWire::default();
+        for rows in answer.rows.chunks(ROWS_AT_ONCE) {
+            let messages: Vec<_> = rows.iter().map(|row| Body::Row(to_wire.row(row)).into_bytes()).collect();
             if control.send_all(&messages).await.is_err() {
                 return;
             }
         }
-        if control.send(&Body::QueryEnd(QueryEnd { more }).into_bytes()).await.is_ok() && control.finish().is_ok() {
+        let end = Body::FindEnd(end_to_wire(&answer)).into_bytes();
+        if control.send(&end).await.is_ok() && control.finish().is_ok() {
             drop(tokio::time::timeout(HANDSHAKE_DEADLINE, control.received()).await);
         }
     }
@@ -442,26 +448,4 @@ async fn say_refused(mut control: ControlSender, code: RefuseCode, remedy: &str)
     if control.send(&body.into_bytes()).await.is_ok() && control.finish().is_ok() {
         drop(tokio::time::timeout(Duration::from_secs(5), control.received()).await);
     }
-}
-
-/// The studies that a pull asks for, within what the peer may see.
-fn matching(depot: &Depot, scope: &Scope, pull: Pull) -> Result<Vec<StudyUid>, StoreError> {
-    let text = |value: String| (!value.is_empty()).then_some(value);
-    let query = match StudyUid::new(&pull.study) {
-        Ok(study) => StudyQuery { study: Some(study), ..StudyQuery::default() },
-        Err(_) if !pull.study.is_empty() => return Ok(Vec::new()),
-        Err(_) => StudyQuery {
-            accession_number: text(pull.accession_number),
-            patient_id: text(pull.patient_id),
-            ..StudyQuery::default()
-        },
-    };
-    // A pull names what it wants: an empty one would be everything.
-    if query == StudyQuery::default() {
-        return Ok(Vec::new());
-    }
-    let mut studies: Vec<_> = depot.index.studies(scope, &query)?.into_iter().map(|row| row.study).collect();
-    studies.sort_unstable();
-    studies.dedup();
-    Ok(studies)
 }

@@ -4,7 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use imgxfer_core::client::{Client, PullOptions, PullReport, PullTarget};
+use imgxfer_core::dicom::{Level, tags};
 use imgxfer_core::ids::StudyUid;
+use imgxfer_core::send::FetchOrder;
+use imgxfer_core::store::Versions;
+use imgxfer_core::store::search::Search;
 use imgxfer_core::transport::{CloseCode, Dial};
 use serde_json::json;
 
@@ -23,6 +27,8 @@ use crate::summary::Moved;
 pub(crate) struct PullArgs {
     #[command(flatten)]
     what: What,
+    #[command(flatten)]
+    which: Which,
     /// Where from: a peer's name, or HOST:PORT
     #[arg(long, value_name = "PEER")]
     from: String,
@@ -36,7 +42,7 @@ pub(crate) struct PullArgs {
 }
 
 #[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
+#[group(required = true, multiple = true)]
 struct What {
     /// Study Instance UID, as `imgxfer ls` prints it
     #[arg(value_name = "STUDY_UID", value_parser = study_uid)]
@@ -44,9 +50,26 @@ struct What {
     /// All studies with this accession number
     #[arg(long, value_name = "NUMBER", value_parser = not_empty)]
     accession: Option<String>,
-    /// All studies of this patient
+    /// All instances of this patient
     #[arg(long, value_name = "ID", value_parser = not_empty)]
     patient_id: Option<String>,
+    /// This series alone; several with commas
+    #[arg(long, value_name = "UID")]
+    series: Option<String>,
+    /// This instance alone; several with commas
+    #[arg(long, value_name = "UID")]
+    instance: Option<String>,
+}
+
+/// How much of what is there, and in which order.
+#[derive(Debug, Args)]
+struct Which {
+    /// Fetch every content that an instance has, not the current one alone
+    #[arg(long)]
+    all_versions: bool,
+    /// Fetch an image of the middle of each series first
+    #[arg(long)]
+    middles_first: bool,
 }
 
 fn study_uid(text: &str) -> Result<StudyUid, String> {
@@ -58,13 +81,18 @@ fn not_empty(text: &str) -> Result<String, String> {
 }
 
 impl What {
-    fn target(self) -> PullTarget {
-        match (self.study, self.accession, self.patient_id) {
-            (Some(study), _, _) => PullTarget::Study(study),
-            (None, Some(number), _) => PullTarget::AccessionNumber(number),
-            // clap sees to it that one of the three is there.
-            (None, None, id) => PullTarget::PatientId(id.unwrap_or_default()),
+    fn target(&self, which: &Which) -> anyhow::Result<PullTarget> {
+        let mut what = Search { level: Level::Instance, ..Search::default() };
+        what.studies.extend(self.study.clone());
+        for (tag, value) in [(tags::ACCESSION_NUMBER, &self.accession), (tags::PATIENT_ID, &self.patient_id)] {
+            what = what.exactly(tag, value.as_deref().unwrap_or_default())?;
         }
+        for (tag, value) in [(tags::SERIES_INSTANCE_UID, &self.series), (tags::SOP_INSTANCE_UID, &self.instance)] {
+            what = what.by(tag, value.as_deref().unwrap_or_default())?;
+        }
+        let versions = if which.all_versions { Versions::All } else { Versions::Current };
+        let order = if which.middles_first { FetchOrder::MiddlesFirst } else { FetchOrder::AsKept };
+        Ok(PullTarget::new(what).with_versions(versions).with_order(order))
     }
 }
 
@@ -74,7 +102,7 @@ pub(crate) async fn run(args: PullArgs, places: &Places, output: &Output) -> any
     let target = site.find(&args.peer_key.of(&args.from))?;
     let options = args.transfer.pull_options();
     let (client, endpoint) = site.client()?;
-    let what = args.what.target();
+    let what = args.what.target(&args.which)?;
     let fetched = fetch(&client, &target.dial, &what, &args.out, &options, output);
     let Some(fetched) = stop::unless_stopped(Box::pin(fetched)).await? else {
         close(&endpoint, CloseCode::Cancelled).await;
@@ -125,6 +153,13 @@ fn conclude(fetched: &Fetched, out: &Path, output: &Output) -> anyhow::Result<Ex
     }
     output.line(&format!("fetched       {} instances, {}", receipt.instances, moved.original(receipt.bytes)))?;
     output.line(&format!("written       {} files to {}", written.len(), out.display()))?;
+    if report.others > 0 {
+        output.warn(&format!(
+            "{} instances of the same studies are of other patients, and were not fetched: pull them by their own \
+             patient ID, or the studies by their UID",
+            report.others
+        ));
+    }
     moved.tell(output)?;
     if report.connections > 1 {
         output.line(&format!(
@@ -149,6 +184,7 @@ fn conclude(fetched: &Fetched, out: &Path, output: &Output) -> anyhow::Result<Ex
     done["conflicts"] = json!(conflicts.iter().map(|path| path.display().to_string()).collect::<Vec<_>>());
     done["studies"] = json!(report.studies.iter().map(StudyUid::as_str).collect::<Vec<_>>());
     done["out"] = json!(out.display().to_string());
+    done["others"] = json!(report.others);
     done["connections"] = json!(report.connections);
     done["complete"] = json!(receipt.complete);
     done["root"] = json!(receipt.root.to_string());

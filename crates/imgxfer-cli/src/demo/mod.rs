@@ -113,7 +113,7 @@ pub(crate) async fn show(
     let (out, quiet) = (folder.join("back"), output.aside());
     let (mut instances, mut bytes) = (0, 0);
     for study in &samples.studies {
-        let what = PullTarget::Study(study.clone());
+        let what = PullTarget::study(study.clone());
         let options = PullOptions::default();
         let fetched = pull::fetch(&hospital.client, &cloud.dial, &what, &out, &options, &quiet);
         let fetched = fetched.await.context("pull back")?;

@@ -13,6 +13,8 @@ pub const SOP_INSTANCE_UID: Tag = Tag(0x0008_0018);
 pub const STUDY_INSTANCE_UID: Tag = Tag(0x0020_000d);
 /// SeriesInstanceUID.
 pub const SERIES_INSTANCE_UID: Tag = Tag(0x0020_000e);
+/// ModalitiesInStudy.
+pub const MODALITIES_IN_STUDY: Tag = Tag(0x0008_0061);
 /// RequestAttributesSequence.
 pub const REQUEST_ATTRIBUTES_SEQUENCE: Tag = Tag(0x0040_0275);
 /// IssuerOfAccessionNumberSequence.

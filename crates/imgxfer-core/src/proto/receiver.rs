@@ -147,7 +147,7 @@ pub struct Receiver {
     expected_bytes: u64,
     peer_hears_work: bool,
     /// The one study that was asked for, if it was one.
-    only: Option<StudyUid>,
+    only: Vec<StudyUid>,
     pages: BTreeMap<u32, ReceivedPage>,
     /// Pages asked about by hash whose body has not come.
     asked: BTreeMap<u32, PageHash>,
@@ -193,7 +193,7 @@ impl Receiver {
             transfer,
             expected_instances: start.instances,
             expected_bytes: start.bytes,
-            only: None,
+            only: Vec::new(),
             peer_hears_work: Feature::Working.is_in(&start.features),
             pages: BTreeMap::new(),
             asked: BTreeMap::new(),
@@ -228,10 +228,10 @@ impl Receiver {
         self.transfer
     }
 
-    /// Takes instances of this study and refuses those of others. Before the first message.
+    /// Takes instances of these studies, where any is named, and refuses those of others. Before the first message.
     #[must_use]
-    pub fn with_only(mut self, study: Option<StudyUid>) -> Self {
-        self.only = study;
+    pub fn with_only(mut self, studies: Vec<StudyUid>) -> Self {
+        self.only = studies;
         self
     }
 
@@ -373,9 +373,8 @@ impl Receiver {
         if self.chunks_in_flight + chunk_count > 2 * CHUNKS_IN_FLIGHT_MAX && !self.pages.is_empty() {
             return Err(ProtocolError::Invalid("more chunks at once than allowed"));
         }
-        if let Some(only) = &self.only
-            && page.instances.iter().any(|instance| instance.study != *only)
-        {
+        let is_asked = |study: &StudyUid| self.only.is_empty() || self.only.contains(study);
+        if !page.instances.iter().all(|instance| is_asked(&instance.study)) {
             return Err(ProtocolError::Invalid("instances of a study that was not asked for"));
         }
         // While the page was asked about by its hash, instances of it may have been withdrawn.

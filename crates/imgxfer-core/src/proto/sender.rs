@@ -135,7 +135,7 @@ impl Sender {
     #[must_use]
     pub fn new(transfer: TransferId, priority: u32, instances: u64, bytes: u64) -> Self {
         let transfer = Bytes::copy_from_slice(transfer.as_bytes());
-        let start = Start { transfer, priority, instances, bytes, features: Feature::all(), prove: false };
+        let start = Start { transfer, priority, instances, bytes, features: Feature::all(), prove: false, others: 0 };
         Self {
             pages: BTreeMap::new(),
             hashes: Vec::new(),
@@ -149,6 +149,16 @@ impl Sender {
             over: false,
             out: VecDeque::from([SenderOutput::Send(Body::Start(start))]),
         }
+    }
+
+    /// Says how many instances are left out, since they are of other patients than those asked for. Before the first
+    /// message is taken.
+    #[must_use]
+    pub fn with_others(mut self, others: u64) -> Self {
+        if let Some(SenderOutput::Send(Body::Start(start))) = self.out.front_mut() {
+            start.others = others;
+        }
+        self
     }
 
     /// Asks the receiver to read back what it has already before it counts on it. Before the first output is taken.

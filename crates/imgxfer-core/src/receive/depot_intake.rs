@@ -11,6 +11,7 @@ use crate::depot::{Depot, HeldPack, Seen, read_back, unproven};
 use crate::ids::{ChunkId, InstanceHash, ManifestRoot, PackId, PageHash, PeerId, StudyUid};
 use crate::manifest::Page;
 use crate::proto::{Lookup, Unproven, VerifyJob};
+use crate::store::search::Search;
 use crate::store::{
     ChunkAt, CommitBatch, CommitPace, Held, InstanceError, InstancesOf, PackWriter, Publication, RecordAt, RecordCache,
     Scope, SpoolLimits, StoreError, StoredInstance, StoredReader, note, spool_chunks,
@@ -240,7 +241,7 @@ impl DepotIntake {
     }
 
     /// The same for instances that have their places in the order of things already.
-    pub(super) fn record_as_ordered(
+    pub(crate) fn record_as_ordered(
         &self,
         staged: Vec<Staged>,
         pages: Vec<(PageHash, Bytes)>,
@@ -316,7 +317,7 @@ impl Intake for DepotIntake {
         Ok(at)
     }
 
-    fn check(&self, job: &VerifyJob) -> Result<Result<Staged, Unproven>, StoreError> {
+    fn check(&self, job: &VerifyJob, asked: &Search) -> Result<Result<Staged, Unproven>, StoreError> {
         let Depot { records, registry, .. } = &self.depot;
         let (entry, places, cache) = (job.entry.clone(), job.chunks.clone(), self.cache.clone());
         let fresh = lock(&self.pack).own.clone();
@@ -330,6 +331,9 @@ impl Intake for DepotIntake {
             Err(error) => return self.why_not(&reader, error, job).map(Err),
         };
         let (entry, chunks) = reader.into_parts();
+        if !asked.admits(&entry.series, &entry.sop_instance, &attributes) {
+            return Ok(Err(Unproven::Failed(FailCode::Unwanted)));
+        }
         let instance = StoredInstance { frames, cut, ..StoredInstance::new(self.owner, entry, chunks, attributes) };
         Ok(Ok(Staged { at: job.at, instance }))
     }

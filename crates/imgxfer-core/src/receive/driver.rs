@@ -26,6 +26,7 @@ use crate::progress::{Coded, Observer, Progress, TransferEvent};
 use crate::proto::{Lookup, ProtocolError, Receiver, ReceiverOutput, Unproven, VerifyJob};
 use crate::receipt::{Receipt, SignedReceipt};
 use crate::scratch;
+use crate::store::search::Search;
 use crate::store::{ChunkAt, CommitPace, RecordAt, StoreError};
 use crate::transfer::{FAREWELL, GAVE_WAY, LineWatch, Notice, Pulse, refuse};
 use crate::transport::{ControlReceiver, ControlSender, DataReceiver, Identity, Session, TransportError};
@@ -58,8 +59,8 @@ pub(crate) struct ReceiveSettings {
     pub(crate) identity: Identity,
     /// How fast it may go.
     pub(crate) pace: Pace,
-    /// The one study that was asked for, if it was one.
-    pub(crate) only: Option<StudyUid>,
+    /// What was asked for; everything, where the sender chose.
+    pub(crate) asked: Search,
     /// Says when its place has to be given up.
     pub(crate) notice: Notice,
     /// Room for pages, shared with other transfers of the peer.
@@ -94,6 +95,8 @@ enum Work {
 struct Shared {
     receiver: Mutex<Receiver>,
     intake: Arc<dyn Intake>,
+    /// What was asked for.
+    asked: Arc<Search>,
     registry: Registry,
     pace: Pace,
     pace_of_commits: CommitPace,
@@ -308,9 +311,10 @@ impl Driver<'_> {
             let jobs: Vec<VerifyJob> = self.to_check.drain(..count).collect();
             self.checkers += 1;
             self.checking += count;
+            let asked = Arc::clone(&self.shared.asked);
             self.look(move |intake| {
                 let check = |job: &VerifyJob| {
-                    let checked = guarded("read back an instance", || intake.check(job));
+                    let checked = guarded("read back an instance", || intake.check(job, &asked));
                     Ok((job.at, checked.unwrap_or(Ok(Err(Unproven::Failed(FailCode::Other))))?))
                 };
                 jobs.iter().map(check).collect::<Result<_, StoreError>>().map(Work::Checked)
@@ -534,7 +538,7 @@ async fn run(
     let (control_out, control_in) = (&mut control.0, &mut control.1);
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let receiver = Receiver::accept_on(start, &settings.registry.ids(), to_u32(workers))?;
-    let receiver = receiver.with_only(settings.only);
+    let receiver = receiver.with_only(settings.asked.studies.clone());
     let transfer = receiver.transfer();
     let mut route: Route = router.take(transfer).ok_or(ProtocolError::Invalid("a transfer id that is in use"))?;
     let (instances_expected, bytes_expected) = receiver.expected();
@@ -542,6 +546,7 @@ async fn run(
     let shared = Arc::new(Shared {
         receiver: Mutex::new(receiver),
         pace_of_commits: intake.commit_pace(),
+        asked: Arc::new(settings.asked),
         intake,
         registry: settings.registry,
         _joined: settings.pace.join(),

@@ -16,6 +16,7 @@ use crate::depot::{identify, unproven};
 use crate::ids::{ChunkId, ManifestRoot, PageHash, PeerId, StudyUid};
 use crate::manifest::Page;
 use crate::proto::{Lookup, Unproven, VerifyJob};
+use crate::store::search::Search;
 use crate::store::{
     ChunkAt, FolderError, FolderOptions, FolderSink, FsOptions, FsRecords, InstanceError, MemIndex, PackWriter,
     RecordAt, RecordCache, RecordStore, SpoolLimits, StoreError, StoredInstance, StoredReader, spool_chunks,
@@ -117,14 +118,14 @@ impl Intake for FolderIntake {
         Ok(at)
     }
 
-    fn check(&self, job: &VerifyJob) -> Result<Result<Staged, Unproven>, StoreError> {
+    fn check(&self, job: &VerifyJob, asked: &Search) -> Result<Result<Staged, Unproven>, StoreError> {
         let (records, registry) = (Arc::clone(&self.records), self.registry.clone());
         let Ok(reader) = StoredReader::new(records, registry, job.entry.clone(), job.chunks.clone()) else {
             return Ok(Err(Unproven::Failed(FailCode::Integrity)));
         };
         let reader = reader.with_cache(self.cache.clone());
-        let attributes = match identify(&reader, &job.entry) {
-            Ok(Some(attributes)) => attributes,
+        let seen = match identify(&reader, &job.entry) {
+            Ok(Some(seen)) => seen,
             // Unless what stands here is damaged.
             Ok(None) => match unproven(&reader, InstanceError::Whole)? {
                 Unproven::Failed(_) => return Ok(Err(Unproven::Failed(FailCode::Identity))),
@@ -132,6 +133,9 @@ impl Intake for FolderIntake {
             },
             Err(error) => return unproven(&reader, error).map(Err),
         };
+        if !asked.admits(&job.entry.series, &job.entry.sop_instance, &seen.attributes) {
+            return Ok(Err(Unproven::Failed(FailCode::Unwanted)));
+        }
         match self.sink.write(&job.entry, &reader) {
             Ok(path) => lock(&self.written).push(path),
             Err(FolderError::Content) => return unproven(&reader, InstanceError::Whole).map(Err),
@@ -142,7 +146,7 @@ impl Intake for FolderIntake {
             Err(error) => return Err(store_error(error)),
         }
         let instance =
-            StoredInstance { owner: self.owner, entry: job.entry.clone(), chunks: job.chunks.clone(), attributes };
+            StoredInstance::new(self.owner, job.entry.clone(), job.chunks.clone(), seen.attributes);
         Ok(Ok(Staged { at: job.at, instance }))
     }
 

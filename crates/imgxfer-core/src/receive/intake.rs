@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::ids::{ManifestRoot, PageHash, StudyUid};
 use crate::manifest::{InstanceAt, Page};
 use crate::proto::{Lookup, Unproven, VerifyJob};
+use crate::store::search::Search;
 use crate::store::{CommitPace, RecordAt, StoreError, StoredInstance};
 use crate::wire::record::Record;
 
@@ -40,12 +41,13 @@ pub trait Intake: Send + Sync + fmt::Debug {
     fn keep(&self, record: &Record) -> Result<RecordAt, StoreError>;
 
     /// Reads an instance back from what was kept, hashes the whole of it, and scans it: it must be the
-    /// file, and the instance, that the manifest says.
+    /// file, and the instance, that the manifest says, and one of the patient, series and instances that were `asked`
+    /// for. What is asked of a study is not looked for in each of its instances: they may differ in it.
     ///
     /// # Errors
     /// [`StoreError`] when the store fails; inside, [`Unproven`] when the instance is not what it should be, or
     /// when chunks of it are damaged here and must come again.
-    fn check(&self, job: &VerifyJob) -> Result<Result<Staged, Unproven>, StoreError>;
+    fn check(&self, job: &VerifyJob, asked: &Search) -> Result<Result<Staged, Unproven>, StoreError>;
 
     /// Makes durable all that was kept, then records `staged` and the committed `pages`. When it
     /// returns, they survive loss of power.

@@ -10,6 +10,7 @@ use crate::ids::{InstanceHash, ManifestRoot, PageHash, PeerId, SeriesUid, SopIns
 use crate::manifest::{InstanceEntry, Page};
 use crate::proto::{Lookup, Unproven, VerifyJob};
 use crate::receive::{DepotIntake, Intake, Staged};
+use crate::store::search::Search;
 use crate::store::{RecordAt, Scope, StoreError, StoredInstance};
 use crate::wire::record::Record;
 
@@ -117,8 +118,8 @@ impl Intake for MendingIntake {
         self.inner.keep(record)
     }
 
-    fn check(&self, job: &VerifyJob) -> Result<Result<Staged, Unproven>, StoreError> {
-        self.inner.check(job)
+    fn check(&self, job: &VerifyJob, asked: &Search) -> Result<Result<Staged, Unproven>, StoreError> {
+        self.inner.check(job, asked)
     }
 
     fn commit(&self, staged: Vec<Staged>, _: Vec<(PageHash, Bytes)>) -> Result<(), StoreError> {

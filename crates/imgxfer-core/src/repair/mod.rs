@@ -16,7 +16,7 @@ use crate::ids::{PeerId, StudyUid};
 use crate::progress::Observer;
 use crate::proto::ProtocolError;
 use crate::receive::Intake;
-use crate::store::{RetellReport, Scope, StoreError, StoredInstance, retell};
+use crate::store::{Held, RetellReport, Scope, StoreError, StoredInstance, Versions, retell};
 use crate::transport::Dial;
 use crate::wire::message::RefuseCode;
 use crate::work::blocking;
@@ -86,7 +86,7 @@ pub async fn repair(
     let mut report = RepairReport::default();
     for wounded in damaged(depot).await? {
         let wounded = Arc::new(wounded);
-        let target = PullTarget::Study(wounded.study.clone());
+        let target = PullTarget::study(wounded.study.clone()).with_versions(Versions::All);
         let intake = {
             let (depot, wounded) = (depot.clone(), Arc::clone(&wounded));
             move |_: PeerId| -> Result<Arc<dyn Intake>, StoreError> {

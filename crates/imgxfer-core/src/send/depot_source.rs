@@ -1,5 +1,6 @@
 //! Gives what stands in a site's store to a sender.
 
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
@@ -7,23 +8,80 @@ use super::source::{Content, Source, SourceInstance, SourceItem, Totals};
 use crate::chunk;
 use crate::codec::PixelShape;
 use crate::depot::Depot;
-use crate::dicom;
-use crate::ids::StudyUid;
-use crate::store::{ChunkAt, RecordAt, RecordCache, Scope, StoreError, StoredInstance, StoredReader, StudyQuery};
+use crate::dicom::{self, Level, tags};
+use crate::ids::{SeriesUid, SopInstanceUid, StudyUid};
+use crate::store::search::{FoundStudy, Search};
+use crate::store::{
+    ChunkAt, InstancesOf, RecordAt, RecordCache, Scope, StoreError, StoredInstance, StoredReader, Versions,
+};
 use crate::wire::record::Record;
 
 /// Instances read from the index at once.
 const INSTANCES_AT_ONCE: usize = 256;
+
+/// In which order instances are given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum FetchOrder {
+    /// As they are kept: series by series.
+    #[default]
+    AsKept,
+    /// One of the middle of each series first: what somebody wants to see first.
+    MiddlesFirst,
+}
+
+impl FetchOrder {
+    /// Its number on the wire.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::AsKept => 0,
+            Self::MiddlesFirst => 1,
+        }
+    }
+
+    /// The order with that number; as they are kept for one that this program does not know.
+    #[must_use]
+    pub const fn from_number(number: u32) -> Self {
+        match number {
+            1 => Self::MiddlesFirst,
+            _ => Self::AsKept,
+        }
+    }
+}
+
+/// What of a store is given.
+#[derive(Debug, Clone)]
+pub struct Selection {
+    /// What is asked for.
+    pub what: Search,
+    /// Which of the contents of an instance.
+    pub versions: Versions,
+    /// In which order.
+    pub order: FetchOrder,
+}
+
+impl Selection {
+    /// The current contents of a study, as they are kept.
+    #[must_use]
+    pub fn study(study: StudyUid) -> Self {
+        let what = Search { level: Level::Instance, ..Search::study(study) };
+        Self { what, versions: Versions::Current, order: FetchOrder::AsKept }
+    }
+}
 
 /// Gives stored studies to a sender.
 #[derive(Debug)]
 pub struct DepotSource {
     depot: Depot,
     scope: Scope,
+    wanted: Selection,
     studies: std::vec::IntoIter<StudyUid>,
     /// The study being read, and the last instance of it that was read.
     current: Option<(StudyUid, Option<StoredInstance>)>,
     ready: std::vec::IntoIter<StoredInstance>,
+    /// Instances that were given out of turn.
+    given: HashSet<SopInstanceUid>,
     totals: Totals,
     cache: RecordCache,
 }
@@ -45,49 +103,137 @@ impl Source for DepotSource {
                     None => return Ok(None),
                 },
             };
-            let read = self.depot.index.instances(&self.scope, &study, after.as_ref(), INSTANCES_AT_ONCE);
-            let read = read.map_err(io::Error::other)?;
+            let of = self.of(&study);
+            let read = self.depot.index.instances(&self.scope, &of, after.as_ref(), INSTANCES_AT_ONCE);
+            let mut read = read.map_err(io::Error::other)?;
             let Some(last) = read.last() else { continue };
             // Several owners may hold the same content; it is given once.
             let same = |a: &StoredInstance, b: &StoredInstance| {
                 a.entry.hash == b.entry.hash && a.entry.sop_instance == b.entry.sop_instance
             };
             self.current = Some((study, Some(last.clone())));
-            let mut given = after;
-            let mut read = read;
+            let mut before = after;
             read.retain(|next| {
-                let new = !given.as_ref().is_some_and(|before| same(before, next));
-                given = Some(next.clone());
-                new
+                let new = !before.as_ref().is_some_and(|before| same(before, next));
+                before = Some(next.clone());
+                new && is_wanted(&self.wanted, next) && !self.given.contains(&next.entry.sop_instance)
             });
             self.ready = read.into_iter();
         }
     }
 }
 
+fn is_wanted(wanted: &Selection, instance: &StoredInstance) -> bool {
+    wanted.what.admits(&instance.entry.series, &instance.entry.sop_instance, &instance.attributes)
+}
+
 impl DepotSource {
-    /// Gives the instances of `studies` within `scope`.
+    /// Gives what is `wanted` and within `scope`; `None` when there is nothing.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn new(depot: &Depot, scope: Scope, studies: Vec<StudyUid>) -> Result<Self, StoreError> {
+    pub fn new(depot: &Depot, scope: Scope, wanted: Selection) -> Result<Option<Self>, StoreError> {
         let mut totals = Totals::default();
-        for study in &studies {
-            let answer = depot.index.find(&scope, &Search::study(study.clone()))?;
-            for row in answer.rows {
-                totals.instances += row.study.instances;
-                totals.bytes += row.study.bytes;
+        let mut studies = Vec::new();
+        let mut search = Search { level: Level::Study, ..wanted.what.clone() };
+        loop {
+            let answer = depot.index.find(&scope, &search)?;
+            for found in &answer.rows {
+                let FoundStudy { study, patients, instances, contents, bytes, .. } = found.study.as_ref();
+                studies.push(study.clone());
+                totals.instances += if wanted.versions == Versions::All { *contents } else { *instances };
+                totals.bytes += bytes;
+                let others = patients.iter().filter(|patient| !wanted.what.admits_patient(&patient.attributes));
+                totals.others += others.map(|patient| patient.instances).sum::<u64>();
+            }
+            search.after = answer.rows.last().map(crate::store::search::Found::cursor);
+            if !answer.more {
+                break;
             }
         }
-        Ok(Self {
+        if studies.is_empty() {
+            return Ok(None);
+        }
+        let mut source = Self {
             depot: depot.clone(),
             scope,
-            studies: studies.into_iter(),
+            wanted,
+            studies: Vec::new().into_iter(),
             current: None,
             ready: Vec::new().into_iter(),
+            given: HashSet::new(),
             totals,
             cache: RecordCache::new(RecordCache::BYTES_SHARED),
-        })
+        };
+        if !source.wanted.what.asks_of_studies_alone() || totals.others > 0 {
+            source.count(&studies)?;
+            if source.totals.instances == 0 {
+                return Ok(None);
+            }
+        }
+        if source.wanted.order == FetchOrder::MiddlesFirst {
+            source.give_middles(&studies)?;
+        }
+        source.studies = studies.into_iter();
+        Ok(Some(source))
+    }
+
+    fn of(&self, study: &StudyUid) -> InstancesOf {
+        let what = &self.wanted.what;
+        let series = if let [series] = what.series.as_slice() { Some(series.clone()) } else { None };
+        let sop_instance = if let [instance] = what.instances.as_slice() { Some(instance.clone()) } else { None };
+        InstancesOf { study: study.clone(), series, sop_instance, versions: self.wanted.versions }
+    }
+
+    /// Counts what is wanted of studies that are not wanted as a whole.
+    fn count(&mut self, studies: &[StudyUid]) -> Result<(), StoreError> {
+        let (mut instances, mut bytes) = (0, 0);
+        for study in studies {
+            self.walk(study, &mut |instance| {
+                instances += 1;
+                bytes += instance.entry.len;
+            })?;
+        }
+        (self.totals.instances, self.totals.bytes) = (instances, bytes);
+        Ok(())
+    }
+
+    /// Visits what is wanted of a study.
+    fn walk(&self, study: &StudyUid, visit: &mut dyn FnMut(&StoredInstance)) -> Result<(), StoreError> {
+        let of = self.of(study);
+        let mut last: Option<StoredInstance> = None;
+        loop {
+            let page = self.depot.index.instances(&self.scope, &of, last.as_ref(), INSTANCES_AT_ONCE)?;
+            page.iter().filter(|instance| is_wanted(&self.wanted, instance)).for_each(&mut *visit);
+            last = page.into_iter().next_back();
+            if last.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Puts one of the middle of each series in front.
+    fn give_middles(&mut self, studies: &[StudyUid]) -> Result<(), StoreError> {
+        let mut middles = Vec::new();
+        for study in studies {
+            // Of each series: number and UID of each instance, which take up little beside the instances.
+            let mut series: BTreeMap<SeriesUid, Vec<(i64, SopInstanceUid)>> = BTreeMap::new();
+            self.walk(study, &mut |instance| {
+                let number = instance.attributes.get(tags::INSTANCE_NUMBER).parse().unwrap_or(i64::MAX);
+                let place = (number, instance.entry.sop_instance.clone());
+                series.entry(instance.entry.series.clone()).or_default().push(place);
+            })?;
+            for (series, mut places) in series {
+                places.sort_unstable();
+                let Some((_, middle)) = places.get(places.len() / 2) else { continue };
+                let of = InstancesOf { series: Some(series), sop_instance: Some(middle.clone()), ..self.of(study) };
+                let found = self.depot.index.instances(&self.scope, &of, None, 1)?;
+                self.given.extend(found.iter().map(|instance| instance.entry.sop_instance.clone()));
+                middles.extend(found);
+            }
+        }
+        self.ready = middles.into_iter();
+        Ok(())
     }
 
     fn item(&self, instance: StoredInstance) -> io::Result<SourceItem> {

@@ -19,7 +19,7 @@ mod plan;
 mod records;
 mod source;
 
-pub use depot_source::DepotSource;
+pub use depot_source::{DepotSource, FetchOrder, Selection};
 pub(crate) use driver::{SendOutcome, SendSettings, send};
 pub use files::{FileSource, OtherFiles, printable};
 pub use known::KnownFiles;

@@ -16,6 +16,8 @@ pub struct Totals {
     pub instances: u64,
     /// Original bytes.
     pub bytes: u64,
+    /// Instances that are left out, since they are of other patients than those asked for.
+    pub others: u64,
 }
 
 /// The bytes of one instance.

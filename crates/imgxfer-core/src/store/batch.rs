@@ -116,6 +116,17 @@ pub struct Removed {
     pub packs: Vec<PackId>,
 }
 
+/// How much an index knows of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct IndexTotals {
+    /// Studies, each once for each of its owners.
+    pub studies: u64,
+    /// Instances in them.
+    pub instances: u64,
+    /// Their original bytes.
+    pub bytes: u64,
+}
+
 /// Whether a content is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Held {

@@ -6,7 +6,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use super::{
-    CommitBatch, Held, Orders, Publication, RecordAt, Removal, Removed, Scope, StoreError, StoredInstance, StudyRow,
+    CommitBatch, Held, IndexTotals, Orders, Publication, RecordAt, Removal, Removed, Scope, StoreError, StoredInstance, StudyRow,
     Versions,
 };
 use super::search::{Answer, Search};
@@ -162,6 +162,12 @@ pub trait Index: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`StoreError`].
     fn find(&self, scope: &Scope, search: &Search) -> Result<Answer, StoreError>;
+
+    /// How much is there.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn totals(&self) -> Result<IndexTotals, StoreError>;
 
     /// Packs that committed instances stand in.
     ///

@@ -138,16 +138,6 @@ pub(super) fn headers_of<'a>(instances: impl IntoIterator<Item = &'a StoredInsta
 }
 
 impl Summary {
-    /// Attributes of the study and of the patient that most of it is of; what people are shown of a study.
-    pub(super) fn shown(&self) -> Attributes {
-        let mut shown = self.attributes.clone();
-        let most = self.patients.iter().rev().max_by_key(|patient| patient.instances);
-        if let Some(patient) = most {
-            shown.extend(&patient.attributes);
-        }
-        shown
-    }
-
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         put_attributes(&mut out, &self.attributes);

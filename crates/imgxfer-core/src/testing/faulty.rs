@@ -12,10 +12,11 @@ use bytes::Bytes;
 
 use super::{Seeded, noise};
 use crate::clock::UnixSeconds;
-use crate::ids::{InstanceHash, ManifestRoot, PackId, PageHash, PeerId, StoreId, StudyUid};
+use crate::ids::{InstanceHash, PackId, PageHash, PeerId, SopInstanceUid, StoreId, StudyUid};
+use crate::store::search::{Answer, Search};
 use crate::store::{
-    CommitBatch, Index, MemIndex, MemRecords, PackInfo, PackWriter, RecordAt, RecordStore, Scope, StoreError,
-    StoredInstance, StudyQuery, StudyRow, VisitNote,
+    CommitBatch, Held, Index, IndexTotals, InstancesOf, MemIndex, MemRecords, Orders, PackInfo, PackWriter, Publication, RecordAt,
+    RecordStore, Removal, Removed, Scope, StoreError, StoredInstance, StudyRow, VisitNote,
 };
 use crate::units::{to_u64, to_usize};
 use crate::wire::record::{Record, RecordHeader};
@@ -417,6 +418,10 @@ impl Index for FaultyIndex {
 
     fn find(&self, scope: &Scope, search: &Search) -> Result<Answer, StoreError> {
         self.inner.find(scope, search)
+    }
+
+    fn totals(&self) -> Result<IndexTotals, StoreError> {
+        self.inner.totals()
     }
 
     fn packs_in_use(&self) -> Result<HashSet<PackId>, StoreError> {

@@ -8,9 +8,14 @@ use bytes::Bytes;
 
 use super::{Sample, peer, study};
 use crate::clock::UnixSeconds;
-use crate::dicom::tags;
-use crate::ids::{InstanceHash, ManifestRoot, PackId, PageHash, StudyUid};
-use crate::store::{CommitBatch, Index, Scope, StoreError, StoredInstance, StudyQuery, StudyRow};
+use crate::dicom::{Level, tags};
+use crate::ids::{ChunkId, InstanceHash, ManifestRoot, PackId, PageHash, StandardUid, StudyUid};
+use crate::manifest::{ChunkClass, ChunkEntry};
+use crate::store::search::{Found, Search};
+use crate::store::{
+    CommitBatch, Held, Index, InstancesOf, Order, Publication, Removal, Scope, StoreError, StoredInstance, StudyRow,
+    What,
+};
 
 /// Puts indexes through the contract of [`Index`]. `make` returns an empty one each time.
 ///
@@ -27,6 +32,10 @@ pub fn index_suite(make: &dyn Fn() -> Arc<dyn Index>) {
     notes_are_remembered(&*make());
     versions_are_published_once(&*make());
     queries_narrow(&*make());
+    one_content_is_current(&*make());
+    an_alias_is_no_conflict(&*make());
+    patients_of_a_study_are_all_there(&*make());
+    what_is_removed_does_not_come_back(&*make());
     pages_belong_to_their_owner(&*make());
     packs_are_known(&*make());
     studies_can_be_walked(&*make());
@@ -37,14 +46,22 @@ fn commit(index: &dyn Index, at: i64, instances: Vec<StoredInstance>) {
     index.commit(&CommitBatch { instances, pages: Vec::new(), at: UnixSeconds(at), ..CommitBatch::default() }).unwrap();
 }
 
+/// The row of each owner's study.
 fn rows(index: &dyn Index) -> Vec<StudyRow> {
-    index.studies(&Scope::All, &StudyQuery::default()).unwrap()
+    let keys = index.study_keys(None, 10_000).unwrap();
+    keys.iter().flat_map(|(owner, study)| index.study(&Scope::Owners(vec![*owner]), study).unwrap()).collect()
+}
+
+fn publish(index: &dyn Index, owner: u8, studies: &[StudyUid], root: ManifestRoot, at: i64) -> Vec<u64> {
+    let order = index.reserve(1).unwrap().first;
+    let (owner, studies, at) = (peer(owner), studies.to_vec(), UnixSeconds(at));
+    index.publish(&Publication { owner, studies, root, at, order, stated: Vec::new() }).unwrap()
 }
 
 fn all_of(index: &dyn Index, scope: &Scope, of: &StudyUid, page: usize) -> Vec<StoredInstance> {
     let mut all: Vec<StoredInstance> = Vec::new();
     loop {
-        let more = index.instances(scope, of, all.last(), page).unwrap();
+        let more = index.instances(scope, &InstancesOf::all_versions(of.clone()), all.last(), page).unwrap();
         assert!(more.len() <= page, "no more than asked for");
         if more.is_empty() {
             return all;
@@ -57,7 +74,7 @@ fn an_empty_index_knows_nothing(index: &dyn Index) {
     assert!(rows(index).is_empty(), "no studies");
     assert!(all_of(index, &Scope::All, &study(1), 10).is_empty(), "no instances");
     let hash = InstanceHash::from_bytes([1; 32]);
-    assert_eq!(index.has(&Scope::All, &study(1), &[hash]).unwrap(), [false], "no content");
+    assert_eq!(index.has(&Scope::All, &study(1), &[hash]).unwrap(), [Held::Absent], "no content");
     assert_eq!(index.page(peer(1), &PageHash::from_bytes([1; 32])).unwrap(), None, "no pages");
     assert!(index.packs_in_use().unwrap().is_empty(), "no packs");
     assert!(index.study_keys(None, 10).unwrap().is_empty(), "nothing to walk over");
@@ -72,15 +89,18 @@ fn commits_are_found_and_idempotent(index: &dyn Index) {
     let first = rows(index);
     assert_eq!(first.len(), 1, "one study");
     assert_eq!((first[0].instances, first[0].series, first[0].bytes), (4, 2, 10_000), "sums");
-    assert_eq!(first[0].attributes, stored[0].attributes, "those of the first instance");
-    assert_eq!(first[0].modalities, "CT\\SR", "sorted");
+    let of_study = |level| stored[0].attributes.of_level(level);
+    assert_eq!(first[0].attributes, of_study(Level::Study), "those of its instances");
+    assert_eq!(first[0].patients.len(), 1, "one patient");
+    assert_eq!(first[0].patients[0].attributes, of_study(Level::Patient));
+    assert_eq!(first[0].patients[0].instances, 4);
+    assert_eq!(first[0].modalities, ["CT", "SR"], "sorted");
     assert_eq!(first[0].updated, UnixSeconds(100), "when it changed");
     commit(index, 200, stored[..4].to_vec());
     assert_eq!(rows(index), first, "the same again changes nothing");
     commit(index, 300, stored.clone());
     let row = &rows(index)[0];
     assert_eq!((row.instances, row.series, row.bytes, row.conflicts), (10, 2, 25_000, 0), "sums over batches");
-    assert_eq!(row.attributes, stored[0].attributes, "still those of the first");
     // The same content at other places: the first stays.
     let mut moved = stored[0].clone();
     moved.chunks.iter_mut().for_each(|c| c.record.offset += 1_000_000);
@@ -88,10 +108,10 @@ fn commits_are_found_and_idempotent(index: &dyn Index) {
     let all = all_of(index, &Scope::All, &study(7), 100);
     assert!(all.contains(&stored[0]), "as it was first committed");
     let hashes: Vec<_> = stored.iter().map(|i| i.entry.hash).chain([InstanceHash::from_bytes([0; 32])]).collect();
-    let mut expected = vec![true; 10];
-    expected.push(false);
+    let mut expected = vec![Held::Current; 10];
+    expected.push(Held::Absent);
     assert_eq!(index.has(&Scope::All, &study(7), &hashes).unwrap(), expected, "one answer for each");
-    assert_eq!(index.has(&Scope::All, &study(8), &hashes).unwrap(), vec![false; 11], "of this study alone");
+    assert_eq!(index.has(&Scope::All, &study(8), &hashes).unwrap(), vec![Held::Absent; 11], "of this study alone");
 }
 
 fn conflicts_are_kept_beside_each_other(index: &dyn Index) {
@@ -101,15 +121,16 @@ fn conflicts_are_kept_beside_each_other(index: &dyn Index) {
         sample.stored()
     };
     commit(index, 1, vec![with(1), with(2)]);
-    assert_eq!((rows(index)[0].conflicts, rows(index)[0].instances), (1, 2), "both kept, one conflict");
+    assert_eq!((rows(index)[0].conflicts, rows(index)[0].contents), (1, 2), "both kept, one conflict");
     commit(index, 2, vec![with(3), with(2)]);
-    assert_eq!((rows(index)[0].conflicts, rows(index)[0].instances), (1, 3), "a third is no second conflict");
+    assert_eq!((rows(index)[0].conflicts, rows(index)[0].contents), (1, 3), "a third is no second conflict");
     let mut elsewhere = with(4);
     elsewhere.entry.series = Sample::new(peer(1), 1, 5, 1, 1).entry().series;
     elsewhere.entry.sop_instance = Sample::new(peer(1), 1, 0, 2, 1).entry().sop_instance;
     let other = Sample::new(peer(1), 1, 0, 2, 50).stored();
     commit(index, 3, vec![elsewhere, other]);
     assert_eq!(rows(index)[0].conflicts, 2, "also when the series differs");
+    assert_eq!((rows(index)[0].instances, rows(index)[0].contents), (2, 5), "two instances");
     let all = all_of(index, &Scope::All, &study(1), 2);
     assert_eq!(all.len(), 5, "every content is listed");
 }
@@ -127,7 +148,7 @@ fn instances_come_in_order_and_pages(index: &dyn Index) {
     for page in [1, 2, 3, 8, 100] {
         assert_eq!(all_of(index, &Scope::All, &study(1), page), stored, "in order, in pages of {page}");
     }
-    assert!(index.instances(&Scope::All, &study(1), None, 0).unwrap().is_empty(), "none when none is asked for");
+    assert!(index.instances(&Scope::All, &InstancesOf::study(study(1)), None, 0).unwrap().is_empty(), "none when none is asked for");
 }
 
 fn scopes_hide_what_others_sent(index: &dyn Index) {
@@ -142,10 +163,13 @@ fn scopes_hide_what_others_sent(index: &dyn Index) {
         (Scope::Owners(vec![peer(3)]), [false, false]),
         (Scope::Owners(vec![]), [false, false]),
     ] {
-        assert_eq!(index.has(&scope, &study(1), &hashes).unwrap(), sees, "{scope:?}");
+        let held = sees.map(|sees| if sees { Held::Current } else { Held::Absent });
+        assert_eq!(index.has(&scope, &study(1), &hashes).unwrap(), held, "{scope:?}");
         let count = sees.iter().filter(|s| **s).count();
         assert_eq!(all_of(index, &scope, &study(1), 10).len(), count, "{scope:?}");
-        assert_eq!(index.studies(&scope, &StudyQuery::default()).unwrap().len(), count, "{scope:?}");
+        let found = index.find(&scope, &Search::default()).unwrap().rows;
+        assert_eq!(found.iter().map(|found| found.study.owners.len()).sum::<usize>(), count, "{scope:?}");
+        assert_eq!(found.len(), count.min(1), "one study, whoever sees it");
     }
 }
 
@@ -157,57 +181,188 @@ fn versions_are_published_once(index: &dyn Index) {
     commit(index, 2, vec![Sample::new(peer(1), 1, 0, 1, 10).stored(), Sample::new(peer(1), 2, 0, 1, 10).stored()]);
     index.begin(peer(1), &studies, UnixSeconds(2)).unwrap();
     assert!(rows(index).iter().all(|r| r.arriving && r.version == 0 && r.root.is_none()), "both arrive");
-    assert_eq!(index.publish(peer(1), &studies, root(1), UnixSeconds(3)).unwrap(), [1, 1], "first version");
+    assert_eq!(publish(index, 1, &studies, root(1), 3), [1, 1], "first version");
     index.end(peer(1), &studies).unwrap();
     assert!(rows(index).iter().all(|r| !r.arriving && r.root == Some(root(1))), "complete");
     let before = rows(index);
-    assert_eq!(index.publish(peer(1), &studies, root(1), UnixSeconds(4)).unwrap(), [1, 1], "the same root");
+    assert_eq!(publish(index, 1, &studies, root(1), 4), [1, 1], "the same root");
     assert_eq!(rows(index), before, "changes nothing");
     index.begin(peer(1), &studies[..1], UnixSeconds(5)).unwrap();
     assert_eq!(rows(index).iter().filter(|r| r.arriving).count(), 1, "arriving again");
     index.begin(peer(1), &studies[..1], UnixSeconds(5)).unwrap();
     index.end(peer(1), &studies[..1]).unwrap();
     assert_eq!(rows(index).iter().filter(|r| r.arriving).count(), 1, "one of two transfers has ended");
-    assert_eq!(index.publish(peer(1), &studies[..1], root(1), UnixSeconds(6)).unwrap(), [1], "nothing new in it");
+    assert_eq!(publish(index, 1, &studies[..1], root(1), 6), [1], "nothing new in it");
     index.clear_arrivals().unwrap();
     assert!(rows(index).iter().all(|r| !r.arriving), "and not arriving any more");
-    assert_eq!(index.publish(peer(1), &studies[..1], root(2), UnixSeconds(7)).unwrap(), [2], "second version");
-    assert_eq!(index.publish(peer(2), &[study(9)], root(2), UnixSeconds(7)).unwrap(), [1], "one never heard of");
+    assert_eq!(publish(index, 1, &studies[..1], root(2), 7), [2], "second version");
+    assert_eq!(publish(index, 2, &[study(9)], root(2), 7), [1], "one never heard of");
     assert_eq!(rows(index).iter().filter(|r| r.version == 2).count(), 1, "of that study alone");
 }
 
 fn queries_narrow(index: &dyn Index) {
     let stored: Vec<_> = (0..30).map(|n| Sample::new(peer(1), n, n, 1, 10).stored()).collect();
     commit(index, 1, stored.clone());
-    let ask = |change: &dyn Fn(&mut StudyQuery)| {
-        let mut query = StudyQuery::default();
-        change(&mut query);
-        index.studies(&Scope::All, &query).unwrap()
-    };
-    let everything = ask(&|_| {});
+    let find = |search: Search| index.find(&Scope::All, &search).unwrap();
+    let ask = |tag, value: &str| find(Search::default().by(tag, value).unwrap()).rows;
+    let everything = find(Search::default()).rows;
     assert_eq!(everything.len(), 30, "all");
-    let order = everything.windows(2).all(|pair| {
-        let date = |i: usize| pair[i].attributes.get(tags::STUDY_DATE);
-        date(0) > date(1) || (date(0) == date(1) && pair[0].study < pair[1].study)
-    });
-    assert!(order, "newest first, then by UID");
-    assert_eq!(ask(&|q| q.limit = Some(7)), everything[..7], "the first ones");
-    assert_eq!(ask(&|q| q.study = Some(study(3))).len(), 1, "by study");
-    assert_eq!(ask(&|q| q.patient_id = Some("P4".into())).len(), 1, "by patient");
-    assert_eq!(ask(&|q| q.patient_id = Some("P".into())).len(), 0, "exactly");
-    assert_eq!(ask(&|q| q.accession_number = Some("A5".into())).len(), 1, "by accession number");
-    assert_eq!(ask(&|q| q.modality = Some("SR".into())).len(), 15, "by modality");
-    assert_eq!(ask(&|q| q.modality = Some("S".into())).len(), 0, "a whole one");
-    assert_eq!(ask(&|q| q.patient_id = Some("' OR 1=1 --".into())).len(), 0, "values are values");
+    assert!(everything.is_sorted_by_key(|row| (std::cmp::Reverse(row.study.date.clone()), row.study.study.clone())));
+    let some = find(Search { limit: 7, count: true, ..Search::default() });
+    assert_eq!((&some.rows[..], some.more, some.total), (&everything[..7], true, Some(30)), "the first ones");
+    let behind = find(Search { after: Some(some.rows[6].cursor()), ..Search::default() });
+    assert_eq!((&behind.rows[..], behind.more), (&everything[7..], false), "and those behind them");
+    assert_eq!(find(Search { skip: 28, ..Search::default() }).rows, everything[28..], "passed over");
+    assert_eq!(find(Search::study(study(3))).rows.len(), 1, "by study");
+    assert_eq!(ask(tags::PATIENT_ID, "P4").len(), 1, "by patient");
+    assert_eq!(ask(tags::PATIENT_ID, "P").len(), 0, "exactly");
+    assert_eq!(ask(tags::PATIENT_ID, "*2*").len(), 12, "by a part");
+    assert_eq!(ask(tags::PATIENT_NAME, "test^PATIENT 1?").len(), 10, "whatever the case");
+    assert_eq!(ask(tags::ACCESSION_NUMBER, "A5").len(), 1, "by accession number");
+    assert_eq!(ask(tags::MODALITIES_IN_STUDY, "SR").len(), 15, "by modality");
+    assert_eq!(ask(tags::MODALITIES_IN_STUDY, "S").len(), 0, "a whole one");
+    assert_eq!(ask(tags::MODALITIES_IN_STUDY, "SR\\CT").len(), 30, "one of several");
+    assert_eq!(ask(tags::PATIENT_ID, "' OR 1=1 --").len(), 0, "values are values");
     let date = stored[8].attributes.get(tags::STUDY_DATE).to_owned();
-    let between = ask(&|q| (q.date_from, q.date_to) = (Some(date.clone()), Some(date.clone())));
-    assert!(between.iter().all(|r| r.attributes.get(tags::STUDY_DATE) == date), "both ends belong to it");
-    assert!(!between.is_empty(), "both ends belong to it");
-    let later = ask(&|q| q.date_from = Some(date.clone())).len();
-    let earlier = ask(&|q| q.date_to = Some(date.clone())).len();
+    let between = ask(tags::STUDY_DATE, &format!("{date}-{date}"));
+    assert!(between.iter().all(|row| row.study.date == date) && !between.is_empty(), "both ends belong to it");
+    let later = ask(tags::STUDY_DATE, &format!("{date}-")).len();
+    let earlier = ask(tags::STUDY_DATE, &format!("-{date}")).len();
     assert_eq!(later + earlier, 30 + between.len(), "the two halves meet");
-    index.publish(peer(1), &[study(99)], ManifestRoot::from_bytes([9; 32]), UnixSeconds(2)).unwrap();
-    assert_eq!(ask(&|q| q.date_to = Some("99991231".into())).len(), 30, "no date is before no date");
+    publish(index, 1, &[study(99)], ManifestRoot::from_bytes([9; 32]), 2);
+    assert_eq!(ask(tags::STUDY_DATE, "-99991231").len(), 30, "no date is before no date");
+    let series = find(Search { level: Level::Series, ..Search::default() }).rows;
+    assert_eq!(series.len(), 30, "a series each");
+    let instance = Search { level: Level::Instance, ..Search::default() };
+    let one = find(instance.by(tags::SOP_INSTANCE_UID, stored[7].entry.sop_instance.as_str()).unwrap()).rows;
+    let hash = |row: &Found| row.instance.as_ref().map(|instance| instance.hash);
+    assert_eq!(one.iter().map(hash).collect::<Vec<_>>(), [Some(stored[7].entry.hash)], "by SOP Instance UID alone");
+}
+
+/// An instance of one SOP Instance UID with another content for each `content`, that comes as number `order`.
+fn content(owner: u8, content: u8, order: u64) -> StoredInstance {
+    let mut sample = Sample::new(peer(owner), 1, 0, 1, 100);
+    sample.bytes[0] = content;
+    let name = format!("Name^{content}");
+    let attributes = sample.stored().attributes.with(tags::PATIENT_NAME, name);
+    StoredInstance { order: Order(order), ..sample.stored_with(attributes) }
+}
+
+fn one_content_is_current(index: &dyn Index) {
+    let first = content(1, 1, 1);
+    let second = content(1, 2, 2);
+    commit(index, 1, vec![first.clone(), second.clone()]);
+    let current = |scope: &Scope| -> Vec<StoredInstance> {
+        index.instances(scope, &InstancesOf::study(study(1)), None, 10).unwrap()
+    };
+    let hashes = |all: &[StoredInstance]| all.iter().map(|i| i.entry.hash).collect::<Vec<_>>();
+    let has = |instance: &StoredInstance| index.has(&Scope::All, &study(1), &[instance.entry.hash]).unwrap()[0];
+    let name = || rows(index)[0].patients[0].attributes.patient_name().to_owned();
+    assert_eq!(hashes(&current(&Scope::All)), [first.entry.hash], "the first, where none is stated");
+    assert_eq!((has(&first), has(&second), name()), (Held::Current, Held::Older, "Name^1".to_owned()));
+    let root = |n| ManifestRoot::from_bytes([n; 32]);
+    let state = |instance: &StoredInstance, n: u8| Publication {
+        owner: peer(1),
+        studies: vec![study(1)],
+        root: root(n),
+        at: UnixSeconds(9),
+        order: Order(u64::from(n)),
+        stated: vec![(0, instance.entry.hash)],
+    };
+    assert_eq!(index.publish(&state(&second, 10)).unwrap(), [1]);
+    assert_eq!((has(&first), has(&second), name()), (Held::Older, Held::Current, "Name^2".to_owned()), "stated");
+    assert_eq!(index.publish(&state(&first, 11)).unwrap(), [2]);
+    assert_eq!((has(&first), has(&second), name()), (Held::Current, Held::Older, "Name^1".to_owned()), "back again");
+    let cut = StoredInstance { cut: true, ..content(1, 3, 12) };
+    assert_eq!(index.commit(&CommitBatch { instances: vec![cut.clone()], ..CommitBatch::default() }).unwrap(), [0]);
+    index.publish(&state(&cut, 13)).unwrap();
+    assert_eq!((has(&first), has(&cut)), (Held::Current, Held::Older), "whole before cut");
+    let all = index.instances(&Scope::All, &InstancesOf::all_versions(study(1)), None, 10).unwrap();
+    assert_eq!(all.len(), 3, "all are kept");
+    assert_eq!(all.iter().filter(|i| i.current).count(), 1);
+    assert_eq!((rows(index)[0].instances, rows(index)[0].contents, rows(index)[0].conflicts), (1, 3, 1));
+    // Another owner's: who had it first counts.
+    let theirs = content(2, 9, 20);
+    commit(index, 3, vec![theirs.clone()]);
+    assert_eq!(hashes(&current(&Scope::All)), [first.entry.hash], "between owners the first stays");
+    assert_eq!(hashes(&current(&Scope::Owners(vec![peer(2)]))), [theirs.entry.hash], "each sees its own");
+    let merged = &index.find(&Scope::All, &Search::default()).unwrap().rows;
+    assert_eq!(merged.len(), 1, "one study");
+    let found = &merged[0].study;
+    assert_eq!((found.owners.len(), found.instances, found.contents, found.conflicts), (2, 1, 4, 1), "both owners'");
+    assert_eq!(found.shown().patient_name(), "Name^1", "as the first owner has it");
+}
+
+fn an_alias_is_no_conflict(index: &dyn Index) {
+    let plain = content(1, 1, 1);
+    let mut alias = content(1, 1, 2);
+    alias.entry.hash = InstanceHash::from_bytes([7; 32]);
+    alias.entry.chunks.insert(0, ChunkEntry { id: ChunkId::of(b"meta"), len: 4, class: ChunkClass::Meta });
+    alias.entry.len += 4;
+    alias.chunks.insert(0, plain.chunks[0]);
+    let mut variant = content(1, 2, 3);
+    variant.entry.transfer_syntax = Some(StandardUid::new("1.2.840.10008.1.2").unwrap());
+    commit(index, 1, vec![plain, alias, variant]);
+    assert_eq!((rows(index)[0].contents, rows(index)[0].conflicts), (3, 0));
+    commit(index, 2, vec![content(1, 3, 4)]);
+    assert_eq!((rows(index)[0].contents, rows(index)[0].conflicts), (4, 1));
+}
+
+fn patients_of_a_study_are_all_there(index: &dyn Index) {
+    let of = |sop, id: &str, order| {
+        let sample = Sample::new(peer(1), 1, 0, sop, 100);
+        let attributes = sample.stored().attributes.with(tags::PATIENT_ID, id);
+        StoredInstance { order: Order(order), ..sample.stored_with(attributes) }
+    };
+    commit(index, 1, vec![of(1, "A", 1), of(2, "B", 2), of(3, "B", 3)]);
+    let ids = |found: &Found| {
+        let ids = found.study.patients.iter().map(|p| (p.attributes.patient_id().to_owned(), p.instances));
+        ids.collect::<Vec<_>>()
+    };
+    for id in ["A", "B"] {
+        let rows = index.find(&Scope::All, &Search::default().by(tags::PATIENT_ID, id).unwrap()).unwrap().rows;
+        assert_eq!(rows.len(), 1, "found by each");
+        assert_eq!(ids(&rows[0]), [("A".to_owned(), 1), ("B".to_owned(), 2)], "and both are told");
+        let instances = Search { level: Level::Instance, ..Search::default() }.by(tags::PATIENT_ID, id).unwrap();
+        let rows = index.find(&Scope::All, &instances).unwrap().rows;
+        assert_eq!(rows.len(), if id == "A" { 1 } else { 2 }, "of that patient alone");
+    }
+    assert_eq!(rows(index)[0].series, 1);
+}
+
+fn what_is_removed_does_not_come_back(index: &dyn Index) {
+    let instances: Vec<_> = (1..5)
+        .map(|sop| StoredInstance { order: Order(sop), ..Sample::new(peer(1), 1, sop % 2, sop, 3000).stored() })
+        .collect();
+    commit(index, 1, instances.clone());
+    let other = Sample::new(peer(2), 1, 0, 1, 3000).stored();
+    commit(index, 1, vec![StoredInstance { order: Order(6), ..other }]);
+    index.note_damage(&study(1), &[instances[0].chunks[0].record]).unwrap();
+    let (owner, study_uid, at) = (peer(1), study(1), UnixSeconds(5));
+    let some = What::Contents(vec![instances[2].entry.hash]);
+    let one = Removal { owner, study: study_uid.clone(), what: some, at, order: Order(10) };
+    let removed = index.remove(&one).unwrap();
+    assert_eq!((removed.instances, removed.bytes, removed.packs.len()), (1, 3000, 1));
+    let mine = Scope::Owners(vec![peer(1)]);
+    assert_eq!(all_of(index, &mine, &study(1), 10).len(), 3);
+    assert_eq!(index.study(&mine, &study(1)).unwrap()[0].instances, 3, "sums follow");
+    assert_eq!(index.remove(&one).unwrap(), Default::default(), "removing again changes nothing");
+    commit(index, 2, vec![instances[2].clone()]);
+    assert_eq!(all_of(index, &mine, &study(1), 10).len(), 3, "an older note does not bring it back");
+    let whole = Removal { owner, study: study_uid, what: What::All, at, order: Order(20) };
+    assert_eq!(index.remove(&whole).unwrap().instances, 3);
+    assert!(index.study(&mine, &study(1)).unwrap().is_empty(), "no row is left");
+    assert_eq!(all_of(index, &Scope::All, &study(1), 10).len(), 1, "another owner's stays");
+    commit(index, 2, instances.clone());
+    assert!(index.study(&mine, &study(1)).unwrap().is_empty(), "nothing comes back");
+    assert_eq!(index.removals(0, 10).unwrap(), [one, whole.clone()], "both are remembered");
+    assert_eq!(index.removals(10, 10).unwrap(), [whole], "behind the first");
+    let again = StoredInstance { order: Order(21), ..instances[1].clone() };
+    commit(index, 3, vec![again]);
+    assert_eq!(all_of(index, &mine, &study(1), 10).len(), 1, "what is sent again is there again");
+    let answer = index.find(&mine, &Search::default().by(tags::PATIENT_ID, "P1").unwrap()).unwrap();
+    assert_eq!(answer.rows.len(), 1, "and is found");
+    assert!(index.reserve(1).unwrap().first > Order(21), "what comes next comes later");
 }
 
 fn pages_belong_to_their_owner(index: &dyn Index) {
@@ -282,18 +437,18 @@ fn damage_is_healed(index: &dyn Index) {
     assert_eq!(index.damage(&study(1)).unwrap(), [rotten].into(), "remembered");
     assert_eq!(index.damaged(10).unwrap().len(), hit);
     let has = index.has(&Scope::All, &study(1), &hashes).unwrap();
-    assert!(!has[2], "what is damaged does not count as there");
+    assert_eq!(has[2], Held::Absent, "what is damaged does not count as there");
     let told =
         |proven| CommitBatch { instances: vec![instances[2].clone()], newest: true, proven, ..CommitBatch::default() };
     index.commit(&told(false)).unwrap();
-    assert!(!index.has(&Scope::All, &study(1), &hashes).unwrap()[2], "a note that is read again makes nothing whole");
+    assert_eq!(index.has(&Scope::All, &study(1), &hashes).unwrap()[2], Held::Absent, "a note that is read again makes nothing whole");
     index.commit(&told(true)).unwrap();
-    assert!(index.has(&Scope::All, &study(1), &hashes).unwrap()[2], "read back where it stands");
+    assert_eq!(index.has(&Scope::All, &study(1), &hashes).unwrap()[2], Held::Current, "read back where it stands");
     assert_eq!(index.note_damage(&study(1), &[rotten]).unwrap(), 1, "damaged again");
     let mut again = instances[2].clone();
     again.chunks[1].record.pack = PackId::from_bytes([0x77; 16]);
     commit(index, 2, vec![again.clone()]);
-    assert!(index.has(&Scope::All, &study(1), &hashes).unwrap()[2], "healed");
+    assert_eq!(index.has(&Scope::All, &study(1), &hashes).unwrap()[2], Held::Current, "healed");
     assert_eq!(index.damaged(10).unwrap().len(), hit - 1);
     let all = all_of(index, &Scope::All, &study(1), 10);
     assert_eq!(all.len(), 4, "and there once");

@@ -108,6 +108,12 @@ impl Sample {
         }
     }
 
+    /// The same as `attributes` of its own, in place of those that come of its numbers.
+    #[must_use]
+    pub fn stored_with(&self, attributes: Attributes) -> StoredInstance {
+        StoredInstance { attributes, ..self.stored() }
+    }
+
     /// Appends its chunks, one in each record.
     ///
     /// # Errors
@@ -137,7 +143,7 @@ impl Sample {
             .with(tags::STUDY_DATE, format!("2026{:02}{:02}", 1 + self.study % 12, 1 + self.study % 28))
             .with(tags::MODALITY, if self.series.is_multiple_of(2) { "CT" } else { "SR" })
             .with(tags::INSTANCE_NUMBER, self.sop.to_string());
-        StoredInstance { owner: self.owner, entry: self.entry(), chunks, attributes }
+        StoredInstance::new(self.owner, self.entry(), chunks, attributes)
     }
 }
 

@@ -22,7 +22,8 @@ use crate::limits::{CHUNK_BYTES_MAX, RECORD_RAW_BYTES_MAX};
 use crate::manifest::{ChunkClass, ChunkEntry, InstanceAt, InstanceEntry, Page};
 use crate::proto::{InstanceFailure, Lookup, ProtocolError, Receiver, ReceiverOutput, Sender, SenderOutput, VerifyJob};
 use crate::receive::{DepotIntake, Intake, Staged};
-use crate::store::{ChunkAt, MemIndex, MemRecords, Scope, StoreError, StoredReader};
+use crate::store::search::Search;
+use crate::store::{Held, InstancesOf, ChunkAt, MemIndex, MemRecords, Scope, StoreError, StoredReader};
 use crate::units::{to_u32, to_u64, to_usize};
 use crate::wire::message::{Body, ReceiptBody, RefuseCode};
 use crate::wire::record::{RECORD_FIXED_BYTES, Record, RecordChunk, RecordFixed};
@@ -559,7 +560,7 @@ impl<'a> Run<'a> {
             }
             Work::LookedUp(index, lookup) => self.receiver().handle_lookup(index, &lookup),
             Work::Verify(job) => {
-                let result = self.intake.check(&job).map_err(|e| refusal(&e))?;
+                let result = self.intake.check(&job, &Search::default()).map_err(|e| refusal(&e))?;
                 let result = result.map(|staged| self.staged.push(staged));
                 self.receiver().handle_verified(job.at, result);
             }

@@ -14,7 +14,7 @@ use prost::Message as _;
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Envelope {
     /// What it says.
-    #[prost(oneof = "Body", tags = "1, 2, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25, 26, 27, 30, 31, 40, 41")]
+    #[prost(oneof = "Body", tags = "3, 4, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25, 26, 27, 31, 32, 40, 41")]
     pub body: Option<Body>,
 }
 
@@ -23,11 +23,11 @@ pub struct Envelope {
 #[non_exhaustive]
 pub enum Body {
     /// Receiver, opening: send me this.
-    #[prost(message, tag = "1")]
-    Pull(Pull),
-    /// Either, opening: which studies are there?
-    #[prost(message, tag = "2")]
-    Query(Query),
+    #[prost(message, tag = "3")]
+    Fetch(Fetch),
+    /// Either, opening: what is there?
+    #[prost(message, tag = "4")]
+    Find(Find),
     /// Sender: a transfer begins. Opens a push; answers a pull.
     #[prost(message, tag = "10")]
     Start(Start),
@@ -68,12 +68,12 @@ pub enum Body {
     /// Receiver: the signed end of a transfer.
     #[prost(message, tag = "27")]
     Receipt(ReceiptBody),
-    /// Answer to a query: a study.
-    #[prost(message, tag = "30")]
-    Study(Study),
-    /// Answer to a query: that was all.
+    /// Answer to a question: that was all.
     #[prost(message, tag = "31")]
-    QueryEnd(QueryEnd),
+    FindEnd(FindEnd),
+    /// Answer to a question: a row.
+    #[prost(message, tag = "32")]
+    Row(Row),
     /// Either: no. Nothing more follows on this stream.
     #[prost(message, tag = "40")]
     Refused(Refused),
@@ -82,19 +82,35 @@ pub enum Body {
     Working(Working),
 }
 
-/// Asks the other side to send studies.
+/// An attribute and a value: what one must be, in a question, or is, in an answer.
 #[derive(Clone, PartialEq, prost::Message)]
 #[prost(skip_debug)]
-pub struct Pull {
-    /// Study Instance UID, or empty.
-    #[prost(string, tag = "1")]
-    pub study: String,
-    /// Accession number, or empty.
+pub struct Value {
+    /// The attribute's tag: group in the upper half, element in the lower.
+    #[prost(uint32, tag = "1")]
+    pub tag: u32,
+    /// Its value; in a question, by the rules of DICOM PS3.4 section C.2.2.2.
     #[prost(string, tag = "2")]
-    pub accession_number: String,
-    /// Patient ID, or empty.
-    #[prost(string, tag = "3")]
-    pub patient_id: String,
+    pub value: String,
+    /// In a question: whether it is the value itself, whatever characters are in it.
+    #[prost(bool, tag = "3")]
+    pub exact: bool,
+}
+
+/// Asks the other side to send instances: those of the studies that have something for which all that is asked holds.
+/// One who does not know an attribute that is asked by must refuse.
+#[derive(Clone, PartialEq, prost::Message)]
+#[prost(skip_debug)]
+pub struct Fetch {
+    /// What must hold. UIDs of studies, series and instances stand for themselves, by their tags.
+    #[prost(message, repeated, tag = "1")]
+    pub by: Vec<Value>,
+    /// Whether every content of an instance is asked for, and not the current one alone.
+    #[prost(bool, tag = "2")]
+    pub all_versions: bool,
+    /// The order in which instances are wished for: 0 as they are kept, 1 one of the middle of each series first.
+    #[prost(uint32, tag = "3")]
+    pub order: u32,
     /// 0 routine, 1 STAT, 2 background.
     #[prost(uint32, tag = "4")]
     pub priority: u32,
@@ -106,31 +122,45 @@ pub struct Pull {
     pub level: u32,
 }
 
-/// Asks which studies match. Empty fields do not narrow it.
+/// Asks what matches. One who does not know an attribute that is asked by must refuse.
 #[derive(Clone, PartialEq, prost::Message)]
 #[prost(skip_debug)]
-pub struct Query {
-    /// Study Instance UID.
-    #[prost(string, tag = "1")]
-    pub study: String,
-    /// Patient ID.
-    #[prost(string, tag = "2")]
-    pub patient_id: String,
-    /// Accession number.
-    #[prost(string, tag = "3")]
-    pub accession_number: String,
-    /// Modality.
-    #[prost(string, tag = "4")]
-    pub modality: String,
-    /// First study date, `YYYYMMDD`.
-    #[prost(string, tag = "5")]
-    pub date_from: String,
-    /// Last study date, `YYYYMMDD`.
-    #[prost(string, tag = "6")]
-    pub date_to: String,
+pub struct Find {
+    /// What is asked for: 0 studies, 1 series, 2 instances.
+    #[prost(uint32, tag = "1")]
+    pub level: u32,
+    /// What must hold.
+    #[prost(message, repeated, tag = "2")]
+    pub by: Vec<Value>,
+    /// The row that the answer begins behind.
+    #[prost(message, optional, tag = "3")]
+    pub after: Option<Place>,
+    /// Rows to pass over.
+    #[prost(uint32, tag = "4")]
+    pub skip: u32,
     /// Most rows wanted; 0 for the answerer's limit.
-    #[prost(uint32, tag = "7")]
+    #[prost(uint32, tag = "5")]
     pub limit: u32,
+    /// Whether all rows are to be counted.
+    #[prost(bool, tag = "6")]
+    pub count: bool,
+}
+
+/// The place of a row in the order of answers: newest study date first, then by study, series and instance.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Place {
+    /// Study date, `YYYYMMDD`, or empty.
+    #[prost(string, tag = "1")]
+    pub date: String,
+    /// Study Instance UID.
+    #[prost(string, tag = "2")]
+    pub study: String,
+    /// Series Instance UID, or empty.
+    #[prost(string, tag = "3")]
+    pub series: String,
+    /// SOP Instance UID, or empty.
+    #[prost(string, tag = "4")]
+    pub sop_instance: String,
 }
 
 /// Begins a transfer.
@@ -155,6 +185,10 @@ pub struct Start {
     /// ends the transfer when the receiver does not list [`Feature::Prove`].
     #[prost(bool, tag = "6")]
     pub prove: bool,
+    /// In the answer to a [`Fetch`]: instances of the same studies that are not sent, since they are of other patients
+    /// than those asked for.
+    #[prost(uint64, tag = "7")]
+    pub others: u64,
 }
 
 /// Names a page by its hash.
@@ -334,69 +368,145 @@ pub struct ReceiptBody {
     pub signature: bytes::Bytes,
 }
 
+/// A row of an answer. Of a series or instance, the parts above it that are missing are those of the row before.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Row {
+    /// The study.
+    #[prost(message, optional, tag = "1")]
+    pub study: Option<StudyPart>,
+    /// The series.
+    #[prost(message, optional, tag = "2")]
+    pub series: Option<SeriesPart>,
+    /// The instance.
+    #[prost(message, optional, tag = "3")]
+    pub instance: Option<InstancePart>,
+}
+
 /// A study in an answer.
 #[derive(Clone, PartialEq, prost::Message)]
 #[prost(skip_debug)]
-pub struct Study {
+pub struct StudyPart {
     /// Study Instance UID.
     #[prost(string, tag = "1")]
     pub study: String,
-    /// Peer that sent it.
-    #[prost(bytes = "bytes", tag = "2")]
-    pub owner: bytes::Bytes,
-    /// Patient ID.
-    #[prost(string, tag = "3")]
-    pub patient_id: String,
-    /// Patient's name.
-    #[prost(string, tag = "4")]
-    pub patient_name: String,
-    /// Accession number.
-    #[prost(string, tag = "5")]
-    pub accession_number: String,
-    /// Study date.
-    #[prost(string, tag = "6")]
-    pub study_date: String,
-    /// Study time.
-    #[prost(string, tag = "7")]
-    pub study_time: String,
-    /// Study description.
-    #[prost(string, tag = "8")]
-    pub study_description: String,
-    /// Modalities, joined by a backslash.
-    #[prost(string, tag = "9")]
-    pub modalities: String,
+    /// Whose it is; who had it first comes first.
+    #[prost(message, repeated, tag = "2")]
+    pub owners: Vec<Owner>,
+    /// Attributes of the study.
+    #[prost(message, repeated, tag = "3")]
+    pub attributes: Vec<Value>,
+    /// All patients that instances of it are of.
+    #[prost(message, repeated, tag = "4")]
+    pub patients: Vec<Patient>,
+    /// Modalities of its series.
+    #[prost(string, repeated, tag = "5")]
+    pub modalities: Vec<String>,
+    /// SOP classes of its instances.
+    #[prost(string, repeated, tag = "6")]
+    pub sop_classes: Vec<String>,
     /// Number of series.
-    #[prost(uint64, tag = "10")]
+    #[prost(uint64, tag = "7")]
     pub series: u64,
     /// Number of instances.
-    #[prost(uint64, tag = "11")]
+    #[prost(uint64, tag = "8")]
     pub instances: u64,
-    /// SOP Instance UIDs with more than one content.
-    #[prost(uint64, tag = "12")]
+    /// Number of contents: an instance may have several.
+    #[prost(uint64, tag = "9")]
+    pub contents: u64,
+    /// SOP Instance UIDs with contents that are at odds.
+    #[prost(uint64, tag = "10")]
     pub conflicts: u64,
     /// Original bytes.
-    #[prost(uint64, tag = "13")]
+    #[prost(uint64, tag = "11")]
     pub bytes: u64,
-    /// Version.
-    #[prost(uint64, tag = "14")]
-    pub version: u64,
     /// Whether more is arriving.
-    #[prost(bool, tag = "15")]
+    #[prost(bool, tag = "12")]
     pub arriving: bool,
-    /// Root of the newest version's manifest, or empty.
-    #[prost(bytes = "bytes", tag = "16")]
-    pub root: bytes::Bytes,
-    /// Seconds since 1970.
-    #[prost(int64, tag = "17")]
+    /// When it last changed: seconds since 1970.
+    #[prost(int64, tag = "13")]
     pub updated: i64,
 }
 
-/// Ends the answer to a query.
+/// What an owner of a study has published of it.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct QueryEnd {
-    /// Whether the answer was cut at a limit.
+pub struct Owner {
+    /// The peer that sent it.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub owner: bytes::Bytes,
+    /// Version.
+    #[prost(uint64, tag = "2")]
+    pub version: u64,
+    /// Root of the newest version's manifest, or empty.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub root: bytes::Bytes,
+}
+
+/// A patient of a study.
+#[derive(Clone, PartialEq, prost::Message)]
+#[prost(skip_debug)]
+pub struct Patient {
+    /// Attributes of the patient.
+    #[prost(message, repeated, tag = "1")]
+    pub attributes: Vec<Value>,
+    /// Instances of the study that are of this patient.
+    #[prost(uint64, tag = "2")]
+    pub instances: u64,
+}
+
+/// A series in an answer.
+#[derive(Clone, PartialEq, prost::Message)]
+#[prost(skip_debug)]
+pub struct SeriesPart {
+    /// Series Instance UID.
+    #[prost(string, tag = "1")]
+    pub series: String,
+    /// Attributes of the series.
+    #[prost(message, repeated, tag = "2")]
+    pub attributes: Vec<Value>,
+    /// Number of instances.
+    #[prost(uint64, tag = "3")]
+    pub instances: u64,
+}
+
+/// An instance in an answer.
+#[derive(Clone, PartialEq, prost::Message)]
+#[prost(skip_debug)]
+pub struct InstancePart {
+    /// SOP Instance UID.
+    #[prost(string, tag = "1")]
+    pub sop_instance: String,
+    /// SOP Class UID, or empty.
+    #[prost(string, tag = "2")]
+    pub sop_class: String,
+    /// Transfer Syntax UID, or empty.
+    #[prost(string, tag = "3")]
+    pub transfer_syntax: String,
+    /// Attributes of the instance.
+    #[prost(message, repeated, tag = "4")]
+    pub attributes: Vec<Value>,
+    /// BLAKE3 of the whole file.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub hash: bytes::Bytes,
+    /// Id of what it holds, whatever its file meta group says.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub content: bytes::Bytes,
+    /// Length of the file in bytes.
+    #[prost(uint64, tag = "7")]
+    pub len: u64,
+}
+
+/// Ends the answer to a question.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct FindEnd {
+    /// Whether more rows come behind the last.
     #[prost(bool, tag = "1")]
     pub more: bool,
+    /// How many rows there are in all, and one: 0 where they were not counted.
+    #[prost(uint64, tag = "2")]
+    pub total_and_one: u64,
+    /// Whether attributes are still being filled in, so that something may be missing.
+    #[prost(bool, tag = "3")]
+    pub incomplete: bool,
 }
 
 /// A refusal.
@@ -509,7 +619,7 @@ macro_rules! opaque_debug {
     )*};
 }
 // These hold patient data.
-opaque_debug!(Pull, Query, Study);
+opaque_debug!(Value, Fetch, Find, StudyPart, Patient, SeriesPart, InstancePart);
 
 /// Why bytes are not a control message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -75,7 +75,7 @@ impl Bench {
         for row in self.site.depot.index.studies(&Scope::All, &StudyQuery::default()).unwrap() {
             let path = out.path().to_owned();
             let intake = move |peer| Ok(Arc::new(FolderIntake::open(&path, peer, Registry::default())?) as _);
-            let target = PullTarget::Study(row.study);
+            let target = PullTarget::study(row.study);
             let pulled = client.pull(&self.site.dial, &target, intake, &PullOptions::default(), &|_: &_| {}).await;
             assert!(pulled.unwrap().receipt.complete);
         }

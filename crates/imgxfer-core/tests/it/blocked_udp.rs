@@ -70,7 +70,7 @@ impl Sites {
         let here = pair::Site::default();
         let depot = here.depot.clone();
         let intake = move |peer| Ok(Arc::new(DepotIntake::new(&depot, peer, Scope::Owners(vec![peer]))?) as _);
-        let target = PullTarget::Study(study.spec.study_uid());
+        let target = PullTarget::study(study.spec.study_uid());
         let mut options = PullOptions::default();
         options.retry = RetryPolicy::once();
         let report = self.client.pull(&self.dial, &target, intake, &options, &|_: &_| {}).await.unwrap();

@@ -65,7 +65,7 @@ async fn pull_study(client: &Client, site: &Site, study: &StudyUid) -> Result<BT
     let here = pair::Site::default();
     let depot = here.depot.clone();
     let intake = move |peer| Ok(Arc::new(DepotIntake::new(&depot, peer, Scope::Owners(vec![peer]))?) as _);
-    let target = PullTarget::Study(study.clone());
+    let target = PullTarget::study(study.clone());
     let mut options = PullOptions::default();
     options.retry = RetryPolicy::once();
     client.pull(&site.dial, &target, intake, &options, &nothing).await?;
@@ -104,7 +104,7 @@ async fn pull_at(client: &Client, site: &Site, spec: &StudySpec, level: LevelCho
     let depot = here.depot.clone();
     let intake = move |peer| Ok(Arc::new(DepotIntake::new(&depot, peer, Scope::Owners(vec![peer]))?) as _);
     let options = PullOptions::default().with_level(level).with_retry(RetryPolicy::once());
-    let target = PullTarget::Study(spec.study_uid());
+    let target = PullTarget::study(spec.study_uid());
     let report = client.pull(&site.dial, &target, intake, &options, &nothing).await.unwrap();
     assert_eq!(here.visible(), hashes(spec));
     let progress = report.progress;

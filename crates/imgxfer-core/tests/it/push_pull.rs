@@ -37,7 +37,7 @@ async fn every_real_file_arrives_and_comes_back_byte_for_byte() {
     for row in &rows {
         let path = out.path().to_owned();
         let intake = move |peer| Ok(Arc::new(FolderIntake::open(&path, peer, Registry::default())?) as _);
-        let target = PullTarget::Study(row.study.clone());
+        let target = PullTarget::study(row.study.clone());
         let pulled = client.pull(&site.dial, &target, intake, &PullOptions::default(), &|_: &TransferEvent| {}).await;
         assert!(pulled.unwrap().receipt.complete);
     }
@@ -69,7 +69,7 @@ async fn the_same_content_of_two_owners_comes_once() {
     assert_eq!(rows.iter().map(|row| row.instances).collect::<Vec<_>>(), [6, 6], "each owner has all of them");
     let path = out.path().to_owned();
     let intake = move |peer| Ok(Arc::new(FolderIntake::open(&path, peer, Registry::default())?) as _);
-    let target = PullTarget::Study(rows[0].study.clone());
+    let target = PullTarget::study(rows[0].study.clone());
     let pulled = client.pull(&site.dial, &target, intake, &PullOptions::default(), &|_: &TransferEvent| {}).await;
     let receipt = pulled.unwrap().receipt;
     assert!(receipt.complete && receipt.instances == 6, "{receipt:?}");

@@ -70,7 +70,7 @@ impl Intake for SlowIntake {
         self.inner.keep(record)
     }
 
-    fn check(&self, job: &VerifyJob) -> Result<Result<Staged, Unproven>, StoreError> {
+    fn check(&self, job: &VerifyJob, asked: &Search) -> Result<Result<Staged, Unproven>, StoreError> {
         let seconds = self.seconds.lock().unwrap().take();
         if let Some(seconds) = seconds {
             self.begun.notify_one();
@@ -78,7 +78,7 @@ impl Intake for SlowIntake {
                 effort::note(1 << 20);
             }
         }
-        self.inner.check(job)
+        self.inner.check(job, asked)
     }
 
     fn commit(&self, staged: Vec<Staged>, pages: Vec<(PageHash, Bytes)>) -> Result<(), StoreError> {
@@ -186,7 +186,7 @@ async fn a_receiver_that_takes_long_to_read_back_is_waited_for() {
     let over = AtomicBool::new(false);
     let pull = async {
         let options = PullOptions::default().with_retry(RetryPolicy::once());
-        let report = sites.client.pull(&dial, &PullTarget::Study(study), intake, &options, &|_: &_| {}).await;
+        let report = sites.client.pull(&dial, &PullTarget::study(study), intake, &options, &|_: &_| {}).await;
         over.store(true, Ordering::Relaxed);
         report.unwrap().receipt.complete
     };

@@ -12,7 +12,8 @@ use imgxfer_core::clock::Stopwatch;
 use imgxfer_core::codec::Level;
 use imgxfer_core::progress::LineFigures;
 use imgxfer_core::server::Direction;
-use imgxfer_core::store::{Scope, StudyQuery};
+use imgxfer_core::store::Scope;
+use imgxfer_core::store::search::Search;
 use imgxfer_core::units::{mbit_of_bytes, to_f64, to_whole};
 use imgxfer_core::work::blocking;
 use serde::Serialize;
@@ -46,8 +47,7 @@ pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
     let depot = shared.depot.clone();
     let store = blocking("look whether the store works", move || {
         let nobody = Scope::Owners(Vec::new());
-        let query = StudyQuery { limit: Some(1), ..StudyQuery::default() };
-        let index = !depot.index.has_failed() && depot.index.studies(&nobody, &query).is_ok();
+        let index = !depot.index.has_failed() && depot.index.find(&nobody, &Search::default()).is_ok();
         (index, depot.records.space_left())
     });
     let (index, space) = store.await.unwrap_or((false, Some(0)));
@@ -130,11 +130,10 @@ async fn totals(shared: &Arc<Shared>) -> StoreTotals {
     let depot = shared.depot.clone();
     let count = blocking("count what is stored", move || {
         let mut totals = StoreTotals::default();
-        for row in depot.index.studies(&Scope::All, &StudyQuery::default()).unwrap_or_default() {
-            totals.studies += 1;
-            totals.instances += row.instances;
-            totals.original_bytes += row.bytes;
-        }
+        let counted = depot.index.totals().unwrap_or_default();
+        totals.studies = counted.studies;
+        totals.instances = counted.instances;
+        totals.original_bytes = counted.bytes;
         for pack in depot.records.packs().unwrap_or_default() {
             totals.packs += 1;
             totals.pack_bytes += pack.len;

@@ -16,10 +16,10 @@ use crate::store::search::{
 use crate::store::summary::{self, headers_of};
 use crate::store::versions::is_conflict;
 use crate::store::{
-    CommitBatch, Held, Index, InstancesOf, Order, Orders, Publication, RecordAt, Removal, Removed, Scope, StoreError,
+    CommitBatch, Held, Index, IndexTotals, InstancesOf, Order, Orders, Publication, RecordAt, Removal, Removed, Scope, StoreError,
     StoredInstance, StudyRow, Versions, What,
 };
-use crate::units::{to_u32, to_u64, to_usize};
+use crate::units::{to_u32, to_u64};
 
 /// An [`Index`] in memory. Nothing survives the process.
 #[derive(Default)]
@@ -294,7 +294,7 @@ impl Index for MemIndex {
         };
         let gone: Vec<_> = hidden.into_iter().filter(|at| !still(at)).collect();
         if let Some(damage) = state.damage.get_mut(&removal.study) {
-            gone.iter().for_each(|at| drop(damage.remove(at)));
+            damage.retain(|at| !gone.contains(at));
         }
         Ok(removed)
     }
@@ -359,6 +359,16 @@ impl Index for MemIndex {
             }
         }
         Ok(rows.finish())
+    }
+
+    fn totals(&self) -> Result<IndexTotals, StoreError> {
+        let state = self.lock();
+        let rows = state.studies.iter().map(|((owner, uid), study)| study.row(*owner, uid));
+        Ok(rows.fold(IndexTotals::default(), |sum, row| IndexTotals {
+            studies: sum.studies + 1,
+            instances: sum.instances + row.instances,
+            bytes: sum.bytes + row.bytes,
+        }))
     }
 
     fn packs_in_use(&self) -> Result<HashSet<PackId>, StoreError> {

@@ -28,6 +28,10 @@ pub(super) use merge::{Counts, merge};
 pub struct Criterion {
     /// The attribute, of the catalogue.
     pub attribute: &'static Attribute,
+    /// The question as it was asked.
+    pub value: String,
+    /// Whether that is the value itself, and not a pattern, range or list.
+    pub exact: bool,
     /// What it must be.
     pub matching: Match,
 }
@@ -72,6 +76,12 @@ impl Default for Search {
             limit: QUERY_ROWS_MAX,
             count: false,
         }
+    }
+}
+
+impl fmt::Debug for Criterion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.attribute.keyword)
     }
 }
 
@@ -124,6 +134,9 @@ impl Search {
     /// # Errors
     /// [`SearchError`].
     pub fn by(mut self, tag: Tag, value: &str) -> Result<Self, SearchError> {
+        if self.by_uid(tag, value)? {
+            return Ok(self);
+        }
         let attribute = Attribute::of(tag).ok_or(SearchError::Unknown(tag))?;
         if attribute.level > self.level {
             return Err(SearchError::Level(attribute.keyword));
@@ -131,9 +144,48 @@ impl Search {
         let matching =
             Match::parse(attribute.kind, value).map_err(|_| SearchError::Value(attribute.keyword))?;
         if matching != Match::Any {
-            self.criteria.push(Criterion { attribute, matching });
+            self.criteria.push(Criterion { attribute, value: value.to_owned(), exact: false, matching });
         }
         Ok(self)
+    }
+
+    /// The same, of what has exactly this value, whatever characters are in it. An empty value narrows nothing.
+    ///
+    /// # Errors
+    /// [`SearchError`].
+    pub fn exactly(mut self, tag: Tag, value: &str) -> Result<Self, SearchError> {
+        let attribute = Attribute::of(tag).ok_or(SearchError::Unknown(tag))?;
+        if attribute.level > self.level {
+            return Err(SearchError::Level(attribute.keyword));
+        }
+        if !value.trim().is_empty() {
+            let matching = Match::One(value.trim().to_owned());
+            self.criteria.push(Criterion { attribute, value: value.to_owned(), exact: true, matching });
+        }
+        Ok(self)
+    }
+
+    /// Takes what is asked for by UID, or by modality. Returns whether the tag is one of those.
+    fn by_uid(&mut self, tag: Tag, value: &str) -> Result<bool, SearchError> {
+        fn each<T, E>(
+            keyword: &'static str,
+            value: &str,
+            parse: impl Fn(&str) -> Result<T, E>,
+        ) -> Result<Vec<T>, SearchError> {
+            let parts = value.split(['\\', ',']).map(str::trim).filter(|part| !part.is_empty());
+            parts.map(|part| parse(part).map_err(|_| SearchError::Value(keyword))).collect()
+        }
+        match tag {
+            tags::STUDY_INSTANCE_UID => self.studies = each("StudyInstanceUID", value, StudyUid::new)?,
+            tags::SERIES_INSTANCE_UID => self.series = each("SeriesInstanceUID", value, SeriesUid::new)?,
+            tags::SOP_INSTANCE_UID => self.instances = each("SOPInstanceUID", value, SopInstanceUid::new)?,
+            tags::MODALITIES_IN_STUDY => {
+                let parse = |part: &str| Ok::<_, SearchError>(part.to_uppercase());
+                self.modalities = each("ModalitiesInStudy", value, parse)?;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
     }
 
     /// Whether it names neither series nor instances.
@@ -174,6 +226,16 @@ impl Search {
         self.criteria.iter().filter(move |criterion| criterion.attribute.level == level)
     }
 
+    /// Whether an instance of a study that is admitted is asked for.
+    #[must_use]
+    pub fn admits(&self, series: &SeriesUid, sop_instance: &SopInstanceUid, attributes: &Attributes) -> bool {
+        let modality = || attributes.each(tags::MODALITY).any(|m| self.modalities.iter().any(|wanted| wanted == m));
+        (self.series.is_empty() || self.series.contains(series))
+            && (self.instances.is_empty() || self.instances.contains(sop_instance))
+            && (self.modalities.is_empty() || modality())
+            && [Level::Patient, Level::Series, Level::Instance].iter().all(|level| self.holds(*level, attributes))
+    }
+
     fn holds(&self, level: Level, attributes: &Attributes) -> bool {
         self.of_level(level).all(|criterion| {
             criterion.matching.matches(criterion.attribute.kind, attributes.get(criterion.attribute.tag))
@@ -184,6 +246,14 @@ impl Search {
     #[must_use]
     pub fn is_of_patient(&self) -> bool {
         self.of_level(Level::Patient).next().is_some()
+    }
+
+    /// Whether studies are asked for as a whole: nothing is asked of patients, series or instances.
+    #[must_use]
+    pub fn asks_of_studies_alone(&self) -> bool {
+        self.names_no_part()
+            && self.modalities.is_empty()
+            && self.criteria.iter().all(|criterion| criterion.attribute.level == Level::Study)
     }
 
     /// Whether this patient is one that is asked for.

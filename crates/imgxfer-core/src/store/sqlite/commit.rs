@@ -292,7 +292,8 @@ impl StudyWriter {
         }
         let mut encoded = Vec::new();
         recipe::put_attributes(&mut encoded, &key.1);
-        let digest = &blake3::hash(&encoded).as_bytes()[..16];
+        let digest = blake3::hash(&encoded);
+        let digest = &digest.as_bytes()[..16];
         let mut find = tx.prepare_cached("SELECT id FROM headers WHERE series = ?1 AND digest = ?2")?;
         let id = match find.query_row(params![series, digest], |row| row.get(0)).optional()? {
             Some(id) => id,

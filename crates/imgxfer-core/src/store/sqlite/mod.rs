@@ -28,7 +28,7 @@ use crate::clock::UnixSeconds;
 use crate::ids::{InstanceHash, PackId, PageHash, PeerId, SopInstanceUid, StoreId, StudyUid};
 use crate::store::search::{Answer, Search};
 use crate::store::{
-    CommitBatch, Held, Index, InstancesOf, Order, Orders, Publication, RecordAt, Removal, Removed, Scope, StoreError,
+    CommitBatch, Held, Index, IndexTotals, InstancesOf, Order, Orders, Publication, RecordAt, Removal, Removed, Scope, StoreError,
     StoredInstance, StudyRow,
 };
 
@@ -256,6 +256,10 @@ impl Index for SqliteIndex {
 
     fn find(&self, scope: &Scope, search: &Search) -> Result<Answer, StoreError> {
         self.read("search", |c| search::find(c, scope, search))
+    }
+
+    fn totals(&self) -> Result<IndexTotals, StoreError> {
+        self.read("count what is there", query::totals)
     }
 
     fn packs_in_use(&self) -> Result<HashSet<PackId>, StoreError> {

@@ -9,7 +9,7 @@ use crate::store::search::Counts;
 use crate::store::summary::{self, Summary};
 use crate::store::versions::is_conflict;
 use crate::store::{
-    Held, InstancesOf, Order, Scope, StoredInstance, StudyRow, Versions, recipe,
+    Held, IndexTotals, InstancesOf, Order, Scope, StoredInstance, StudyRow, Versions, recipe,
 };
 use crate::units::to_u64;
 use crate::wire::bytes::Reader;
@@ -34,6 +34,14 @@ pub(super) fn newest(c: &Connection) -> Sql<Order> {
     let sql = "SELECT max(coalesce((SELECT max(newest) FROM headers), 0),
                           coalesce((SELECT max(ordered) FROM removals), 0))";
     c.query_row(sql, [], |row| row.get(0)).map(|newest| Order(unsigned(newest)))
+}
+
+pub(super) fn totals(c: &Connection) -> Sql<IndexTotals> {
+    let sql = "SELECT count(*), coalesce(sum(instance_count), 0), coalesce(sum(bytes), 0) FROM studies";
+    c.query_row(sql, [], |row| {
+        let count = |column: usize| row.get(column).map(unsigned);
+        Ok(IndexTotals { studies: count(0)?, instances: count(1)?, bytes: count(2)? })
+    })
 }
 
 /// The rows of a study within `scope`: row number and owner, in the order of owners.

@@ -1,0 +1,298 @@
+//! What was found, as a table and as objects.
+
+use imgxfer_core::dicom::{Attribute, Attributes, Level, tags};
+use imgxfer_core::store::search::{Found, FoundStudy};
+use imgxfer_core::units::human_bytes;
+use serde_json::{Map, Value, json};
+
+use crate::dates::{iso, utc};
+use crate::table::Column;
+
+/// Rows for a terminal.
+pub(super) struct Table {
+    pub(super) columns: Vec<Column>,
+    pub(super) cells: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub(super) fn of(level: Level, rows: &[Found]) -> Self {
+        match level {
+            Level::Patient | Level::Study => Self::studies(rows),
+            Level::Series => Self::series(rows),
+            Level::Instance => Self::instances(rows),
+        }
+    }
+
+    fn studies(rows: &[Found]) -> Self {
+        let conflicts = rows.iter().any(|row| row.study.conflicts > 0);
+        let mut columns = vec![
+            Column::left("DATE"),
+            Column::cut("PATIENT ID", 10),
+            Column::cut("NAME", 8),
+            Column::left("MODALITY"),
+            Column::cut("DESCRIPTION", 11),
+            Column::cut("ACCESSION", 9),
+            Column::right("SERIES"),
+            Column::right("INSTANCES"),
+            Column::right("SIZE"),
+            Column::left("STATE"),
+        ];
+        if conflicts {
+            columns.push(Column::right("CONFLICTS"));
+        }
+        // Last and whole: it is what `pull` takes.
+        columns.push(Column::left("STUDY UID"));
+        Self { columns, cells: rows.iter().map(|row| study_cells(&row.study, conflicts)).collect() }
+    }
+
+    fn series(rows: &[Found]) -> Self {
+        let columns = vec![
+            Column::left("DATE"),
+            Column::cut("PATIENT ID", 10),
+            Column::left("MODALITY"),
+            Column::right("NUMBER"),
+            Column::cut("DESCRIPTION", 11),
+            Column::cut("BODY PART", 9),
+            Column::right("INSTANCES"),
+            Column::left("SERIES UID"),
+        ];
+        let cells = |row: &Found| {
+            let series = row.series.as_ref()?;
+            let of = |tag| series.attributes.get(tag).to_owned();
+            Some(vec![
+                iso(&row.study.date),
+                patient_ids(&row.study),
+                of(tags::MODALITY),
+                of(tags::SERIES_NUMBER),
+                of(tags::SERIES_DESCRIPTION),
+                of(tags::BODY_PART_EXAMINED),
+                series.instances.to_string(),
+                series.series.as_str().to_owned(),
+            ])
+        };
+        Self { columns, cells: rows.iter().filter_map(cells).collect() }
+    }
+
+    fn instances(rows: &[Found]) -> Self {
+        let columns = vec![
+            Column::left("MODALITY"),
+            Column::right("SERIES"),
+            Column::right("NUMBER"),
+            Column::right("FRAMES"),
+            Column::right("ROWS x COLUMNS"),
+            Column::right("SIZE"),
+            Column::left("TRANSFER SYNTAX"),
+            Column::left("SOP INSTANCE UID"),
+        ];
+        let cells = |row: &Found| {
+            let (series, instance) = (row.series.as_ref()?, row.instance.as_ref()?);
+            let of = |tag| instance.attributes.get(tag);
+            let size = match (of(tags::ROWS), of(tags::COLUMNS)) {
+                ("", _) | (_, "") => String::new(),
+                (rows, columns) => format!("{rows} x {columns}"),
+            };
+            Some(vec![
+                series.attributes.get(tags::MODALITY).to_owned(),
+                series.attributes.get(tags::SERIES_NUMBER).to_owned(),
+                of(tags::INSTANCE_NUMBER).to_owned(),
+                of(tags::NUMBER_OF_FRAMES).to_owned(),
+                size,
+                human_bytes(instance.len),
+                instance.transfer_syntax.as_ref().map(ToString::to_string).unwrap_or_default(),
+                instance.sop_instance.as_str().to_owned(),
+            ])
+        };
+        Self { columns, cells: rows.iter().filter_map(cells).collect() }
+    }
+}
+
+fn study_cells(study: &FoundStudy, conflicts: bool) -> Vec<String> {
+    let shown = study.shown();
+    let mut cells = vec![
+        iso(&study.date),
+        patient_ids(study),
+        person(shown.patient_name()),
+        study.modalities.join(","),
+        shown.get(tags::STUDY_DESCRIPTION).to_owned(),
+        shown.get(tags::ACCESSION_NUMBER).to_owned(),
+        study.series.to_string(),
+        study.instances.to_string(),
+        human_bytes(study.bytes),
+        state(study),
+    ];
+    if conflicts {
+        cells.push(if study.conflicts > 0 { study.conflicts.to_string() } else { String::new() });
+    }
+    cells.push(study.study.as_str().to_owned());
+    cells
+}
+
+/// All patient IDs of a study: several are an error of somebody's, and must be seen.
+fn patient_ids(study: &FoundStudy) -> String {
+    let ids: Vec<&str> = study.patients.iter().map(|patient| patient.attributes.patient_id()).collect();
+    match ids.as_slice() {
+        [_, _, ..] => format!("{} PATIENTS: {}", ids.len(), ids.join(", ")),
+        _ => ids.concat(),
+    }
+}
+
+/// `Family^Given^Middle` as people write it (PS3.5 section 6.2.1.2).
+fn person(name: &str) -> String {
+    // The first group of components that says anything: letters, ideographs, sounds.
+    let group = name.split('=').find(|group| !group.is_empty()).unwrap_or_default();
+    let mut parts = group.split('^').map(str::trim);
+    let family = parts.next().unwrap_or_default();
+    let rest: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
+    if rest.is_empty() { family.to_owned() } else { format!("{family}, {}", rest.join(" ")) }
+}
+
+fn state(study: &FoundStudy) -> String {
+    match (study.arriving, study.version()) {
+        (true, 0) => "arriving".to_owned(),
+        (true, version) => format!("complete v{version}, more arriving"),
+        (false, 0) => "not complete".to_owned(),
+        (false, version) => format!("complete v{version}"),
+    }
+}
+
+/// Attributes by keyword.
+fn values(attributes: &Attributes) -> Value {
+    let keyword = |tag| Attribute::of(tag).map_or_else(|| format!("{tag}"), |a| a.keyword.to_owned());
+    Value::Object(attributes.iter().map(|(tag, value)| (keyword(tag), json!(value))).collect::<Map<_, _>>())
+}
+
+pub(super) fn object(row: &Found) -> Value {
+    let study = &row.study;
+    let Some(series) = &row.series else { return study_object(study) };
+    let mut object = json!({
+        "study": study.study.as_str(),
+        "date": iso(&study.date),
+        "patients": study.patients.iter().map(|patient| values(&patient.attributes)).collect::<Vec<_>>(),
+        "series": series.series.as_str(),
+        "series_attributes": values(&series.attributes),
+        "instances": series.instances,
+    });
+    if let Some(instance) = &row.instance {
+        object["instance"] = json!(instance.sop_instance.as_str());
+        object["instance_attributes"] = values(&instance.attributes);
+        object["sop_class"] = json!(instance.sop_class.as_ref().map(ToString::to_string));
+        object["transfer_syntax"] = json!(instance.transfer_syntax.as_ref().map(ToString::to_string));
+        object["hash"] = json!(instance.hash.to_string());
+        object["content"] = json!(instance.content.to_string());
+        object["bytes"] = json!(instance.len);
+    }
+    object
+}
+
+fn study_object(study: &FoundStudy) -> Value {
+    let shown = study.shown();
+    let patients: Vec<_> = study
+        .patients
+        .iter()
+        .map(|patient| json!({ "attributes": values(&patient.attributes), "instances": patient.instances }))
+        .collect();
+    let owners: Vec<_> = study
+        .owners
+        .iter()
+        .map(|owner| {
+            json!({
+                "owner": owner.owner.fingerprint(),
+                "version": owner.version,
+                "root": owner.root.map(|root| root.to_string()),
+            })
+        })
+        .collect();
+    json!({
+        "study": study.study.as_str(),
+        "patient_id": shown.patient_id(),
+        "patient_name": shown.patient_name(),
+        "accession": shown.get(tags::ACCESSION_NUMBER),
+        "date": iso(&study.date),
+        "time": shown.get(tags::STUDY_TIME),
+        "description": shown.get(tags::STUDY_DESCRIPTION),
+        "modalities": study.modalities,
+        "attributes": values(&study.attributes),
+        "patients": patients,
+        "series": study.series,
+        "instances": study.instances,
+        "contents": study.contents,
+        "conflicts": study.conflicts,
+        "bytes": study.bytes,
+        "version": study.version(),
+        "arriving": study.arriving,
+        "owners": owners,
+        "updated": utc(study.updated.0),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::lines;
+    use imgxfer_core::clock::UnixSeconds;
+    use imgxfer_core::ids::{PeerId, StudyUid};
+    use imgxfer_core::store::search::OwnerVersion;
+    use imgxfer_core::store::{Order, StudyPatient, StudyRow};
+
+    fn patient(id: &str, instances: u64) -> StudyPatient {
+        let mut patient = StudyPatient::default();
+        patient.attributes.set(tags::PATIENT_NAME, "Yamada^Tarou=山田^太郎");
+        patient.attributes.set(tags::PATIENT_ID, id);
+        patient.instances = instances;
+        patient
+    }
+
+    fn found() -> FoundStudy {
+        FoundStudy::from(StudyRow {
+            study: StudyUid::new("1.2.3").unwrap(),
+            owner: PeerId::of_key(b"owner"),
+            first: Order(1),
+            attributes: Attributes::default().with(tags::STUDY_DATE, "20260102"),
+            patients: vec![patient("", 300)],
+            modalities: vec!["CT".to_owned(), "SR".to_owned()],
+            sop_classes: Vec::new(),
+            series: 2,
+            instances: 300,
+            contents: 300,
+            conflicts: 0,
+            bytes: 157_000_000,
+            version: 2,
+            arriving: false,
+            root: None,
+            updated: UnixSeconds(0),
+        })
+    }
+
+    #[test]
+    fn a_study_is_one_line() {
+        let row = Found { study: found().into(), series: None, instance: None };
+        let table = Table::of(Level::Study, &[row]);
+        let lines = lines(&table.columns, &table.cells, None);
+        assert_eq!(
+            lines[1].split_whitespace().collect::<Vec<_>>().join(" "),
+            "2026-01-02 Yamada, Tarou CT,SR 2 300 157 MB complete v2 1.2.3"
+        );
+        assert!(!lines[0].contains("CONFLICTS"));
+    }
+
+    #[test]
+    fn several_patients_are_seen() {
+        let study = FoundStudy { patients: vec![patient("A", 1), patient("B", 2)], ..found() };
+        assert_eq!(patient_ids(&study), "2 PATIENTS: A, B");
+        assert_eq!(study_object(&study)["patients"][1]["attributes"]["PatientID"], "B");
+        assert_eq!(study_object(&study)["patient_id"], "B", "that of most instances");
+    }
+
+    #[test]
+    fn states_and_names_are_told() {
+        let with = |arriving, version| {
+            let owners = vec![OwnerVersion { owner: PeerId::SELF, version, root: None }];
+            state(&FoundStudy { arriving, owners, ..found() })
+        };
+        assert_eq!(with(true, 0), "arriving");
+        assert_eq!(with(true, 1), "complete v1, more arriving");
+        assert_eq!(person("Doe^Jane^^Dr"), "Doe, Jane Dr");
+        assert_eq!(person("=山田^太郎"), "山田, 太郎");
+        assert_eq!(person(""), "");
+    }
+}
