@@ -8,6 +8,7 @@ mod attributes;
 mod catalogue;
 mod charset;
 mod element;
+mod fold;
 mod fragments;
 mod frame_table;
 mod inflate;
@@ -26,6 +27,7 @@ use std::io;
 
 pub use attributes::Attributes;
 pub use catalogue::{Attribute, CATALOGUE, CATALOGUE_VERSION, Level, ValueKind};
+pub use fold::{fold, fold_name};
 pub use frame_table::{BadFrameTable, FrameTable, join_fragments};
 pub use part10::preamble_is_suspicious;
 pub use scan::{Identity, NotDicom, PixelData, Scan, scan};

@@ -5,19 +5,20 @@ use super::catalogue::CATALOGUE;
 
 pub use super::catalogue::tags::*;
 
-/// SOPClassUID.
+/// `SOPClassUID`.
 pub const SOP_CLASS_UID: Tag = Tag(0x0008_0016);
-/// SOPInstanceUID.
+/// `SOPInstanceUID`.
 pub const SOP_INSTANCE_UID: Tag = Tag(0x0008_0018);
-/// StudyInstanceUID.
+/// `StudyInstanceUID`.
 pub const STUDY_INSTANCE_UID: Tag = Tag(0x0020_000d);
-/// SeriesInstanceUID.
+/// `SeriesInstanceUID`.
 pub const SERIES_INSTANCE_UID: Tag = Tag(0x0020_000e);
 /// ModalitiesInStudy.
 pub const MODALITIES_IN_STUDY: Tag = Tag(0x0008_0061);
 /// RequestAttributesSequence.
+/// `RequestAttributesSequence`.
 pub const REQUEST_ATTRIBUTES_SEQUENCE: Tag = Tag(0x0040_0275);
-/// IssuerOfAccessionNumberSequence.
+/// `IssuerOfAccessionNumberSequence`.
 pub const ISSUER_OF_ACCESSION_NUMBER_SEQUENCE: Tag = Tag(0x0008_0051);
 
 pub(super) const FILE_META_GROUP_LENGTH: Tag = Tag(0x0002_0000);
