@@ -5,6 +5,7 @@ use super::Tag;
 
 /// What an attribute is a property of (PS3.4 section C.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "the standard has these four")]
 pub enum Level {
     /// A patient.
     Patient,
@@ -28,11 +29,14 @@ pub enum ValueKind {
     CodeString,
     /// Date: `YYYYMMDD`; can be asked for by range.
     Date,
+    /// What people or systems know something by, of VR LO or SH: compared as it stands, without regard to case only by
+    /// a pattern.
+    Id,
     /// A number in text, of VR IS.
     Integer,
     /// A person's name: compared without regard to case and accents.
     Name,
-    /// Text of VR LO, SH or ST.
+    /// Text of VR LO, SH or ST: compared without regard to case and accents.
     Text,
     /// Time: `HHMMSS.FFFFFF`, any suffix absent; can be asked for by range.
     Time,
@@ -67,7 +71,7 @@ macro_rules! catalogue {
         pub(super) mod tags {
             use super::Tag;
             $(
-                #[doc = concat!($keyword, ".")]
+                #[doc = concat!("`", $keyword, "`.")]
                 pub const $name: Tag = Tag($number);
             )*
         }
@@ -94,7 +98,7 @@ catalogue! {
     STUDY_TIME = (0x0008_0030, Study, Time, "StudyTime");
     SERIES_TIME = (0x0008_0031, Series, Time, "SeriesTime");
     CONTENT_TIME = (0x0008_0033, Instance, Time, "ContentTime");
-    ACCESSION_NUMBER = (0x0008_0050, Study, Text, "AccessionNumber");
+    ACCESSION_NUMBER = (0x0008_0050, Study, Id, "AccessionNumber");
     MODALITY = (0x0008_0060, Series, CodeString, "Modality");
     MANUFACTURER = (0x0008_0070, Series, Text, "Manufacturer");
     INSTITUTION_NAME = (0x0008_0080, Series, Text, "InstitutionName");
@@ -107,14 +111,14 @@ catalogue! {
     PERFORMING_PHYSICIAN_NAME = (0x0008_1050, Series, Name, "PerformingPhysicianName");
     PHYSICIANS_READING_STUDY = (0x0008_1060, Study, Name, "NameOfPhysiciansReadingStudy");
     PATIENT_NAME = (0x0010_0010, Patient, Name, "PatientName");
-    PATIENT_ID = (0x0010_0020, Patient, Text, "PatientID");
-    ISSUER_OF_PATIENT_ID = (0x0010_0021, Patient, Text, "IssuerOfPatientID");
+    PATIENT_ID = (0x0010_0020, Patient, Id, "PatientID");
+    ISSUER_OF_PATIENT_ID = (0x0010_0021, Patient, Id, "IssuerOfPatientID");
     PATIENT_BIRTH_DATE = (0x0010_0030, Patient, Date, "PatientBirthDate");
     PATIENT_SEX = (0x0010_0040, Patient, CodeString, "PatientSex");
     PATIENT_AGE = (0x0010_1010, Study, Age, "PatientAge");
     BODY_PART_EXAMINED = (0x0018_0015, Series, CodeString, "BodyPartExamined");
     PROTOCOL_NAME = (0x0018_1030, Series, Text, "ProtocolName");
-    STUDY_ID = (0x0020_0010, Study, Text, "StudyID");
+    STUDY_ID = (0x0020_0010, Study, Id, "StudyID");
     SERIES_NUMBER = (0x0020_0011, Series, Integer, "SeriesNumber");
     INSTANCE_NUMBER = (0x0020_0013, Instance, Integer, "InstanceNumber");
     FRAME_OF_REFERENCE_UID = (0x0020_0052, Series, Uid, "FrameOfReferenceUID");
@@ -123,11 +127,11 @@ catalogue! {
     ROWS = (0x0028_0010, Instance, Unsigned, "Rows");
     COLUMNS = (0x0028_0011, Instance, Unsigned, "Columns");
     BITS_ALLOCATED = (0x0028_0100, Instance, Unsigned, "BitsAllocated");
-    SCHEDULED_PROCEDURE_STEP_ID = (0x0040_0009 within REQUEST_ATTRIBUTES_SEQUENCE, Series, Text, "ScheduledProcedureStepID");
-    LOCAL_NAMESPACE_ENTITY_ID = (0x0040_0031 within ISSUER_OF_ACCESSION_NUMBER_SEQUENCE, Study, Text, "LocalNamespaceEntityID");
+    SCHEDULED_PROCEDURE_STEP_ID = (0x0040_0009 within REQUEST_ATTRIBUTES_SEQUENCE, Series, Id, "ScheduledProcedureStepID");
+    LOCAL_NAMESPACE_ENTITY_ID = (0x0040_0031 within ISSUER_OF_ACCESSION_NUMBER_SEQUENCE, Study, Id, "LocalNamespaceEntityID");
     PERFORMED_PROCEDURE_STEP_START_DATE = (0x0040_0244, Series, Date, "PerformedProcedureStepStartDate");
     PERFORMED_PROCEDURE_STEP_START_TIME = (0x0040_0245, Series, Time, "PerformedProcedureStepStartTime");
-    REQUESTED_PROCEDURE_ID = (0x0040_1001 within REQUEST_ATTRIBUTES_SEQUENCE, Series, Text, "RequestedProcedureID");
+    REQUESTED_PROCEDURE_ID = (0x0040_1001 within REQUEST_ATTRIBUTES_SEQUENCE, Series, Id, "RequestedProcedureID");
     CONCEPT_NAME_CODE_SEQUENCE = (0x0040_a043, Instance, Code, "ConceptNameCodeSequence");
     COMPLETION_FLAG = (0x0040_a491, Instance, CodeString, "CompletionFlag");
     VERIFICATION_FLAG = (0x0040_a493, Instance, CodeString, "VerificationFlag");
