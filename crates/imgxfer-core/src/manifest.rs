@@ -14,8 +14,8 @@
 use std::collections::BTreeSet;
 
 use crate::ids::{
-    ChunkId, ContentId, InstanceHash, ManifestRoot, PageHash, SeriesUid, SopInstanceUid, StandardUid, StudyUid, UID_BYTES_MAX,
-    UidError,
+    ChunkId, ContentId, InstanceHash, ManifestRoot, PageHash, SeriesUid, SopInstanceUid, StandardUid, StudyUid,
+    UID_BYTES_MAX, UidError,
 };
 use crate::limits::{
     CHUNK_BYTES_MAX, CHUNKS_PER_INSTANCE_MAX, FIRST_PAGE_ORIGINAL_BYTES_MAX, INSTANCES_PER_PAGE_MAX, NAME_BYTES_MAX,

@@ -145,8 +145,7 @@ impl Intake for FolderIntake {
             }
             Err(error) => return Err(store_error(error)),
         }
-        let instance =
-            StoredInstance::new(self.owner, job.entry.clone(), job.chunks.clone(), seen.attributes);
+        let instance = StoredInstance::new(self.owner, job.entry.clone(), job.chunks.clone(), seen.attributes);
         Ok(Ok(Staged { at: job.at, instance }))
     }
 

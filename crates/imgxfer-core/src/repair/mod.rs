@@ -127,7 +127,9 @@ async fn outcomes(depot: &Depot, wounded: &Arc<Wounded>) -> Result<Vec<Mended>, 
     let whole = move || {
         let hashes: Vec<_> = asked.offers().map(|(instance, _)| instance.entry.hash).collect();
         let whole = index.has(&Scope::Owners(vec![asked.owner]), &asked.study, &hashes)?;
-        Ok::<HashSet<_>, StoreError>(hashes.into_iter().zip(whole).filter(|(_, held)| *held != Held::Absent).map(|(hash, _)| hash).collect())
+        Ok::<HashSet<_>, StoreError>(
+            hashes.into_iter().zip(whole).filter(|(_, held)| *held != Held::Absent).map(|(hash, _)| hash).collect(),
+        )
     };
     let whole = blocking("look what is whole again", whole).await??;
     let outcome = |(instance, offered): (&StoredInstance, Offered)| {

@@ -161,7 +161,9 @@ impl<'a> Driver<'a> {
         let progress =
             Progress { instances_expected: totals.instances, bytes_expected: totals.bytes, ..Progress::default() };
         Self {
-            sender: Sender::new(transfer, settings.priority, totals.instances, totals.bytes).with_proof(settings.prove).with_others(totals.others),
+            sender: Sender::new(transfer, settings.priority, totals.instances, totals.bytes)
+                .with_proof(settings.prove)
+                .with_others(totals.others),
             pages: HashMap::new(),
             queue: VecDeque::new(),
             running: JoinSet::new(),

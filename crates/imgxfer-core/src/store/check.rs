@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::tally::Tally;
 use super::told::count_untold;
 use super::{
-    Index, InstancesOf, InstanceError, Note, NoteError, RecordAt, RecordCache, RecordStore, RetellReport, Scope, StoreError,
-    StoredInstance, StoredReader, StudyRow,
+    Index, InstanceError, InstancesOf, Note, NoteError, RecordAt, RecordCache, RecordStore, RetellReport, Scope,
+    StoreError, StoredInstance, StoredReader, StudyRow,
 };
 use crate::codec::Registry;
 use crate::ids::{InstanceHash, PackId, PeerId, SopInstanceUid, StudyUid};
@@ -338,9 +338,7 @@ impl Checker<'_> {
     ) -> Result<bool, StoreError> {
         self.report.studies += 1;
         let scope = Scope::Owners(vec![*owner]);
-        let row = || -> Result<Option<StudyRow>, StoreError> {
-            Ok(index.study(&scope, study)?.into_iter().next())
-        };
+        let row = || -> Result<Option<StudyRow>, StoreError> { Ok(index.study(&scope, study)?.into_iter().next()) };
         let of = InstancesOf::all_versions(study.clone());
         let mut tally = row()?.map(Tally::new);
         let mut last: Option<StoredInstance> = None;

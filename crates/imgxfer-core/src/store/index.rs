@@ -5,11 +5,11 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::{
-    CommitBatch, Held, IndexTotals, Orders, Publication, RecordAt, Removal, Removed, Scope, StoreError, StoredInstance, StudyRow,
-    Versions,
-};
 use super::search::{Answer, Search};
+use super::{
+    CommitBatch, Held, IndexTotals, Orders, Publication, RecordAt, Removal, Removed, Scope, StoreError, StoredInstance,
+    StudyRow, Versions,
+};
 use crate::clock::UnixSeconds;
 use crate::ids::{InstanceHash, PackId, PageHash, PeerId, SeriesUid, SopInstanceUid, StudyUid};
 

@@ -43,7 +43,9 @@ use crate::ids::{ManifestRoot, PackId, PeerId, StoreId, StudyUid};
 use crate::manifest::InstanceEntry;
 use crate::wire::record::{Record, RecordHeader};
 
-pub use batch::{CommitBatch, Held, IndexTotals, Order, Orders, Provenance, Publication, Removal, Removed, Versions, What};
+pub use batch::{
+    CommitBatch, Held, IndexTotals, Order, Orders, Provenance, Publication, Removal, Removed, Versions, What,
+};
 pub use cache::RecordCache;
 pub use check::{CheckOptions, CheckReport, Finding, check};
 pub use collect::{CollectReport, collect};

@@ -56,8 +56,7 @@ pub fn recover(records: &dyn RecordStore, index: &dyn Index) -> Result<RecoverRe
                     report.instances += to_u64(all);
                     report.instances_missing += to_u64(all - instances.len());
                     let note = Some((pack.id, end));
-                    let batch =
-                        CommitBatch { instances, provenance, at, note, newest: true, ..CommitBatch::default() };
+                    let batch = CommitBatch { instances, provenance, at, note, newest: true, ..CommitBatch::default() };
                     index.commit(&batch).map(drop)
                 }
                 Ok(Note::Published(publication)) => {

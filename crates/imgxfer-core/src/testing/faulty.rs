@@ -15,8 +15,8 @@ use crate::clock::UnixSeconds;
 use crate::ids::{InstanceHash, PackId, PageHash, PeerId, SopInstanceUid, StoreId, StudyUid};
 use crate::store::search::{Answer, Search};
 use crate::store::{
-    CommitBatch, Held, Index, IndexTotals, InstancesOf, MemIndex, MemRecords, Orders, PackInfo, PackWriter, Publication, RecordAt,
-    RecordStore, Removal, Removed, Scope, StoreError, StoredInstance, StudyRow, VisitNote,
+    CommitBatch, Held, Index, IndexTotals, InstancesOf, MemIndex, MemRecords, Orders, PackInfo, PackWriter,
+    Publication, RecordAt, RecordStore, Removal, Removed, Scope, StoreError, StoredInstance, StudyRow, VisitNote,
 };
 use crate::units::{to_u64, to_usize};
 use crate::wire::record::{Record, RecordHeader};

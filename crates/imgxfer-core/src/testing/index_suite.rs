@@ -148,7 +148,10 @@ fn instances_come_in_order_and_pages(index: &dyn Index) {
     for page in [1, 2, 3, 8, 100] {
         assert_eq!(all_of(index, &Scope::All, &study(1), page), stored, "in order, in pages of {page}");
     }
-    assert!(index.instances(&Scope::All, &InstancesOf::study(study(1)), None, 0).unwrap().is_empty(), "none when none is asked for");
+    assert!(
+        index.instances(&Scope::All, &InstancesOf::study(study(1)), None, 0).unwrap().is_empty(),
+        "none when none is asked for"
+    );
 }
 
 fn scopes_hide_what_others_sent(index: &dyn Index) {
@@ -441,7 +444,11 @@ fn damage_is_healed(index: &dyn Index) {
     let told =
         |proven| CommitBatch { instances: vec![instances[2].clone()], newest: true, proven, ..CommitBatch::default() };
     index.commit(&told(false)).unwrap();
-    assert_eq!(index.has(&Scope::All, &study(1), &hashes).unwrap()[2], Held::Absent, "a note that is read again makes nothing whole");
+    assert_eq!(
+        index.has(&Scope::All, &study(1), &hashes).unwrap()[2],
+        Held::Absent,
+        "a note that is read again makes nothing whole"
+    );
     index.commit(&told(true)).unwrap();
     assert_eq!(index.has(&Scope::All, &study(1), &hashes).unwrap()[2], Held::Current, "read back where it stands");
     assert_eq!(index.note_damage(&study(1), &[rotten]).unwrap(), 1, "damaged again");

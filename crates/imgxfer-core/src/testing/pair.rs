@@ -23,7 +23,7 @@ use crate::manifest::{ChunkClass, ChunkEntry, InstanceAt, InstanceEntry, Page};
 use crate::proto::{InstanceFailure, Lookup, ProtocolError, Receiver, ReceiverOutput, Sender, SenderOutput, VerifyJob};
 use crate::receive::{DepotIntake, Intake, Staged};
 use crate::store::search::Search;
-use crate::store::{Held, InstancesOf, ChunkAt, MemIndex, MemRecords, Scope, StoreError, StoredReader};
+use crate::store::{ChunkAt, Held, InstancesOf, MemIndex, MemRecords, Scope, StoreError, StoredReader};
 use crate::units::{to_u32, to_u64, to_usize};
 use crate::wire::message::{Body, ReceiptBody, RefuseCode};
 use crate::wire::record::{RECORD_FIXED_BYTES, Record, RecordChunk, RecordFixed};
@@ -130,7 +130,8 @@ impl Site {
     pub fn visible(&self) -> BTreeSet<[u8; 32]> {
         let mut found = BTreeSet::new();
         for (_, study) in self.depot.index.study_keys(None, usize::MAX).expect("memory does not fail") {
-            let instances = self.depot.index.instances(&Scope::All, &InstancesOf::all_versions(study), None, usize::MAX);
+            let instances =
+                self.depot.index.instances(&Scope::All, &InstancesOf::all_versions(study), None, usize::MAX);
             for instance in instances.expect("memory does not fail") {
                 let hash = *instance.entry.hash.as_bytes();
                 let reader = StoredReader::of(Arc::clone(&self.depot.records), self.depot.registry.clone(), instance);

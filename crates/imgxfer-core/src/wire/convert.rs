@@ -9,9 +9,7 @@ use bytes::Bytes;
 use super::message::{Find, FindEnd, InstancePart, Owner, Patient, Place, Row, SeriesPart, StudyPart, Value};
 use crate::clock::UnixSeconds;
 use crate::dicom::{Attributes, Level, Tag, tags};
-use crate::ids::{
-    ContentId, InstanceHash, ManifestRoot, PeerId, SeriesUid, SopInstanceUid, StandardUid, StudyUid,
-};
+use crate::ids::{ContentId, InstanceHash, ManifestRoot, PeerId, SeriesUid, SopInstanceUid, StandardUid, StudyUid};
 use crate::limits::QUERY_ROWS_MAX;
 use crate::store::StudyPatient;
 use crate::store::search::{
@@ -155,10 +153,8 @@ fn study_to_wire(study: &FoundStudy) -> StudyPart {
         version: owner.version,
         root: owner.root.map(|root| Bytes::copy_from_slice(root.as_bytes())).unwrap_or_default(),
     };
-    let patient = |patient: &StudyPatient| Patient {
-        attributes: values(&patient.attributes),
-        instances: patient.instances,
-    };
+    let patient =
+        |patient: &StudyPatient| Patient { attributes: values(&patient.attributes), instances: patient.instances };
     StudyPart {
         study: study.study.to_string(),
         owners: study.owners.iter().map(owner).collect(),
@@ -212,7 +208,9 @@ impl AnswerFromWire {
                 attributes: attributes(&part.attributes),
                 instances: part.instances,
             })),
-            None if row.instance.is_some() => Some(Arc::clone(before.filter(|_| row.study.is_none())?.series.as_ref()?)),
+            None if row.instance.is_some() => {
+                Some(Arc::clone(before.filter(|_| row.study.is_none())?.series.as_ref()?))
+            }
             None => None,
         };
         let instance = match &row.instance {
@@ -226,12 +224,7 @@ impl AnswerFromWire {
     /// The whole answer.
     #[must_use]
     pub fn end(self, end: &FindEnd) -> Answer {
-        Answer {
-            more: end.more,
-            total: end.total_and_one.checked_sub(1),
-            incomplete: end.incomplete,
-            ..self.answer
-        }
+        Answer { more: end.more, total: end.total_and_one.checked_sub(1), incomplete: end.incomplete, ..self.answer }
     }
 }
 
@@ -250,10 +243,8 @@ fn study_from_wire(part: &StudyPart) -> Option<FoundStudy> {
         };
         Some(OwnerVersion { owner: PeerId::from_slice(&owner.owner)?, version: owner.version, root })
     };
-    let patient = |patient: &Patient| StudyPatient {
-        attributes: attributes(&patient.attributes),
-        instances: patient.instances,
-    };
+    let patient =
+        |patient: &Patient| StudyPatient { attributes: attributes(&patient.attributes), instances: patient.instances };
     let list = |list: &[String]| list.iter().take(LIST_MAX).map(|value| text(value)).collect();
     let attributes = attributes(&part.attributes);
     Some(FoundStudy {

@@ -116,8 +116,7 @@ impl RecordFixed {
         }
         let codec = CodecId(reader.u8()?);
         let class = reader.u8()?;
-        let class =
-            ChunkClass::from_byte(class).filter(|c| c.in_record() == *c).ok_or(RecordError::Class(class))?;
+        let class = ChunkClass::from_byte(class).filter(|c| c.in_record() == *c).ok_or(RecordError::Class(class))?;
         let count = reader.u16()?;
         let payload_len = reader.u32()?;
         let raw_len = reader.u32()?;

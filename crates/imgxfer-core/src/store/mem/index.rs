@@ -16,8 +16,8 @@ use crate::store::search::{
 use crate::store::summary::{self, headers_of};
 use crate::store::versions::is_conflict;
 use crate::store::{
-    CommitBatch, Held, Index, IndexTotals, InstancesOf, Order, Orders, Publication, RecordAt, Removal, Removed, Scope, StoreError,
-    StoredInstance, StudyRow, Versions, What,
+    CommitBatch, Held, Index, IndexTotals, InstancesOf, Order, Orders, Publication, RecordAt, Removal, Removed, Scope,
+    StoreError, StoredInstance, StudyRow, Versions, What,
 };
 use crate::units::{to_u32, to_u64};
 
@@ -321,9 +321,10 @@ impl Index for MemIndex {
 
     fn studies_with(&self, scope: &Scope, sop_instance: &SopInstanceUid) -> Result<Vec<StudyUid>, StoreError> {
         let state = self.lock();
-        let holds = state.studies.iter().filter(|((owner, _), study)| {
-            scope.admits(owner) && study.contents_of(sop_instance) > 0
-        });
+        let holds = state
+            .studies
+            .iter()
+            .filter(|((owner, _), study)| scope.admits(owner) && study.contents_of(sop_instance) > 0);
         let uids: BTreeSet<_> = holds.map(|((_, uid), _)| uid.clone()).collect();
         Ok(uids.into_iter().collect())
     }

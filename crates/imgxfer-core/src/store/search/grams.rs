@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::{Criterion, Search};
-use crate::dicom::{Attributes, Match, Tag, ValueKind, fold, tags};
+use crate::dicom::{Attribute, Attributes, Match, Tag, ValueKind, key, tags};
 use crate::store::StudyPatient;
 
 /// Attributes that pieces are kept of, each with the letter that stands in front of them.
@@ -47,7 +47,9 @@ pub(in crate::store) fn of_study(attributes: &Attributes, patients: &[StudyPatie
     let mut pieces = BTreeSet::new();
     for (tag, field) in FIELDS {
         let values = patients.iter().map(|patient| &patient.attributes).chain([attributes]);
-        values.for_each(|values| pieces_of(field, &fold(values.get(tag)), &mut pieces));
+        let kind = Attribute::of(tag).map_or(ValueKind::Text, |attribute| attribute.kind);
+        let keys = values.flat_map(|values| values.each(tag)).map(|value| key(kind, value));
+        keys.for_each(|text| pieces_of(field, &text, &mut pieces));
     }
     for modality in modalities {
         push(&mut pieces, MODALITY, &modality.chars().collect::<Vec<_>>());
@@ -71,7 +73,7 @@ fn of_criterion(criterion: &Criterion) -> Option<String> {
     let tag = criterion.attribute.tag;
     let field = FIELDS.iter().find(|(of, _)| *of == tag).map(|(_, field)| *field)?;
     let of_text = |text: &str| {
-        let folded: Vec<char> = fold(text).chars().collect();
+        let folded: Vec<char> = text.chars().collect();
         let mut pieces = BTreeSet::new();
         match folded.as_slice() {
             [] => {}
@@ -85,16 +87,8 @@ fn of_criterion(criterion: &Criterion) -> Option<String> {
         (!pieces.is_empty()).then(|| Vec::from_iter(pieces).join(" AND "))
     };
     match &criterion.matching {
-        Match::One(value) if criterion.attribute.kind == ValueKind::Name => {
-            // A name may be compared with one of its groups, or without its last components.
-            all(&mut value.split(['^', '=']))
-        }
-        Match::One(value) => all(&mut std::iter::once(value.as_str())),
-        Match::Words(words) => all(&mut words.iter().map(String::as_str)),
-        Match::Pattern(pattern) => {
-            let literals = pattern.literals();
-            all(&mut literals.iter().map(AsRef::as_ref))
-        }
-        _ => None,
+        // One of several would do.
+        Match::List(_) => None,
+        matching => all(&mut matching.literals(criterion.attribute.kind).iter().map(String::as_str)),
     }
 }

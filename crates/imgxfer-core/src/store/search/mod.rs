@@ -13,10 +13,8 @@ use std::sync::Arc;
 
 use super::{StudyPatient, StudyRow};
 use crate::clock::UnixSeconds;
-use crate::dicom::{Attribute, Attributes, Level, Match, Tag, ValueKind, tags};
-use crate::ids::{
-    ContentId, InstanceHash, ManifestRoot, PeerId, SeriesUid, SopInstanceUid, StandardUid, StudyUid,
-};
+use crate::dicom::{Attribute, Attributes, Level, Match, Tag, ValueKind, key, tags};
+use crate::ids::{ContentId, InstanceHash, ManifestRoot, PeerId, SeriesUid, SopInstanceUid, StandardUid, StudyUid};
 use crate::limits::QUERY_ROWS_MAX;
 use crate::store::StoredInstance;
 use crate::units::to_usize;
@@ -141,8 +139,7 @@ impl Search {
         if attribute.level > self.level {
             return Err(SearchError::Level(attribute.keyword));
         }
-        let matching =
-            Match::parse(attribute.kind, value).map_err(|_| SearchError::Value(attribute.keyword))?;
+        let matching = Match::parse(attribute.kind, value).map_err(|_| SearchError::Value(attribute.keyword))?;
         if matching != Match::Any {
             self.criteria.push(Criterion { attribute, value: value.to_owned(), exact: false, matching });
         }
@@ -159,7 +156,11 @@ impl Search {
             return Err(SearchError::Level(attribute.keyword));
         }
         if !value.trim().is_empty() {
-            let matching = Match::One(value.trim().to_owned());
+            let value = value.trim();
+            let matching = Match::One(match attribute.kind {
+                ValueKind::Id => value.to_owned(),
+                kind => key(kind, value),
+            });
             self.criteria.push(Criterion { attribute, value: value.to_owned(), exact: true, matching });
         }
         Ok(self)
@@ -209,7 +210,8 @@ impl Search {
 
     /// Whether a series of an admitted study is asked for, or may hold what is.
     pub(super) fn admits_series(&self, series: &FoundSeries) -> bool {
-        let modality = || series.attributes.each(tags::MODALITY).any(|m| self.modalities.iter().any(|wanted| wanted == m));
+        let modality =
+            || series.attributes.each(tags::MODALITY).any(|m| self.modalities.iter().any(|wanted| wanted == m));
         (self.series.is_empty() || self.series.contains(&series.series))
             && (self.modalities.is_empty() || modality())
             && self.holds(Level::Series, &series.attributes)
@@ -271,7 +273,7 @@ impl Search {
     pub(super) fn exact(&self, tag: Tag) -> Option<&str> {
         self.criteria.iter().find(|criterion| criterion.attribute.tag == tag).and_then(|criterion| {
             match &criterion.matching {
-                Match::One(value) if criterion.attribute.kind != ValueKind::Name => Some(value.as_str()),
+                Match::One(value) if criterion.attribute.kind == ValueKind::Id => Some(value.as_str()),
                 _ => None,
             }
         })

@@ -95,13 +95,8 @@ pub(super) fn publish(tx: &Transaction<'_>, publication: &Publication) -> Sql<Ve
     )?;
     let mut versions = Vec::with_capacity(publication.studies.len());
     for (place, study) in publication.studies.iter().enumerate() {
-        let row = params![
-            owner,
-            study.as_str(),
-            publication.root.as_bytes(),
-            publication.at.0,
-            signed(publication.order.0)
-        ];
+        let row =
+            params![owner, study.as_str(), publication.root.as_bytes(), publication.at.0, signed(publication.order.0)];
         let (id, version): (i64, i64) = statement.query_row(row, |row| Ok((row.get(0)?, row.get(1)?)))?;
         versions.push(unsigned(version));
         let stated: Vec<_> =
@@ -180,8 +175,7 @@ impl<'a> BatchWriter<'a> {
         )?;
         let find =
             tx.prepare_cached("SELECT id FROM instances WHERE series = ?1 AND sop_instance = ?2 AND hash = ?3")?;
-        let arrive =
-            tx.prepare_cached("INSERT OR IGNORE INTO arrivals (instance, source, at) VALUES (?1, ?2, ?3)")?;
+        let arrive = tx.prepare_cached("INSERT OR IGNORE INTO arrivals (instance, source, at) VALUES (?1, ?2, ?3)")?;
         let source = batch.provenance.as_ref().map(|provenance| source_id(tx, provenance)).transpose()?;
         let contents = Contents::new(tx)?;
         let (owners, studies, contended) = Default::default();

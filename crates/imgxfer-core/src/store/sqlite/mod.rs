@@ -28,8 +28,8 @@ use crate::clock::UnixSeconds;
 use crate::ids::{InstanceHash, PackId, PageHash, PeerId, SopInstanceUid, StoreId, StudyUid};
 use crate::store::search::{Answer, Search};
 use crate::store::{
-    CommitBatch, Held, Index, IndexTotals, InstancesOf, Order, Orders, Publication, RecordAt, Removal, Removed, Scope, StoreError,
-    StoredInstance, StudyRow,
+    CommitBatch, Held, Index, IndexTotals, InstancesOf, Order, Orders, Publication, RecordAt, Removal, Removed, Scope,
+    StoreError, StoredInstance, StudyRow,
 };
 
 use commit::Committed;

@@ -8,9 +8,7 @@ use crate::ids::{InstanceHash, ManifestRoot, PeerId, SopInstanceUid, StudyUid};
 use crate::store::search::Counts;
 use crate::store::summary::{self, Summary};
 use crate::store::versions::is_conflict;
-use crate::store::{
-    Held, IndexTotals, InstancesOf, Order, Scope, StoredInstance, StudyRow, Versions, recipe,
-};
+use crate::store::{Held, IndexTotals, InstancesOf, Order, Scope, StoredInstance, StudyRow, Versions, recipe};
 use crate::units::to_u64;
 use crate::wire::bytes::Reader;
 

@@ -16,8 +16,7 @@ use crate::units::to_u64;
 use crate::wire::bytes::Reader;
 
 /// Attributes of a study that are looked up as they stand, each under its number.
-pub(super) const KEYS: [(i64, Tag); 3] =
-    [(1, tags::PATIENT_ID), (2, tags::ACCESSION_NUMBER), (3, tags::STUDY_ID)];
+pub(super) const KEYS: [(i64, Tag); 3] = [(1, tags::PATIENT_ID), (2, tags::ACCESSION_NUMBER), (3, tags::STUDY_ID)];
 
 /// Brings a study's row, its series' rows, and what it is found by up to date.
 pub(super) fn study(tx: &Transaction<'_>, study: i64, step: &Step, at: UnixSeconds) -> Sql<()> {
@@ -93,7 +92,8 @@ fn find_by(tx: &Transaction<'_>, study: i64, old: &Summary, new: &Summary) -> Sq
     let (before, after) = (pieces(old), pieces(new));
     if before != after {
         tx.prepare_cached("DELETE FROM study_pieces WHERE rowid = ?1")?.execute([study])?;
-        tx.prepare_cached("INSERT INTO study_pieces (rowid, pieces) VALUES (?1, ?2)")?.execute(params![study, after])?;
+        tx.prepare_cached("INSERT INTO study_pieces (rowid, pieces) VALUES (?1, ?2)")?
+            .execute(params![study, after])?;
     }
     Ok(())
 }

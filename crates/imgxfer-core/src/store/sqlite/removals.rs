@@ -43,7 +43,9 @@ impl Removals {
 fn what(everything: bool, hashes: &[u8]) -> What {
     match everything {
         true => What::All,
-        false => What::Contents(hashes.as_chunks::<32>().0.iter().map(|hash| InstanceHash::from_bytes(*hash)).collect()),
+        false => {
+            What::Contents(hashes.as_chunks::<32>().0.iter().map(|hash| InstanceHash::from_bytes(*hash)).collect())
+        }
     }
 }
 
@@ -56,14 +58,7 @@ fn remember(tx: &Transaction<'_>, owner: i64, removal: &Removal) -> Sql<()> {
         "INSERT OR IGNORE INTO removals (ordered, owner, study, at, everything, hashes)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?
-    .execute(params![
-        signed(removal.order.0),
-        owner,
-        removal.study.as_str(),
-        removal.at.0,
-        everything,
-        hashes
-    ])
+    .execute(params![signed(removal.order.0), owner, removal.study.as_str(), removal.at.0, everything, hashes])
     .map(drop)
 }
 
@@ -78,8 +73,7 @@ pub(super) fn remove(tx: &Transaction<'_>, removal: &Removal) -> Sql<Removed> {
     let mut packs: BTreeSet<PackId> = BTreeSet::new();
     let mut gone: BTreeMap<String, Vec<i64>> = BTreeMap::new();
     {
-        let mut rows =
-            tx.prepare_cached("SELECT id, sop_instance, ordered, recipe FROM instances WHERE study = ?1")?;
+        let mut rows = tx.prepare_cached("SELECT id, sop_instance, ordered, recipe FROM instances WHERE study = ?1")?;
         let mut rows = rows.query([study])?;
         while let Some(row) = rows.next()? {
             let found = recipe::decode(removal.owner, row.get_ref(3)?.as_blob()?).map_err(|_| malformed(3))?;

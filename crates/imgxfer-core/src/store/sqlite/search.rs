@@ -11,9 +11,7 @@ use super::query::{self, counts, malformed, study_ids, unsigned};
 use super::refresh::KEYS;
 use crate::dicom::{Level, Match, tags};
 use crate::ids::{SeriesUid, StudyUid};
-use crate::store::search::{
-    Answer, Collector, Found, FoundInstance, FoundSeries, FoundStudy, Search, grams, merge,
-};
+use crate::store::search::{Answer, Collector, Found, FoundInstance, FoundSeries, FoundStudy, Search, grams, merge};
 use crate::store::summary::{self, headers_of};
 use crate::store::{InstancesOf, Scope, StoredInstance, StudyRow, Versions, recipe};
 use crate::units::to_u64;
@@ -167,14 +165,16 @@ impl Asking<'_> {
             values.push(Value::Text(after.date.clone()));
         }
         let filter = if conditions.is_empty() { String::new() } else { format!("WHERE {}", conditions.join(" AND ")) };
-        let mut order =
-            self.c.prepare_cached(&format!("SELECT id, uid, date FROM studies {filter} ORDER BY date DESC, uid, owner"))?;
+        let mut order = self
+            .c
+            .prepare_cached(&format!("SELECT id, uid, date FROM studies {filter} ORDER BY date DESC, uid, owner"))?;
         let mut order = order.query(params_from_iter(values))?;
         // Rows of one study and one date stand behind each other.
         let mut last = (String::new(), String::new());
         while let Some(next) = order.next()? {
             let place = (next.get_ref(1)?.as_str()?, next.get_ref(2)?.as_str()?);
-            if among.is_some_and(|among| next.get_ref(0).and_then(|id| Ok(!among.contains(&id.as_i64()?))).unwrap_or(true))
+            if among
+                .is_some_and(|among| next.get_ref(0).and_then(|id| Ok(!among.contains(&id.as_i64()?))).unwrap_or(true))
                 || place == (last.0.as_str(), last.1.as_str())
             {
                 continue;
