@@ -360,7 +360,18 @@ mod tests {
         index.reopen().unwrap();
         assert!(!index.has_failed());
         index.commit(&batch(2)).unwrap();
-        assert_eq!(index.studies(&Scope::All, &StudyQuery::default()).unwrap()[0].instances, 2);
+        assert_eq!(index.totals().unwrap().instances, 2);
+    }
+
+    #[test]
+    fn keeps_to_the_contract_of_an_index() {
+        crate::testing::index_suite(&|| std::sync::Arc::new(crate::store::MemIndex::default()));
+        let folder = tempfile::tempdir().unwrap();
+        let number = AtomicU64::new(0);
+        crate::testing::index_suite(&|| {
+            let n = number.fetch_add(1, Ordering::Relaxed);
+            std::sync::Arc::new(SqliteIndex::open(&folder.path().join(format!("{n}.db"))).unwrap())
+        });
     }
 
     #[test]
@@ -372,7 +383,7 @@ mod tests {
         lock(&index.writer).connection = Connection::open_in_memory().unwrap();
         std::fs::write(&path, vec![0x5a; 9000]).unwrap();
         index.reopen().unwrap();
-        assert!(index.studies(&Scope::All, &StudyQuery::default()).unwrap().is_empty());
+        assert_eq!(index.totals().unwrap().studies, 0);
         assert!(folder.path().join("index.db.damaged-1").exists(), "kept beside");
     }
 }
