@@ -33,6 +33,14 @@ pub struct HeldPack {
     pack: PackId,
 }
 
+impl HeldPack {
+    /// The pack.
+    #[must_use]
+    pub const fn pack(&self) -> PackId {
+        self.pack
+    }
+}
+
 impl Drop for HeldPack {
     fn drop(&mut self) {
         let mut holders = self.packs.holders();

@@ -1,6 +1,10 @@
 //! A site's store: records and index together, and the packs of them that are in use.
 
+mod commits;
+mod described;
 mod held;
+mod part;
+mod put;
 mod read_back;
 
 #[cfg(feature = "fs")]
@@ -9,14 +13,18 @@ use std::sync::Arc;
 
 use crate::clock::UnixSeconds;
 use crate::codec::Registry;
-use crate::ids::PackId;
+use crate::ids::{PackId, PeerId};
 use crate::store::{CollectReport, Index, RecordStore, StoreError, collect, recover};
 #[cfg(feature = "fs")]
 use crate::store::{FsOptions, FsRecords, RecoverReport, SqliteIndex};
 
+pub use described::Described;
 pub use held::HeldPack;
+pub use part::FrameError;
+pub use put::{Aliases, Put, PutError, PutOptions, PutOutcome};
 pub use read_back::{Seen, identify, read_back, unproven};
 
+use commits::Commits;
 use held::PacksInUse;
 
 /// Name of the index in the store's folder.
@@ -34,13 +42,15 @@ pub struct Depot {
     pub registry: Registry,
     /// Packs that running transfers write to, or found chunks in; how many transfers each.
     in_use: PacksInUse,
+    /// Commits of what arrives here otherwise than by a transfer.
+    own: Arc<Commits>,
 }
 
 impl Depot {
     /// Joins records and index.
     #[must_use]
     pub fn new(records: Arc<dyn RecordStore>, index: Arc<dyn Index>, registry: Registry) -> Self {
-        Self { records, index, registry, in_use: PacksInUse::default() }
+        Self { records, index, registry, in_use: PacksInUse::default(), own: Arc::new(Commits::new(PeerId::SELF)) }
     }
 
     /// Opens the store in `folder`, or makes it: packs, and the index in `index.db`, brought up to what the packs tell
@@ -77,7 +87,7 @@ impl Depot {
     /// # Errors
     /// [`StoreError`]; what was removed before stays removed.
     pub fn collect(&self, older_than: UnixSeconds) -> Result<CollectReport, StoreError> {
-        let in_use = |pack: &PackId| self.in_use.contains(pack);
+        let in_use = |pack: &PackId| self.in_use.contains(pack) || self.own.pack() == Some(*pack);
         collect(self.records.as_ref(), self.index.as_ref(), &in_use, older_than)
     }
 
@@ -87,3 +97,6 @@ impl Depot {
         self.in_use.hold(pack)
     }
 }
+
+#[cfg(all(test, feature = "sim", feature = "fs"))]
+mod tests;

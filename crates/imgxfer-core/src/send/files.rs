@@ -8,12 +8,10 @@ use std::sync::Arc;
 use super::held::{Buffer, Buffers, Held};
 use super::known::KnownFiles;
 use super::source::{Content, Source, SourceInstance, SourceItem, Totals};
-use crate::chunk::{self, Cut};
+use crate::chunk;
+use crate::depot::Described;
 use crate::dicom::{self, NotDicom, ReadAt, Scan};
-use crate::ids::{ChunkId, InstanceHash, opaque_uids};
-use crate::limits::{DICOMDIR_BYTES_MAX, NAME_BYTES_MAX};
-use crate::manifest::{ChunkEntry, InstanceEntry};
-use crate::scratch;
+use crate::limits::DICOMDIR_BYTES_MAX;
 use crate::store::{FileBytes, FileState};
 use crate::units::to_usize;
 use crate::work::guarded;
@@ -285,16 +283,15 @@ fn read_instance(
 ) -> io::Result<SourceInstance> {
     // What has no identity of its own is carried as opaque bytes under one made from its content.
     let scan = scan.filter(|scan| scan.identity.is_some());
-    let cuts = chunk::cut(opened.bytes(), scan)?;
     let Opened { path, file, whole } = opened;
-    let (chunks, hash) = match &whole {
-        Some(bytes) => hash_whole(bytes, &cuts),
-        None => hash_cuts(&file, &cuts)?,
+    let name = path.file_name().map(|name| name.as_encoded_bytes()).unwrap_or_default();
+    let Described { entry, cuts } = match &whole {
+        Some(bytes) => Described::of_bytes(bytes, scan, name)?,
+        None => Described::read(&file, scan, name)?,
     };
     if !file.unchanged()? {
         return Err(io::Error::other("the file changed while it was being read: send it again when it is complete"));
     }
-    let entry = entry_of(&path, file.len(), scan, chunks, hash);
     let held = whole.map(|bytes| (Held::new(bytes, cuts.len()), file.state()));
     let offsets: Arc<[u64]> = cuts.iter().map(|cut| cut.offset).collect();
     let instance = SourceInstance {
@@ -308,54 +305,6 @@ fn read_instance(
         known.remember(&path, &file, &instance, &offsets);
     }
     Ok(instance)
-}
-
-/// The whole at one go: that takes half the time of hashing a small file piece by piece.
-fn hash_whole(bytes: &[u8], cuts: &[Cut]) -> (Vec<ChunkEntry>, InstanceHash) {
-    let entry = |cut: &Cut| {
-        let start = to_usize(cut.offset);
-        let id = ChunkId::of(&bytes[start..start + to_usize(u64::from(cut.len))]);
-        ChunkEntry { id, len: cut.len, class: cut.class }
-    };
-    (cuts.iter().map(entry).collect(), InstanceHash::from_bytes(*blake3::hash(bytes).as_bytes()))
-}
-
-fn hash_cuts(file: &dyn ReadAt, cuts: &[Cut]) -> io::Result<(Vec<ChunkEntry>, InstanceHash)> {
-    let mut whole = blake3::Hasher::new();
-    let mut chunks = Vec::with_capacity(cuts.len());
-    let longest = cuts.iter().map(|cut| cut.len).max().unwrap_or(0);
-    let mut buf = scratch::take_len(to_usize(u64::from(longest)));
-    for cut in cuts {
-        let buf = &mut buf[..to_usize(u64::from(cut.len))];
-        file.read_exact_at(cut.offset, buf)?;
-        whole.update(buf);
-        chunks.push(ChunkEntry { id: ChunkId::of(buf), len: cut.len, class: cut.class });
-    }
-    scratch::keep(buf);
-    Ok((chunks, InstanceHash::from_bytes(*whole.finalize().as_bytes())))
-}
-
-fn entry_of(path: &Path, len: u64, scan: Option<&Scan>, chunks: Vec<ChunkEntry>, hash: InstanceHash) -> InstanceEntry {
-    let identity = scan.and_then(|scan| scan.identity.clone());
-    let (study, series, sop_instance, name) = match identity {
-        Some(identity) => (identity.study, identity.series, identity.sop_instance, Vec::new()),
-        None => {
-            let name = path.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default();
-            let (study, series, sop_instance) = opaque_uids(&hash);
-            (study, series, sop_instance, name.into_iter().take(NAME_BYTES_MAX).collect())
-        }
-    };
-    InstanceEntry {
-        study,
-        series,
-        sop_instance,
-        sop_class: scan.and_then(|scan| scan.sop_class.clone()),
-        transfer_syntax: scan.and_then(|scan| scan.transfer_syntax.clone()),
-        name,
-        len,
-        hash,
-        chunks,
-    }
 }
 
 /// A file's bytes: held since they were hashed, or read again when they are needed.

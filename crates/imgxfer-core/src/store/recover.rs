@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{CommitBatch, Index, Note, RecordStore, StoreError, StoredInstance};
+use super::{CommitBatch, Index, Note, Publication, RecordStore, Scope, StoreError, StoredInstance};
 use crate::ids::PackId;
 use crate::units::to_u64;
 
@@ -42,6 +42,7 @@ pub fn recover(records: &dyn RecordStore, index: &dyn Index) -> Result<RecoverRe
         instance.chunks.iter().all(|c| reaches(c.record.offset.saturating_add(u64::from(c.record.len)), &c.record.pack))
     };
     let mut report = RecoverReport::default();
+    let mut stated = Vec::new();
     for pack in &packs {
         let from = index.noted(pack.id)?.unwrap_or(0);
         if from >= pack.len {
@@ -61,6 +62,9 @@ pub fn recover(records: &dyn RecordStore, index: &dyn Index) -> Result<RecoverRe
                 }
                 Ok(Note::Published(publication)) => {
                     index.publish(&publication)?;
+                    if !publication.stated.is_empty() {
+                        stated.push(publication);
+                    }
                     index.note(pack.id, end)
                 }
                 Ok(Note::Removed(removal)) => {
@@ -79,5 +83,23 @@ pub fn recover(records: &dyn RecordStore, index: &dyn Index) -> Result<RecoverRe
             Err(e) => return Err(e),
         }
     }
+    stated.iter().try_for_each(|publication| state(index, publication))?;
     Ok(report)
+}
+
+/// States contents again, for those that stand in packs that were begun later than the one that states them: of two
+/// transfers that ran at the same time.
+fn state(index: &dyn Index, publication: &Publication) -> Result<(), StoreError> {
+    let owner = Scope::Owners(vec![publication.owner]);
+    for (place, study) in (0u32..).zip(&publication.studies) {
+        let named = publication.stated.iter().filter(|(of, _)| *of == place);
+        let stated: Vec<_> = named.map(|(_, hash)| (0, *hash)).collect();
+        if stated.is_empty() {
+            continue;
+        }
+        let root = index.study(&owner, study)?.into_iter().find_map(|row| row.root);
+        let root = root.unwrap_or(publication.root);
+        index.publish(&Publication { studies: vec![study.clone()], root, stated, ..publication.clone() })?;
+    }
+    Ok(())
 }

@@ -1,0 +1,160 @@
+//! Committing what many callers bring, each of whom waits for his own: at once where nobody else does, and together
+//! where a commit is running already.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use crate::clock::UnixSeconds;
+use crate::ids::{PackId, PeerId};
+use crate::store::{CommitBatch, Index, PackWriter, Provenance, RecordAt, RecordStore, StoreError, StoredInstance, note};
+use crate::wire::record::Record;
+
+/// Most that is committed together.
+const TOGETHER_MAX: usize = 256;
+
+/// What one caller brings.
+#[derive(Debug)]
+pub(super) struct Brought {
+    pub(super) instance: StoredInstance,
+    pub(super) provenance: Provenance,
+    /// Whether it is there already, and has only come once more.
+    pub(super) again: bool,
+}
+
+/// How the commit of one caller's instance ended, once it has.
+type Ended = Arc<Mutex<Option<Result<(), Arc<StoreError>>>>>;
+
+#[derive(Debug, Default)]
+struct Waiting {
+    brought: VecDeque<(Brought, Ended)>,
+    /// Whether somebody commits.
+    committing: bool,
+}
+
+/// The commits of one owner's instances that no transfer brings, and the pack that they are written to.
+#[derive(Debug)]
+pub(super) struct Commits {
+    owner: PeerId,
+    pack: Mutex<Option<Box<dyn PackWriter>>>,
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+impl Commits {
+    pub(super) fn new(owner: PeerId) -> Self {
+        Self { owner, pack: Mutex::default(), waiting: Mutex::default(), changed: Condvar::new() }
+    }
+
+    /// Runs `write` on the pack that is being written, after another has been begun where that is due. A pack that
+    /// failed takes nothing more.
+    fn write<T>(
+        &self,
+        records: &dyn RecordStore,
+        write: impl FnOnce(&mut dyn PackWriter) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut pack = self.pack.lock().unwrap_or_else(PoisonError::into_inner);
+        pack.take_if(|writer| writer.is_full());
+        let writer = match &mut *pack {
+            Some(writer) => writer,
+            none => none.insert(records.create_pack(self.owner)?),
+        };
+        let written = write(writer.as_mut());
+        if written.is_err() {
+            *pack = None;
+        }
+        written
+    }
+
+    /// Appends a record.
+    pub(super) fn append(&self, records: &dyn RecordStore, record: &Record) -> Result<RecordAt, StoreError> {
+        self.write(records, |writer| writer.append(record))
+    }
+
+    /// The pack that is being written.
+    pub(super) fn pack(&self) -> Option<PackId> {
+        self.pack.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|writer| writer.id())
+    }
+
+    /// Commits what was brought, with what others bring meanwhile. When it returns, it survives loss of power.
+    pub(super) fn commit(
+        &self,
+        records: &dyn RecordStore,
+        index: &dyn Index,
+        brought: Brought,
+    ) -> Result<(), Arc<StoreError>> {
+        let ended = Ended::default();
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.brought.push_back((brought, Arc::clone(&ended)));
+        loop {
+            if let Some(result) = ended.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                return result;
+            }
+            if waiting.committing {
+                waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            waiting.committing = true;
+            let count = waiting.brought.len().min(TOGETHER_MAX);
+            let together: Vec<_> = waiting.brought.drain(..count).collect();
+            drop(waiting);
+            let turn = Turn(self);
+            let (brought, all): (Vec<_>, Vec<_>) = together.into_iter().unzip();
+            let result = self.commit_together(records, index, brought).map_err(Arc::new);
+            for ended in all {
+                *ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(result.clone());
+            }
+            drop(turn);
+            waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn commit_together(
+        &self,
+        records: &dyn RecordStore,
+        index: &dyn Index,
+        mut brought: Vec<Brought>,
+    ) -> Result<(), StoreError> {
+        let orders = index.reserve(brought.len() as u64)?;
+        for (place, one) in brought.iter_mut().enumerate().filter(|(_, one)| !one.again) {
+            one.instance.order = orders.nth(place);
+        }
+        let places = brought.iter().flat_map(|one| &one.instance.chunks).map(|chunk| chunk.record);
+        let ends: Vec<(PackId, u64)> = places.map(|at| (at.pack, at.offset + u64::from(at.len))).collect();
+        records.make_durable(&ends)?;
+        let at = UnixSeconds::now();
+        // Neighbours that came from one source share a note.
+        let batches = brought.chunk_by(|a, b| a.provenance == b.provenance).map(|run| CommitBatch {
+            instances: run.iter().map(|one| one.instance.clone()).collect(),
+            provenance: Some(run[0].provenance.clone()),
+            at,
+            proven: run.iter().all(|one| !one.again),
+            ..CommitBatch::default()
+        });
+        let mut batches: Vec<CommitBatch> = batches.collect();
+        let mut noted = (PackId::from_bytes([0; 16]), 0);
+        for batch in &mut batches {
+            let notes = note::committed(self.owner, at, batch.provenance.as_ref(), &batch.instances);
+            let write = |writer: &mut dyn PackWriter| {
+                let mut end = writer.len();
+                for note in &notes {
+                    end = writer.note(note)?;
+                }
+                Ok((writer.id(), end))
+            };
+            noted = self.write(records, write)?;
+            batch.note = Some(noted);
+        }
+        records.make_durable(&[noted])?;
+        batches.iter().try_for_each(|batch| index.commit(batch).map(drop))
+    }
+}
+
+/// Whoever commits gives the turn back, even when it panics.
+struct Turn<'a>(&'a Commits);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).committing = false;
+        self.0.changed.notify_all();
+    }
+}

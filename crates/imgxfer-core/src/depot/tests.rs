@@ -1,0 +1,173 @@
+//! Putting, finding, reading parts and removing, in memory and in a folder.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::dicom::{Level, scan, tags};
+use crate::ids::StudyUid;
+use crate::sim::studies::StudySpec;
+use crate::store::search::Search;
+use crate::store::{InstancesOf, MemIndex, MemRecords, Provenance, Scope, StoredInstance, What};
+
+fn in_memory() -> Depot {
+    Depot::new(Arc::new(MemRecords::default()), Arc::new(MemIndex::default()), Registry::default())
+}
+
+/// Files of a study with `instances` images.
+fn files(seed: u64, instances: u32) -> Vec<Vec<u8>> {
+    let folder = tempfile::tempdir().unwrap();
+    StudySpec::new(seed).with_instances(1, instances).with_size(64, 64).write_to(folder.path()).unwrap();
+    let paths = walkdir::WalkDir::new(folder.path()).sort_by_file_name().into_iter().map(Result::unwrap);
+    paths.filter(|entry| entry.file_type().is_file()).map(|entry| std::fs::read(entry.path()).unwrap()).collect()
+}
+
+fn options() -> PutOptions {
+    PutOptions::of(Provenance::of("inbox:/in"))
+}
+
+fn all(depot: &Depot, study: &StudyUid) -> Vec<StoredInstance> {
+    depot.index.instances(&Scope::All, &InstancesOf::all_versions(study.clone()), None, 1000).unwrap()
+}
+
+fn bytes_of(depot: &Depot, instance: StoredInstance) -> Vec<u8> {
+    use crate::dicom::ReadAt as _;
+    let reader = depot.reader(instance).unwrap();
+    let mut bytes = vec![0; usize::try_from(reader.len()).unwrap()];
+    reader.read_exact_at(0, &mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn what_is_put_is_found_and_read_back() {
+    let depot = in_memory();
+    let files = files(1, 3);
+    for file in &files {
+        let put = depot.put(file, &options()).unwrap();
+        assert_eq!(put.outcome, PutOutcome::Stored);
+        assert_eq!(depot.put(file, &options()).unwrap().outcome, PutOutcome::Known, "the same again");
+    }
+    let scanned = scan(&files[0]).unwrap();
+    let identity = scanned.identity.clone().unwrap();
+    let stored = all(&depot, &identity.study);
+    assert_eq!(stored.len(), 3);
+    let mut read: Vec<_> = stored.iter().map(|instance| bytes_of(&depot, instance.clone())).collect();
+    let mut expected = files.clone();
+    read.sort();
+    expected.sort();
+    assert_eq!(read, expected, "byte for byte");
+    let search = Search::default().by(tags::PATIENT_ID, scanned.attributes.patient_id()).unwrap();
+    let found = depot.find(&Scope::All, &search).unwrap().rows;
+    assert_eq!((found.len(), found[0].study.instances), (1, 3));
+    assert_eq!(found[0].study.owners[0].owner, PeerId::SELF, "it is the site's own");
+    let instances = Search { level: Level::Instance, ..Search::study(identity.study) };
+    assert_eq!(depot.find(&Scope::All, &instances).unwrap().rows.len(), 3);
+}
+
+#[test]
+fn another_file_meta_group_is_an_alias() {
+    let depot = in_memory();
+    let file = files(2, 1).remove(0);
+    depot.put(&file, &options()).unwrap();
+    let mut alias = file.clone();
+    // The preamble belongs to the file meta group's chunk.
+    alias[5] ^= 1;
+    let drop = PutOptions { aliases: Aliases::Drop, ..options() };
+    assert_eq!(depot.put(&alias, &drop).unwrap().outcome, PutOutcome::SameContent);
+    let study = scan(&file).unwrap().identity.unwrap().study;
+    assert_eq!(all(&depot, &study).len(), 1, "nothing is stored for it");
+    assert_eq!(depot.put(&alias, &options()).unwrap().outcome, PutOutcome::Stored, "unless the file is wanted");
+    let row = &depot.index.study(&Scope::All, &study).unwrap()[0];
+    assert_eq!((row.instances, row.contents, row.conflicts), (1, 2, 0), "and that is no conflict");
+}
+
+#[test]
+fn what_is_no_image_is_refused_or_opaque() {
+    let depot = in_memory();
+    let text = b"not DICOM at all".to_vec();
+    assert!(matches!(depot.put(&text, &options()), Err(PutError::NotDicom(_))));
+    let opaque = PutOptions { opaque: Some(b"letter.txt".to_vec()), ..options() };
+    let put = depot.put(&text, &opaque).unwrap();
+    assert_eq!(put.entry.name, b"letter.txt");
+    assert_eq!(bytes_of(&depot, all(&depot, &put.entry.study).remove(0)), text);
+}
+
+#[test]
+fn callers_are_committed_together_and_each_is_there() {
+    let depot = in_memory();
+    let files = files(3, 40);
+    std::thread::scope(|threads| {
+        for part in files.chunks(10) {
+            let depot = &depot;
+            threads.spawn(move || part.iter().for_each(|file| drop(depot.put(file, &options()).unwrap())));
+        }
+    });
+    let study = scan(&files[0]).unwrap().identity.unwrap().study;
+    assert_eq!(all(&depot, &study).len(), 40);
+    let orders: std::collections::BTreeSet<_> = all(&depot, &study).iter().map(|instance| instance.order).collect();
+    assert_eq!(orders.len(), 40, "each has a place of its own in the order of things");
+}
+
+#[test]
+fn a_frame_is_its_own_bytes() {
+    let depot = in_memory();
+    let folder = tempfile::tempdir().unwrap();
+    StudySpec::new(4).with_instances(1, 1).with_size(32, 48).with_frames(7).write_to(folder.path()).unwrap();
+    let path = walkdir::WalkDir::new(folder.path()).into_iter().map(Result::unwrap).find(|e| e.file_type().is_file());
+    let file = std::fs::read(path.unwrap().path()).unwrap();
+    let put = depot.put(&file, &options()).unwrap();
+    let instance = all(&depot, &put.entry.study).remove(0);
+    let table = instance.frames.clone().unwrap();
+    assert_eq!(table.len(), 7);
+    for frame in 0..7 {
+        let range = table.range(frame).unwrap();
+        let expected = &file[usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()];
+        assert_eq!(depot.frame(instance.clone(), frame).unwrap(), expected, "frame {frame}");
+    }
+    assert!(matches!(depot.frame(instance, 7), Err(FrameError::NoSuchFrame)));
+}
+
+#[test]
+fn what_is_removed_stays_removed_after_any_loss_of_the_index() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || Depot::open(folder.path(), FsOptions::default(), Registry::default()).unwrap();
+    let files = files(5, 4);
+    let study = scan(&files[0]).unwrap().identity.unwrap().study;
+    let forget_index = || {
+        for file in std::fs::read_dir(folder.path()).unwrap().map(Result::unwrap) {
+            if file.file_name().to_string_lossy().starts_with("index.db") {
+                std::fs::remove_file(file.path()).unwrap();
+            }
+        }
+    };
+    let older = folder.path().join("older.db");
+    {
+        let (depot, _) = open();
+        files.iter().for_each(|file| drop(depot.put(file, &options()).unwrap()));
+    }
+    std::fs::copy(folder.path().join("index.db"), &older).unwrap();
+    {
+        let (depot, _) = open();
+        let one = all(&depot, &study).remove(0);
+        let removed = depot.remove(PeerId::SELF, &study, What::Contents(vec![one.entry.hash])).unwrap();
+        assert_eq!(removed.instances, 1);
+        assert_eq!(all(&depot, &study).len(), 3);
+    }
+    forget_index();
+    assert_eq!(all(&open().0, &study).len(), 3, "the index is made anew from the packs");
+    forget_index();
+    std::fs::copy(&older, folder.path().join("index.db")).unwrap();
+    {
+        let (depot, _) = open();
+        assert_eq!(all(&depot, &study).len(), 3, "an older index is brought up to date");
+        depot.remove(PeerId::SELF, &study, What::All).unwrap();
+        assert!(all(&depot, &study).is_empty());
+    }
+    forget_index();
+    {
+        let (depot, _) = open();
+        assert!(all(&depot, &study).is_empty());
+        assert_eq!(depot.put(&files[0], &options()).unwrap().outcome, PutOutcome::Stored, "it may be sent again");
+    }
+    forget_index();
+    assert_eq!(all(&open().0, &study).len(), 1);
+}
