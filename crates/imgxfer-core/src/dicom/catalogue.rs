@@ -138,8 +138,9 @@ catalogue! {
     DOCUMENT_TITLE = (0x0042_0010, Instance, Text, "DocumentTitle");
 }
 
-/// Grows with each change of [`CATALOGUE`]: attributes that were found by an older one lack what is new.
-pub const CATALOGUE_VERSION: u16 = 1;
+/// Grows with each change of [`CATALOGUE`] or of how values are kept: attributes that were found by an older one lack
+/// what is new.
+pub const CATALOGUE_VERSION: u16 = 2;
 
 impl Attribute {
     /// The attribute with this tag; `None` when the catalogue has none.
@@ -148,6 +149,11 @@ impl Attribute {
         const { assert!(is_ascending(&CATALOGUE), "the catalogue is in order") }
         static ALL: [Attribute; CATALOGUE.len()] = CATALOGUE;
         ALL.binary_search_by_key(&tag, |attribute| attribute.tag).ok().and_then(|at| ALL.get(at))
+    }
+
+    /// Whether `\` is a character like others in it (VR ST, PS3.5 section 6.4).
+    pub(super) fn is_one_value(&self) -> bool {
+        self.tag == tags::DOCUMENT_TITLE
     }
 
     /// The attribute with this keyword, or with this tag in eight hexadecimal digits, as QIDO-RS writes them.

@@ -20,6 +20,7 @@ mod tag;
 pub mod tags;
 #[cfg(test)]
 mod tests;
+mod text;
 mod values;
 mod walk;
 mod window;

@@ -82,6 +82,60 @@ fn a_data_set_without_meta_is_found() {
     }
 }
 
+/// A small file with `elements` (tag, VR, value) in explicit little endian, ascending, and its UIDs.
+fn file_with(elements: &[(u32, &[u8; 2], Vec<u8>)]) -> Vec<u8> {
+    let uids = [
+        (0x0008_0016, "1.2.840.10008.5.1.4.1.1.2"),
+        (0x0008_0018, "1.2.3.4"),
+        (0x0020_000d, "1.2"),
+        (0x0020_000e, "1.2.3"),
+    ];
+    let uids = uids.map(|(tag, uid)| (tag, b"UI", uid.as_bytes().to_vec()));
+    let mut all = [elements, &uids[..]].concat();
+    all.sort();
+    let mut file = [&[0; 128], &b"DICM"[..], &element(0x0002_0010, b"UI", b"1.2.840.10008.1.2.1\0")].concat();
+    all.iter().for_each(|(tag, vr, value)| file.extend(element(*tag, vr, value)));
+    file
+}
+
+fn element(tag: u32, vr: &[u8; 2], value: &[u8]) -> Vec<u8> {
+    let [a, b, c, d] = tag.to_le_bytes();
+    let padding = &b"\0"[..value.len() % 2];
+    let len = value.len() + padding.len();
+    let len = match vr {
+        b"SQ" | b"UN" | b"UC" | b"UR" => [&[0, 0], &u32::try_from(len).unwrap().to_le_bytes()[..]].concat(),
+        _ => u16::try_from(len).unwrap().to_le_bytes().to_vec(),
+    };
+    [&[c, d, a, b], &vr[..], &len, value, padding].concat()
+}
+
+#[test]
+fn values_are_kept_as_their_kinds_ask() {
+    let file = file_with(&[
+        (0x0008_0005, b"CS", b"GBK".to_vec()),
+        (0x0008_0008, b"CS", b"ORIGINAL\\PRIMARY\\\\AXIAL ".to_vec()),
+        (0x0008_0020, b"DA", b"2024.01.31".to_vec()),
+        // The second byte of its first character is that of a backslash.
+        (0x0008_0090, b"PN", b"\x84\x5c^\xdf\x5c^^\\House^G^^".to_vec()),
+        (0x0010_0020, b"LO", b" A1 ".to_vec()),
+        (0x0018_1030, b"LO", [b"x".repeat(300), b"\\y".to_vec()].concat()),
+        (0x0028_0010, b"US", vec![0, 2]),
+        (0x0042_0010, b"ST", b"one\\text\r\nof two lines".to_vec()),
+    ]);
+    let found = scan_ok(&file).attributes;
+    let expected = [
+        (tags::SPECIFIC_CHARACTER_SET, "GBK".to_owned()),
+        (tags::IMAGE_TYPE, "ORIGINAL\\PRIMARY\\\\AXIAL".to_owned()),
+        (tags::STUDY_DATE, "20240131".to_owned()),
+        (tags::REFERRING_PHYSICIAN_NAME, "刓^運\\House^G".to_owned()),
+        (tags::PATIENT_ID, "A1".to_owned()),
+        (tags::PROTOCOL_NAME, "x".repeat(256) + "\\y"),
+        (tags::ROWS, "512".to_owned()),
+        (tags::DOCUMENT_TITLE, "one＼text of two lines".to_owned()),
+    ];
+    assert_eq!(found.iter().map(|(tag, value)| (tag, value.to_owned())).collect::<Vec<_>>(), expected);
+}
+
 #[test]
 fn what_is_no_dicom_is_refused() {
     assert!(matches!(scan(&[0u8; 0].as_slice()), Err(NotDicom::Empty)));

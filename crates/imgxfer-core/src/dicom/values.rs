@@ -2,13 +2,14 @@
 
 use std::ops::Range;
 
+use super::charset::Charset;
 use super::element::Encoding;
 use super::tags::{self, KEPT};
-use super::{Attribute, Attributes, CATALOGUE, Tag, ValueKind, charset};
+use super::{Attribute, Attributes, CATALOGUE, Tag, ValueKind, text};
 use crate::ids::StandardUid;
 
-/// Longest value that is kept, and longest attribute that comes of it, in bytes.
-pub(super) const VALUE_BYTES_MAX: usize = 256;
+/// As much of an element as is kept, and longest attribute that comes of it, in bytes.
+pub(super) const ELEMENT_BYTES_MAX: usize = 1024;
 
 /// Values by tag; the first of each.
 #[derive(Debug)]
@@ -94,12 +95,15 @@ impl Values {
         self.uid(tag).unwrap_or("").trim_matches(['\0', ' '])
     }
 
-    /// Everything that an index keeps, decoded by the file's character set.
+    /// Everything that an index keeps, decoded by the file's character sets.
     pub(super) fn attributes(&self) -> Attributes {
-        let charset = charset::Charset::of(self.raw(tags::SPECIFIC_CHARACTER_SET));
+        let charset = Charset::of(self.raw(tags::SPECIFIC_CHARACTER_SET));
         let value = |attribute: &Attribute| match attribute.kind {
             ValueKind::Unsigned => self.number(attribute.tag).map_or_else(String::new, |number| number.to_string()),
-            _ => charset::first_value(&charset.decode(self.raw(attribute.tag)), VALUE_BYTES_MAX),
+            kind => {
+                let text = charset.decode(self.raw(attribute.tag), kind == ValueKind::Name);
+                if attribute.is_one_value() { text::one(&text) } else { text::values(kind, &text) }
+            }
         };
         let kept = CATALOGUE.iter().filter(|attribute| attribute.within.is_none() && attribute.kind != ValueKind::Code);
         kept.map(|attribute| (attribute.tag, value(attribute))).collect()

@@ -7,7 +7,7 @@
 use super::element::{Element, Encoding, HEADER_BYTES_MAX, ITEM, ITEM_END, SEQUENCE_END};
 use super::fragments::{self, Fragments};
 use super::tags;
-use super::values::{VALUE_BYTES_MAX, Values};
+use super::values::{ELEMENT_BYTES_MAX, Values};
 use super::window::Input;
 use super::{NotDicom, Tag};
 use crate::units::{to_u64, to_usize};
@@ -230,7 +230,7 @@ impl<I: Input> Walk<'_, I> {
                 self.found.extended_offset_table = Some((self.position, len));
             }
             tag if Values::keeps(tag) && len == declared_len => {
-                let value = self.input.peek(self.position, to_usize(len).min(VALUE_BYTES_MAX))?;
+                let value = self.input.peek(self.position, to_usize(len).min(ELEMENT_BYTES_MAX))?;
                 let first = self.found.values.keep(tag, value);
                 self.found.irregular |= !first;
             }
