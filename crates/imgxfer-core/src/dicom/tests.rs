@@ -103,7 +103,7 @@ fn element(tag: u32, vr: &[u8; 2], value: &[u8]) -> Vec<u8> {
     let padding = &b"\0"[..value.len() % 2];
     let len = value.len() + padding.len();
     let len = match vr {
-        b"SQ" | b"UN" | b"UC" | b"UR" => [&[0, 0], &u32::try_from(len).unwrap().to_le_bytes()[..]].concat(),
+        b"SQ" | b"UC" | b"UT" => [&[0, 0], &u32::try_from(len).unwrap().to_le_bytes()[..]].concat(),
         _ => u16::try_from(len).unwrap().to_le_bytes().to_vec(),
     };
     [&[c, d, a, b], &vr[..], &len, value, padding].concat()
@@ -134,6 +134,74 @@ fn values_are_kept_as_their_kinds_ask() {
         (tags::DOCUMENT_TITLE, "one＼text of two lines".to_owned()),
     ];
     assert_eq!(found.iter().map(|(tag, value)| (tag, value.to_owned())).collect::<Vec<_>>(), expected);
+}
+
+/// An item of a sequence, of defined or undefined length.
+fn item(elements: &[(u32, &[u8; 2], &[u8])], is_defined: bool) -> Vec<u8> {
+    let inside: Vec<u8> = elements.iter().flat_map(|(tag, vr, value)| element(*tag, vr, value)).collect();
+    let len = if is_defined { u32::try_from(inside.len()).unwrap() } else { u32::MAX };
+    let end: &[u8] = if is_defined { b"" } else { b"\xfe\xff\x0d\xe0\0\0\0\0" };
+    [b"\xfe\xff\x00\xe0", &len.to_le_bytes()[..], &inside, end].concat()
+}
+
+fn code(value: &[u8], scheme: &[u8], meaning: &[u8], is_defined: bool) -> Vec<u8> {
+    item(&[(0x0008_0100, b"SH", value), (0x0008_0102, b"SH", scheme), (0x0008_0104, b"LO", meaning)], is_defined)
+}
+
+#[test]
+fn values_of_items_are_kept_of_top_level_sequences_alone() {
+    for is_defined in [true, false] {
+        let request =
+            |step: &[u8], id: &[u8]| item(&[(0x0040_0009, b"SH", step), (0x0040_1001, b"SH", id)], is_defined);
+        // An observation within the report, whose name is not that of the report.
+        let observation = item(&[(0x0040_a043, b"SQ", &code(b"X", b"Y", b"Z", is_defined))], is_defined);
+        let file = file_with(&[
+            (0x0008_0005, b"CS", b"ISO_IR 100".to_vec()),
+            (0x0008_0051, b"SQ", item(&[(0x0040_0031, b"UT", b"HIS")], is_defined)),
+            (
+                0x0008_1032,
+                b"SQ",
+                [
+                    code(b"P5-09051", b"SRT", b"Sch\xe4del", is_defined),
+                    code(b"P5-09051", b"SRT", b"Sch\xe4del", is_defined),
+                    item(
+                        &[(0x0008_0005, b"CS", b"ISO_IR 192"), (0x0008_0104, b"LO", "腹部^\\x".as_bytes())],
+                        is_defined,
+                    ),
+                    item(&[(0x0008_0102, b"SH", b"DCM")], is_defined),
+                    item(&[(0x0008_0102, b"SH", b"DCM"), (0x0008_0119, b"UC", b"LONG")], is_defined),
+                    item(&[(0x0008_0100, b"SH", b"1"), (0x0008_0104, b"LO", b"no scheme")], is_defined),
+                ]
+                .concat(),
+            ),
+            (0x0040_0009, b"SH", b"outside".to_vec()),
+            (0x0040_0275, b"SQ", [request(b"S1", b"R1"), request(b"S2", b"R1"), request(b"", b"R2\\R3")].concat()),
+            (0x0040_a043, b"SQ", code(b"126000", b"DCM", b"Report", is_defined)),
+            (0x0040_a730, b"SQ", observation),
+        ]);
+        let scan = scan_ok(&file);
+        let found = |tag| scan.attributes.get(tag);
+        assert!(scan.vetted);
+        assert_eq!(found(tags::LOCAL_NAMESPACE_ENTITY_ID), "HIS");
+        assert_eq!(found(tags::SCHEDULED_PROCEDURE_STEP_ID), "S1\\S2");
+        assert_eq!(found(tags::REQUESTED_PROCEDURE_ID), "R1\\R2\\R3");
+        assert_eq!(found(tags::CONCEPT_NAME_CODE_SEQUENCE), "126000^DCM^Report");
+        let codes = "P5-09051^SRT^Schädel\\^^腹部 ＼x\\LONG^DCM\\1^^no scheme";
+        assert_eq!(found(tags::PROCEDURE_CODE_SEQUENCE), codes);
+    }
+}
+
+#[test]
+fn values_of_many_items_are_bounded() {
+    let items: Vec<u8> =
+        (0..1_000).flat_map(|n: u32| item(&[(0x0040_0009, b"SH", format!("S{n}").as_bytes())], true)).collect();
+    let scan = scan_ok(&file_with(&[(0x0040_0275, b"SQ", items)]));
+    let kept = scan.attributes.get(tags::SCHEDULED_PROCEDURE_STEP_ID);
+    assert!(kept.starts_with("S0\\S1\\") && kept.ends_with("\\S15") && scan.vetted, "{kept}");
+    let long = vec![b'x'; 5_000];
+    let items: Vec<u8> = (0..100).flat_map(|_| code(&long, &long, &long, false)).collect();
+    let scan = scan_ok(&file_with(&[(0x0008_1032, b"SQ", items)]));
+    assert_eq!(scan.attributes.get(tags::PROCEDURE_CODE_SEQUENCE), "x".repeat(256));
 }
 
 #[test]

@@ -1,5 +1,7 @@
-//! The values of top-level elements that the scanner keeps, as they stand in the file.
+//! The values that the scanner keeps, of top-level elements and of a few in the items of top-level sequences, as they
+//! stand in the file; and what an index keeps of them.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use super::charset::Charset;
@@ -11,13 +13,34 @@ use crate::ids::StandardUid;
 /// As much of an element as is kept, and longest attribute that comes of it, in bytes.
 pub(super) const ELEMENT_BYTES_MAX: usize = 1024;
 
+/// As much of an element of an item as is kept.
+pub(super) const ITEM_VALUE_BYTES_MAX: usize = 256;
+
+/// Items of a sequence of which values are kept.
+const ITEMS_MAX: usize = 16;
+
+/// Elements of a code (PS3.3 table 8.8-1).
+const CODE_PARTS: [Tag; 5] =
+    [tags::CODE_VALUE, tags::CODING_SCHEME_DESIGNATOR, tags::CODE_MEANING, tags::LONG_CODE_VALUE, tags::URN_CODE_VALUE];
+
 /// Values by tag; the first of each.
 #[derive(Debug)]
 pub(super) struct Values {
     /// One behind the other: a small instance is scanned in the time of a few dozen allocations.
     bytes: Vec<u8>,
     places: [Option<Range<usize>>; KEPT.len()],
+    items: Vec<ItemValue>,
     big_endian: bool,
+}
+
+/// Where the value of an element of an item of a top-level sequence stands.
+#[derive(Debug)]
+struct ItemValue {
+    sequence: Tag,
+    /// Counted from 1.
+    item: usize,
+    tag: Tag,
+    place: Range<usize>,
 }
 
 /// Room for the values of nearly every file.
@@ -26,7 +49,7 @@ const VALUES_BYTES: usize = 1 << 10;
 impl Values {
     pub(super) fn new(encoding: Encoding) -> Self {
         let bytes = Vec::with_capacity(VALUES_BYTES);
-        Self { bytes, places: [const { None }; KEPT.len()], big_endian: encoding.big_endian }
+        Self { bytes, places: [const { None }; KEPT.len()], items: Vec::new(), big_endian: encoding.big_endian }
     }
 
     /// Whether values of this tag are kept.
@@ -47,6 +70,39 @@ impl Values {
             Some(Some(_)) => false,
             None => true,
         }
+    }
+
+    /// Whether values of items of this top-level sequence are kept.
+    pub(super) fn keeps_items(sequence: Tag) -> bool {
+        matches!(
+            sequence,
+            tags::REQUEST_ATTRIBUTES_SEQUENCE
+                | tags::ISSUER_OF_ACCESSION_NUMBER_SEQUENCE
+                | tags::PROCEDURE_CODE_SEQUENCE
+                | tags::CONCEPT_NAME_CODE_SEQUENCE
+        )
+    }
+
+    /// Whether values of this tag are kept of such a sequence's items.
+    pub(super) fn keeps_in_item(sequence: Tag, tag: Tag) -> bool {
+        let is_code = |sequence| Attribute::of(sequence).is_some_and(|found| found.kind == ValueKind::Code);
+        let is_within = || Attribute::of(tag).is_some_and(|found| found.within == Some(sequence));
+        tag == tags::SPECIFIC_CHARACTER_SET || is_within() || CODE_PARTS.contains(&tag) && is_code(sequence)
+    }
+
+    /// Keeps a value of an item, which is counted from 1. There are at most as many as there are tags that
+    /// [`Values::keeps_in_item`] and items that are kept.
+    pub(super) fn keep_in_item(&mut self, sequence: Tag, item: usize, tag: Tag, value: &[u8]) {
+        if item <= ITEMS_MAX && self.in_item(sequence, item, tag).is_none() {
+            let start = self.bytes.len();
+            self.bytes.extend_from_slice(value);
+            self.items.push(ItemValue { sequence, item, tag, place: start..self.bytes.len() });
+        }
+    }
+
+    fn in_item(&self, sequence: Tag, item: usize, tag: Tag) -> Option<&[u8]> {
+        let found = self.items.iter().find(|kept| (kept.sequence, kept.item, kept.tag) == (sequence, item, tag));
+        found.and_then(|kept| self.bytes.get(kept.place.clone()))
     }
 
     fn raw(&self, tag: Tag) -> &[u8] {
@@ -98,14 +154,64 @@ impl Values {
     /// Everything that an index keeps, decoded by the file's character sets.
     pub(super) fn attributes(&self) -> Attributes {
         let charset = Charset::of(self.raw(tags::SPECIFIC_CHARACTER_SET));
-        let value = |attribute: &Attribute| match attribute.kind {
-            ValueKind::Unsigned => self.number(attribute.tag).map_or_else(String::new, |number| number.to_string()),
-            kind => {
+        let value = |attribute: &Attribute| match (attribute.kind, attribute.within) {
+            (_, Some(sequence)) => self.of_items(attribute, sequence, charset),
+            (ValueKind::Code, None) => self.codes(attribute.tag, charset),
+            (ValueKind::Unsigned, None) => {
+                self.number(attribute.tag).map_or_else(String::new, |number| number.to_string())
+            }
+            (kind, None) => {
                 let text = charset.decode(self.raw(attribute.tag), kind == ValueKind::Name);
                 if attribute.is_one_value() { text::one(&text) } else { text::values(kind, &text) }
             }
         };
-        let kept = CATALOGUE.iter().filter(|attribute| attribute.within.is_none() && attribute.kind != ValueKind::Code);
-        kept.map(|attribute| (attribute.tag, value(attribute))).collect()
+        CATALOGUE.iter().map(|attribute| (attribute.tag, value(attribute))).collect()
+    }
+
+    /// The distinct values that an attribute has in the items of a sequence.
+    fn of_items(&self, attribute: &Attribute, sequence: Tag, charset: Charset) -> String {
+        let texts = (1..=ITEMS_MAX).filter_map(|item| {
+            let raw = self.in_item(sequence, item, attribute.tag)?;
+            Some(self.charset_of_item(sequence, item, charset).decode(raw, attribute.kind == ValueKind::Name))
+        });
+        text::distinct(attribute.kind, texts)
+    }
+
+    /// The distinct codes in the items of a sequence, each as `value^scheme^meaning`.
+    fn codes(&self, sequence: Tag, charset: Charset) -> String {
+        let codes = (1..=ITEMS_MAX).filter_map(|item| {
+            let charset = self.charset_of_item(sequence, item, charset);
+            let part = |tag| {
+                let raw = self.in_item(sequence, item, tag).filter(|raw| !raw.is_empty())?;
+                Some(text::one(&charset.decode(raw, false)).replace('^', " "))
+            };
+            let value = [tags::CODE_VALUE, tags::LONG_CODE_VALUE, tags::URN_CODE_VALUE].into_iter().find_map(part);
+            let meaning = part(tags::CODE_MEANING);
+            let scheme = part(tags::CODING_SCHEME_DESIGNATOR);
+            // A scheme alone says nothing.
+            let is_code = value.is_some() || meaning.is_some();
+            let parts = [value, scheme, meaning].map(Option::unwrap_or_default);
+            is_code.then(|| Cow::Owned(parts.join("^").trim_end_matches('^').to_owned()))
+        });
+        text::distinct(ValueKind::Code, codes)
+    }
+
+    /// An item may have character sets of its own (PS3.3 section C.12.1.1.2).
+    fn charset_of_item(&self, sequence: Tag, item: usize, outer: Charset) -> Charset {
+        self.in_item(sequence, item, tags::SPECIFIC_CHARACTER_SET).map_or(outer, Charset::of)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_are_kept_of_the_sequences_of_the_catalogue() {
+        for attribute in &CATALOGUE {
+            let sequence = if attribute.kind == ValueKind::Code { Some(attribute.tag) } else { attribute.within };
+            assert!(sequence.is_none_or(Values::keeps_items), "{attribute:?}");
+            assert!(attribute.within.is_none_or(|sequence| Values::keeps_in_item(sequence, attribute.tag)));
+        }
     }
 }

@@ -1,13 +1,13 @@
 //! The walk over the elements of a data set: iterative, with a bounded stack, lenient where files are.
 //!
-//! Sequences are entered for one reason only: to know that they nest no deeper than [`DEPTH_MAX`] and
-//! that their lengths agree, so that parsers which trust a file can be given it. Nothing inside them
-//! is kept. Where a container of defined length does not hold what it should, the walk goes on behind it.
+//! Sequences are entered to know that they nest no deeper than [`DEPTH_MAX`] and that their lengths
+//! agree, so that parsers which trust a file can be given it. Of what is inside them only a few values of
+//! the items of top-level ones are kept. Where a container of defined length does not hold what it should, the walk goes on behind it.
 
 use super::element::{Element, Encoding, HEADER_BYTES_MAX, ITEM, ITEM_END, SEQUENCE_END};
 use super::fragments::{self, Fragments};
 use super::tags;
-use super::values::{ELEMENT_BYTES_MAX, Values};
+use super::values::{ELEMENT_BYTES_MAX, ITEM_VALUE_BYTES_MAX, Values};
 use super::window::Input;
 use super::{NotDicom, Tag};
 use crate::units::{to_u64, to_usize};
@@ -61,6 +61,8 @@ pub(super) struct Walk<'i, I> {
     root: Encoding,
     stack: Vec<Container>,
     depth: usize,
+    /// The top-level sequence that was entered last and the number of its items so far, where values of them are kept.
+    kept_items: Option<(Tag, usize)>,
     found: Found,
 }
 
@@ -74,7 +76,8 @@ pub(super) fn walk<I: Input>(input: &mut I, offset: u64, encoding: Encoding) -> 
         irregular: false,
         gave_up: false,
     };
-    let mut walk = Walk { input, position: offset, root: encoding, stack: Vec::new(), depth: 0, found };
+    let mut walk =
+        Walk { input, position: offset, root: encoding, stack: Vec::new(), depth: 0, kept_items: None, found };
     while let Step::Next = walk.step()? {}
     Ok(walk.found)
 }
@@ -130,6 +133,9 @@ impl<I: Input> Walk<'_, I> {
         match element.tag {
             ITEM => {
                 self.position += element.header_len;
+                if let (1, Some((_, items))) = (self.stack.len(), &mut self.kept_items) {
+                    *items += 1;
+                }
                 self.push(false, element.len, self.stack.last().map_or(self.root, |top| top.encoding))
             }
             SEQUENCE_END => {
@@ -165,10 +171,18 @@ impl<I: Input> Walk<'_, I> {
     fn element(&mut self, element: Element, encoding: Encoding) -> Result<Step, NotDicom> {
         self.found.irregular |= element.guessed;
         self.position += element.header_len;
+        if self.stack.is_empty() {
+            self.kept_items = Values::keeps_items(element.tag).then_some((element.tag, 0));
+        }
         let Some(len) = element.len else { return self.undefined_length(element, encoding) };
         let room = self.limit().saturating_sub(self.position);
-        if self.stack.is_empty() {
-            self.keep(element, len.min(room), len)?;
+        match (self.stack.len(), self.kept_items) {
+            (0, _) => self.keep(element, len.min(room), len)?,
+            (2, Some((sequence, items))) if len <= room && Values::keeps_in_item(sequence, element.tag) => {
+                let value = self.input.peek(self.position, to_usize(len).min(ITEM_VALUE_BYTES_MAX))?;
+                self.found.values.keep_in_item(sequence, items, element.tag, value);
+            }
+            _ => {}
         }
         if element.may_be_sequence() && len >= 8 && self.begins_with_item(element, encoding)? {
             let inner = if element.vr == Some(*b"UN") { Encoding::IMPLICIT } else { encoding };
@@ -229,7 +243,7 @@ impl<I: Input> Walk<'_, I> {
             tags::EXTENDED_OFFSET_TABLE if len == declared_len => {
                 self.found.extended_offset_table = Some((self.position, len));
             }
-            tag if Values::keeps(tag) && len == declared_len => {
+            tag if Values::keeps(tag) && self.kept_items.is_none() && len == declared_len => {
                 let value = self.input.peek(self.position, to_usize(len).min(ELEMENT_BYTES_MAX))?;
                 let first = self.found.values.keep(tag, value);
                 self.found.irregular |= !first;
