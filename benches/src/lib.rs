@@ -15,10 +15,10 @@ pub mod site;
 
 use std::fmt;
 
+use imgxfer_core::chunk::ChunkClass;
 use imgxfer_core::chunk::{Cut, cut, pixel_shape};
 use imgxfer_core::codec::PixelShape;
 use imgxfer_core::dicom::scan;
-use imgxfer_core::manifest::ChunkClass;
 use imgxfer_core::send::{FileSource, OtherFiles};
 use imgxfer_core::sim::data::real_data_dir;
 use imgxfer_core::sim::studies::StudySpec;

@@ -9,11 +9,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
+use imgxfer_core::chunk::ChunkClass;
 use imgxfer_core::codec::CodecId;
 use imgxfer_core::ids::{
     ChunkId, InstanceHash, ManifestRoot, PackId, PageHash, SeriesUid, SopInstanceUid, StudyUid, TransferId,
 };
-use imgxfer_core::manifest::{ChunkClass, ChunkEntry, InstanceAt, InstanceEntry, Page};
+use imgxfer_core::manifest::{ChunkEntry, InstanceAt, InstanceEntry, Page};
 use imgxfer_core::proto::{
     InstanceFailure, Lookup, Receiver, ReceiverOutput, Sender, SenderOutput, Unproven, VerifyJob,
 };

@@ -6,8 +6,8 @@ use imgxfer_core::codec::CodecId;
 use imgxfer_core::ids::TransferId;
 use imgxfer_core::manifest::Page;
 use imgxfer_core::proto::{Lookup, Receiver, ReceiverOutput, Sender};
+use imgxfer_core::store::{StudyQuery, StudyRow};
 use imgxfer_core::testing::{Sample, peer};
-use imgxfer_core::wire::convert::{query_from_wire, study_from_wire};
 use imgxfer_core::wire::message::{Accept, Body, Start};
 
 /// Length (two bytes, little endian) and message, again and again.
@@ -67,8 +67,8 @@ pub fn check(data: &[u8]) {
         busy_ok = busy_ok && busy.handle_message(message.clone()).is_ok();
         match &message {
             Body::Start(start) => drop(Receiver::accept(start, &[])),
-            Body::Query(query) => drop(query_from_wire(query.clone())),
-            Body::Study(study) => drop(study_from_wire(study.clone())),
+            Body::Query(query) => drop(StudyQuery::from_wire(query.clone())),
+            Body::Study(study) => drop(StudyRow::from_wire(study.clone())),
             _ => {}
         }
         receiver_ok = receiver_ok && receiver.handle_message(message).is_ok();

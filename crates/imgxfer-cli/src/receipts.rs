@@ -33,7 +33,7 @@ pub(crate) fn check(path: &Path, signer: Option<PeerId>) -> anyhow::Result<(Rece
     let signed: SignedReceipt = serde_json::from_str(&text)
         .map_err(|error| problem(Exit::Integrity, format!("{name} is no receipt: {error}")))?;
     let (receipt, by) = signed
-        .verify()
+        .verify(imgxfer_core::transport::verify)
         .map_err(|error| problem(Exit::Integrity, format!("the receipt {name} does not hold: {error}")))?;
     if by != receipt.receiver {
         return Err(problem(Exit::Integrity, format!("the receipt {name} was signed by somebody else than it names")));
@@ -68,7 +68,7 @@ mod tests {
             complete: true,
             at: UnixSeconds(5),
         };
-        let signed = SignedReceipt::sign(&receipt, &me).unwrap();
+        let signed = SignedReceipt::sign(&receipt, |domain, text| me.sign(domain, text)).unwrap();
         let path = keep(&places, &receipt.root, &signed).unwrap();
         assert_eq!(check(&path, Some(me.peer_id())).unwrap(), (receipt, me.peer_id()));
 

@@ -4,10 +4,10 @@
 
 #![expect(clippy::print_stdout, reason = "an example talks to its user")]
 
+use imgxfer_core::chunk::ChunkClass;
 use imgxfer_core::chunk::{cut, pixel_shape};
 use imgxfer_core::codec::{CodecId, Level, Registry};
 use imgxfer_core::dicom::scan;
-use imgxfer_core::manifest::ChunkClass;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);

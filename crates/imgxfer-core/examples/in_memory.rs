@@ -6,9 +6,10 @@
 
 use std::collections::HashMap;
 
+use imgxfer_core::chunk::ChunkClass;
 use imgxfer_core::codec::CodecId;
 use imgxfer_core::ids::{ChunkId, InstanceHash, SeriesUid, SopInstanceUid, StudyUid, TransferId};
-use imgxfer_core::manifest::{ChunkClass, ChunkEntry, InstanceEntry, Page};
+use imgxfer_core::manifest::{ChunkEntry, InstanceEntry, Page};
 use imgxfer_core::proto::{Lookup, Receiver, ReceiverOutput, Sender, SenderOutput};
 use imgxfer_core::store::{ChunkAt, MemRecords, RecordStore};
 use imgxfer_core::wire::message::{Body, ReceiptBody};

@@ -42,9 +42,9 @@ use crate::send::{FetchOrder, SendOutcome, SendSettings, Source, send};
 use crate::store::Versions;
 use crate::store::search::{Answer, Search};
 use crate::transfer::Notice;
-use crate::transport::{ControlReceiver, ControlSender, Dial, Endpoint, Session, TransportError};
+use crate::transport::{ControlReceiver, ControlSender, Dial, Endpoint, Session, TransportError, verify};
 use crate::units::to_usize;
-use crate::wire::convert::{AnswerFromWire, criteria_to_wire, find_to_wire};
+use crate::store::search::messages::{AnswerFromWire, criteria_to_wire, find_to_wire};
 use crate::wire::message::{Body, Fetch};
 
 /// When to give up on a line that keeps breaking.
@@ -555,7 +555,7 @@ pub(crate) fn check_receipt(
     me: PeerId,
 ) -> Result<(Receipt, SignedReceipt), TransferError> {
     let signed = SignedReceipt::from_wire(&outcome.receipt);
-    let (receipt, signer) = signed.verify().map_err(|_| TransferError::Receipt("its signature does not hold"))?;
+    let (receipt, signer) = signed.verify(verify).map_err(|_| TransferError::Receipt("its signature does not hold"))?;
     let about_this = receipt.transfer == outcome.transfer && outcome.sender.announced(&receipt.root);
     if signer != session.peer() || receipt.receiver != signer || receipt.sender != me {
         return Err(TransferError::Receipt("it is signed by, or made out to, somebody else"));

@@ -19,7 +19,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`ids`], [`units`], [`limits`], [`clock`], [`priority`], [`effort`], [`work`], `pace` | vocabulary |
+//! | [`ids`], [`units`], [`limits`], [`clock`], [`priority`], [`effort`], [`work`], [`places`], `pace` | vocabulary |
 //! | [`dicom`], [`codec`], [`chunk`], [`wire`] | bytes to values and back |
 //! | [`manifest`], [`receipt`] | what a transfer consists of; proof that it arrived |
 //! | [`proto`], [`progress`] | sender and receiver as state machines, without clock or sockets |
@@ -42,6 +42,7 @@ pub mod effort;
 pub mod ids;
 pub mod limits;
 pub mod manifest;
+pub mod places;
 pub mod priority;
 pub mod progress;
 pub mod proto;

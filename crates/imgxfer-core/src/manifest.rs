@@ -13,6 +13,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::chunk::ChunkClass;
 use crate::ids::{
     ChunkId, ContentId, InstanceHash, ManifestRoot, PageHash, SeriesUid, SopInstanceUid, StandardUid, StudyUid,
     UID_BYTES_MAX, UidError,
@@ -32,54 +33,6 @@ const CONTENT_CONTEXT: &str = "imgxfer 2026 content of an instance v1";
 
 /// Context string of the root hash (BLAKE3 key derivation mode, BLAKE3 paper section 2.3).
 const ROOT_CONTEXT: &str = "imgxfer 2026 manifest root v1";
-
-/// What a chunk holds; says which chunks are alike and so share a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum ChunkClass {
-    /// Preamble and file meta group (PS3.10 section 7.1): how this file came to be, not what the instance is.
-    Meta,
-    /// Everything between them and the pixel data, or what follows it.
-    Header,
-    /// Frames or rows of native pixel data, or fragments of encapsulated pixel data.
-    Pixels,
-    /// Bytes of a file that could not be read as DICOM.
-    Opaque,
-}
-
-impl ChunkClass {
-    /// Its number in every encoding.
-    #[must_use]
-    pub const fn to_byte(self) -> u8 {
-        match self {
-            Self::Header => 0,
-            Self::Pixels => 1,
-            Self::Opaque => 2,
-            Self::Meta => 3,
-        }
-    }
-
-    /// The class with that number.
-    #[must_use]
-    pub const fn from_byte(byte: u8) -> Option<Self> {
-        match byte {
-            0 => Some(Self::Header),
-            1 => Some(Self::Pixels),
-            2 => Some(Self::Opaque),
-            3 => Some(Self::Meta),
-            _ => None,
-        }
-    }
-
-    /// The class of the records that hold such chunks: what describes an instance travels together.
-    #[must_use]
-    pub const fn in_record(self) -> Self {
-        match self {
-            Self::Meta => Self::Header,
-            other => other,
-        }
-    }
-}
 
 /// One chunk of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -6,6 +6,7 @@
 use crate::clock::UnixSeconds;
 use crate::ids::{ManifestRoot, PeerId, TransferId};
 use crate::wire::bytes::{Reader, Truncated};
+use crate::wire::message::ReceiptBody;
 
 /// First bytes of the signed text: format and version.
 pub const RECEIPT_MAGIC: [u8; 4] = *b"IXC1";
@@ -89,8 +90,27 @@ impl Receipt {
     }
 }
 
+/// A signature and the certificate whose key made it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Signature {
+    /// How it was made: a TLS `SignatureScheme` (RFC 8446, 4.2.3), such as 0x0807 for Ed25519.
+    pub scheme: u16,
+    /// The signer's end-entity certificate, DER.
+    pub certificate: Vec<u8>,
+    /// The signature itself, in the scheme's own encoding.
+    pub signature: Vec<u8>,
+}
+
+impl Signature {
+    /// Puts together what was stored or received.
+    #[must_use]
+    pub fn new(scheme: u16, certificate: Vec<u8>, signature: Vec<u8>) -> Self {
+        Self { scheme, certificate, signature }
+    }
+}
+
 /// A receipt with its signature: what the sender keeps.
-#[cfg(feature = "quic")]
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct SignedReceipt {
     /// The signed text: [`Receipt::encode`].
@@ -107,7 +127,6 @@ pub struct SignedReceipt {
 }
 
 /// A receipt that proves nothing.
-#[cfg(feature = "quic")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReceiptError {
@@ -116,27 +135,23 @@ pub enum ReceiptError {
     Text(#[from] NotAReceipt),
     /// The signature does not hold.
     #[error(transparent)]
-    Signature(#[from] crate::transport::SignatureError),
+    Signature(Box<dyn std::error::Error + Send + Sync>),
 }
 
-#[cfg(feature = "quic")]
 impl SignedReceipt {
-    /// Signs a receipt.
+    /// Signs a receipt: `sign` makes a signature for a purpose and a text, as a site's identity does.
     ///
     /// # Errors
-    /// When the key cannot sign.
-    pub fn sign(
-        receipt: &Receipt,
-        identity: &crate::transport::Identity,
-    ) -> Result<Self, crate::transport::IdentityError> {
+    /// Those of `sign`.
+    pub fn sign<E>(receipt: &Receipt, sign: impl FnOnce(&str, &[u8]) -> Result<Signature, E>) -> Result<Self, E> {
         let text = receipt.encode();
-        let signed = identity.sign(RECEIPT_CONTEXT, &text)?;
-        Ok(Self { text, scheme: signed.scheme, certificate: signed.certificate, signature: signed.signature })
+        let Signature { scheme, certificate, signature } = sign(RECEIPT_CONTEXT, &text)?;
+        Ok(Self { text, scheme, certificate, signature })
     }
 
     /// Takes it from a message.
     #[must_use]
-    pub fn from_wire(body: &crate::wire::message::ReceiptBody) -> Self {
+    pub fn from_wire(body: &ReceiptBody) -> Self {
         Self {
             text: body.text.to_vec(),
             scheme: u16::try_from(body.scheme).unwrap_or(0),
@@ -147,8 +162,8 @@ impl SignedReceipt {
 
     /// Puts it into a message.
     #[must_use]
-    pub fn to_wire(&self) -> crate::wire::message::ReceiptBody {
-        crate::wire::message::ReceiptBody {
+    pub fn to_wire(&self) -> ReceiptBody {
+        ReceiptBody {
             text: self.text.clone().into(),
             scheme: u32::from(self.scheme),
             certificate: self.certificate.clone().into(),
@@ -156,21 +171,24 @@ impl SignedReceipt {
         }
     }
 
-    /// Checks the signature; returns what it says and who said it.
+    /// Checks the signature by `verify`, as `transport::verify` does it; returns what it says and who said it.
     ///
     /// Who signed is a claim of the certificate's key alone: compare it with the peer that is meant.
     ///
     /// # Errors
     /// [`ReceiptError`].
-    pub fn verify(&self) -> Result<(Receipt, PeerId), ReceiptError> {
+    pub fn verify<E: std::error::Error + Send + Sync + 'static>(
+        &self,
+        verify: impl FnOnce(&str, &[u8], &Signature) -> Result<PeerId, E>,
+    ) -> Result<(Receipt, PeerId), ReceiptError> {
         let receipt = Receipt::decode(&self.text)?;
-        let signature = crate::transport::Signature::new(self.scheme, self.certificate.clone(), self.signature.clone());
-        let signer = crate::transport::verify(RECEIPT_CONTEXT, &self.text, &signature)?;
+        let signature = Signature::new(self.scheme, self.certificate.clone(), self.signature.clone());
+        let signer =
+            verify(RECEIPT_CONTEXT, &self.text, &signature).map_err(|error| ReceiptError::Signature(error.into()))?;
         Ok((receipt, signer))
     }
 }
 
-#[cfg(feature = "quic")]
 mod hex_bytes {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 

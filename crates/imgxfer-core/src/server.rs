@@ -27,7 +27,7 @@ use crate::store::search::Search;
 use crate::store::{Scope, StoreError, Versions};
 use crate::transfer::refuse;
 use crate::transport::{CloseCode, ControlSender, ControlStream, Endpoint, Session};
-use crate::wire::convert::{RowsToWire, criteria_from_wire, end_to_wire, find_from_wire};
+use crate::store::search::messages::{RowsToWire, criteria_from_wire, end_to_wire, find_from_wire};
 use crate::wire::message::{Body, Fetch, Find, RefuseCode, Refused, Start};
 use crate::work::{WorkError, blocking, ended};
 

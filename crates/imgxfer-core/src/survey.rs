@@ -10,13 +10,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::chunk;
+use crate::chunk::ChunkClass;
 use crate::codec::PixelShape;
 use crate::dicom::{self, NotDicom, PixelData, ReadAt as _, Scan, tags};
 use crate::ids::SeriesUid;
 use crate::limits::{
     CHUNKS_PER_RECORD_MAX, RECORD_RAW_BYTES_MAX, SHARED_BYTES_MAX, SHARED_FRAME_BYTES_MAX, SMALL_CHUNK_BYTES,
 };
-use crate::manifest::ChunkClass;
 use crate::store::FileBytes;
 use crate::units::{to_u64, to_usize};
 

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use imgxfer_core::chunk;
+use imgxfer_core::chunk::ChunkClass;
 use imgxfer_core::clock::Stopwatch;
 use imgxfer_core::codec::{CodecId, Level, PixelShape, Registry};
 use imgxfer_core::dicom;
-use imgxfer_core::manifest::ChunkClass;
 use imgxfer_core::send::{FileSource, OtherFiles, printable};
 use imgxfer_core::units::{human_bytes, to_f64, to_u64, to_usize};
 use serde_json::json;

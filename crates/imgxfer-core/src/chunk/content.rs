@@ -5,10 +5,10 @@ use std::ops::Range;
 
 use fastcdc::v2020::FastCDC;
 
+use super::ChunkClass;
 use super::Cuts;
 use crate::dicom::ReadAt;
 use crate::limits::CHUNK_BYTES_MAX;
-use crate::manifest::ChunkClass;
 use crate::units::{to_u64, to_usize};
 
 /// Least, desired and most bytes of a chunk.

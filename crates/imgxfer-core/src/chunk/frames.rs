@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
+use super::ChunkClass;
 use super::{Cuts, Density, near_equal};
 use crate::codec::PixelShape;
 use crate::dicom::{PixelData, layout};
 use crate::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_TARGET_MIN};
-use crate::manifest::ChunkClass;
 use crate::units::to_usize;
 
 /// Small frames share a chunk up to this length.

@@ -5,6 +5,7 @@
 //! is not DICOM is cut by its content. The same bytes give the same cuts on every machine and in every
 //! version that shares a manifest format, since chunk identities depend on it.
 
+mod class;
 mod content;
 mod frames;
 #[cfg(test)]
@@ -15,8 +16,9 @@ use std::io;
 use crate::codec::PixelShape;
 use crate::dicom::{PixelData, ReadAt, Scan};
 use crate::limits::{CHUNK_BYTES_MAX, CHUNKS_PER_INSTANCE_MAX};
-use crate::manifest::ChunkClass;
 use crate::units::{to_u64, to_usize};
+
+pub use class::ChunkClass;
 
 /// One chunk-to-be: a range of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

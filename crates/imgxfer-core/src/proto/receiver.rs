@@ -13,7 +13,7 @@ use crate::limits::{
     CHUNK_TRIES_MAX, CHUNKS_IN_FLIGHT_MAX, PAGE_BYTES_MAX, PAGES_IN_FLIGHT_MAX, STUDIES_PER_TRANSFER_MAX, WITHDRAWN_MAX,
 };
 use crate::manifest::{self, InstanceAt, InstanceEntry, Page};
-use crate::store::ChunkAt;
+use crate::places::ChunkAt;
 use crate::units::{to_u32, to_u64, to_usize};
 use crate::wire::message::{
     Accept, Body, Committed, End, FailCode, Failed, Feature, Need, PageBody, PageKnown, PageRef, ReceiptBody, Received,

@@ -14,13 +14,14 @@ use tokio::time::Instant;
 use super::intake::{Intake, Staged};
 use super::room::{PageRoom, PagesHeld};
 use super::router::{Route, Router};
+use crate::chunk::ChunkClass;
 use crate::clock::UnixSeconds;
 use crate::codec::{CodecId, Registry};
 use crate::effort::Effort;
 use crate::error::TransferError;
 use crate::ids::{ChunkId, ManifestRoot, PageHash, StudyUid};
 use crate::limits::ROOM_DEADLINE;
-use crate::manifest::{ChunkClass, InstanceAt};
+use crate::manifest::InstanceAt;
 use crate::pace::{Joined, Pace};
 use crate::progress::{Coded, Observer, Progress, TransferEvent};
 use crate::proto::{Lookup, ProtocolError, Receiver, ReceiverOutput, Unproven, VerifyJob};
@@ -707,7 +708,7 @@ async fn finish(
     identity: &Identity,
     receipt: &Receipt,
 ) -> Result<(), TransferError> {
-    let body = SignedReceipt::sign(receipt, identity)?.to_wire();
+    let body = SignedReceipt::sign(receipt, |domain, text| identity.sign(domain, text))?.to_wire();
     driver.shared.receiver().handle_receipt(body);
     driver.drain();
     for body in std::mem::take(&mut driver.outbox) {

@@ -4,10 +4,11 @@ use std::io;
 
 use super::job::HEADER_LEVEL;
 use super::plan::{Plan, Position};
+use crate::chunk::ChunkClass;
 use crate::codec::{CodecId, Level, PixelShape, Registry};
 use crate::ids::ChunkId;
 use crate::limits::{CHUNKS_PER_RECORD_MAX, RECORD_RAW_BYTES_MAX};
-use crate::manifest::{ChunkClass, InstanceAt};
+use crate::manifest::InstanceAt;
 use crate::proto::InstanceFailure;
 use crate::units::{to_f64, to_u64, to_usize};
 use crate::wire::buffers::{Buffer, Buffers};

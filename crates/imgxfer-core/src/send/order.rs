@@ -13,7 +13,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 
 use super::source::{Source, SourceInstance, SourceItem, Totals};
-use crate::manifest::ChunkClass;
+use crate::chunk::ChunkClass;
 
 /// Frames no longer than this are put together: eight or more share a record.
 const FRAME_BYTES_MAX: u32 = 128 << 10;

@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::source::SourceInstance;
+use crate::chunk::ChunkClass;
 use crate::codec::PixelShape;
 use crate::ids::{SeriesUid, StudyUid};
 use crate::limits::{
     CHUNKS_PER_RECORD_MAX, RECORD_RAW_BYTES_MAX, SHARED_BYTES_MAX, SHARED_FRAME_BYTES_MAX, SMALL_CHUNK_BYTES,
 };
-use crate::manifest::{ChunkClass, ChunkEntry, InstanceAt, Page};
+use crate::manifest::{ChunkEntry, InstanceAt, Page};
 use crate::proto::Bitmap;
 use crate::store::{ChunkAt, RecordAt};
 use crate::units::to_u32;

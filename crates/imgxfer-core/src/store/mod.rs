@@ -46,6 +46,8 @@ use crate::wire::record::{Record, RecordHeader};
 pub use batch::{
     CommitBatch, Held, IndexTotals, Order, Orders, Provenance, Publication, Removal, Removed, Versions, What,
 };
+pub use crate::places::{ChunkAt, RecordAt};
+
 pub use cache::RecordCache;
 pub use check::{CheckOptions, CheckReport, Finding, check};
 pub use collect::{CollectReport, collect};
@@ -67,26 +69,6 @@ pub use spool::{SpoolLimits, spool_chunks};
 pub use sqlite::SqliteIndex;
 pub use summary::StudyPatient;
 pub use told::{RetellReport, retell};
-
-/// Where a record stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RecordAt {
-    /// The pack.
-    pub pack: PackId,
-    /// Offset of the record's first byte in it.
-    pub offset: u64,
-    /// Length of the whole record in bytes.
-    pub len: u32,
-}
-
-/// Where a chunk stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ChunkAt {
-    /// The record that holds it.
-    pub record: RecordAt,
-    /// Its place in the record's chunk list.
-    pub slot: u16,
-}
 
 /// A pack as the store lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,10 +12,11 @@ mod index_suite;
 pub mod pair;
 mod store_suite;
 
+use crate::chunk::ChunkClass;
 use crate::codec::{Codec, CodecId, Level, Store, Zstd};
 use crate::dicom::{Attributes, tags};
 use crate::ids::{ChunkId, InstanceHash, PackId, PeerId, SeriesUid, SopInstanceUid, StudyUid};
-use crate::manifest::{ChunkClass, ChunkEntry, InstanceEntry};
+use crate::manifest::{ChunkEntry, InstanceEntry};
 use crate::store::{ChunkAt, PackWriter, RecordAt, StoreError, StoredInstance};
 use crate::units::{to_u32, to_u64, to_usize};
 use crate::wire::record::{Record, RecordChunk};

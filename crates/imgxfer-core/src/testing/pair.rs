@@ -14,12 +14,13 @@ use bytes::Bytes;
 
 use super::{Seeded, peer, record_of};
 use crate::chunk;
+use crate::chunk::ChunkClass;
 use crate::codec::{CodecId, Registry};
 use crate::depot::Depot;
 use crate::dicom;
 use crate::ids::{ChunkId, InstanceHash, ManifestRoot, PageHash, PeerId, TransferId, opaque_uids};
 use crate::limits::{CHUNK_BYTES_MAX, RECORD_RAW_BYTES_MAX};
-use crate::manifest::{ChunkClass, ChunkEntry, InstanceAt, InstanceEntry, Page};
+use crate::manifest::{ChunkEntry, InstanceAt, InstanceEntry, Page};
 use crate::proto::{InstanceFailure, Lookup, ProtocolError, Receiver, ReceiverOutput, Sender, SenderOutput, VerifyJob};
 use crate::receive::{DepotIntake, Intake, Staged};
 use crate::store::search::Search;

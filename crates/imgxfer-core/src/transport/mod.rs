@@ -39,7 +39,7 @@ pub use dial::Dial;
 pub use door::{AcceptCounters, AcceptLimits, PairingWindow, Refused};
 pub use endpoint::{Endpoint, EndpointConfig};
 pub use error::TransportError;
-pub use identity::{Identity, IdentityError, Signature, SignatureError, verify};
+pub use identity::{Identity, IdentityError, SignatureError, verify};
 pub use precedence::Rank;
 pub use profile::{Congestion, Profile};
 pub use quinn::AsyncUdpSocket;

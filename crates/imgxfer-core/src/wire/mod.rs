@@ -3,7 +3,6 @@
 #[cfg(any(feature = "fs", feature = "quic"))]
 pub(crate) mod buffers;
 pub mod bytes;
-pub mod convert;
 pub mod message;
 pub mod record;
 #[cfg(feature = "quic")]

@@ -22,10 +22,10 @@ use bytes::{Bytes, BytesMut};
 #[cfg(feature = "quic")]
 use super::buffers::Buffer;
 use super::bytes::{Reader, Truncated};
+use crate::chunk::ChunkClass;
 use crate::codec::CodecId;
 use crate::ids::ChunkId;
 use crate::limits::{CHUNK_BYTES_MAX, CHUNKS_PER_RECORD_MAX, RECORD_RAW_BYTES_MAX};
-use crate::manifest::ChunkClass;
 use crate::units::{to_u32, to_usize};
 
 /// First bytes of every record: format and version.

@@ -5,12 +5,13 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use imgxfer_core::chunk::ChunkClass;
 use imgxfer_core::clock::UnixSeconds;
 use imgxfer_core::codec::{CodecId, Registry};
 use imgxfer_core::ids::{
     ChunkId, InstanceHash, ManifestRoot, PageHash, PeerId, SeriesUid, SopInstanceUid, StandardUid, StudyUid, TransferId,
 };
-use imgxfer_core::manifest::{self, ChunkClass, ChunkEntry, InstanceAt, InstanceEntry, Page};
+use imgxfer_core::manifest::{self, ChunkEntry, InstanceAt, InstanceEntry, Page};
 use imgxfer_core::receipt::Receipt;
 use imgxfer_core::testing::record_of;
 use imgxfer_core::wire::message::{

@@ -1,8 +1,9 @@
 //! Properties of the encodings: what goes in comes out, and nothing else is taken.
 
+use imgxfer_core::chunk::ChunkClass;
 use imgxfer_core::codec::{Codec, CodecId, Level, PixelShape, Registry};
 use imgxfer_core::ids::{ChunkId, InstanceHash, SeriesUid, SopInstanceUid, StandardUid, StudyUid};
-use imgxfer_core::manifest::{ChunkClass, ChunkEntry, InstanceEntry, Page, PageBuilder};
+use imgxfer_core::manifest::{ChunkEntry, InstanceEntry, Page, PageBuilder};
 use imgxfer_core::proto::Bitmap;
 use imgxfer_core::wire::record::{Record, RecordChunk};
 use proptest::collection::vec;

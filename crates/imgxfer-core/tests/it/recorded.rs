@@ -6,9 +6,10 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use imgxfer_core::chunk::ChunkClass;
 use imgxfer_core::codec::CodecId;
 use imgxfer_core::ids::{ChunkId, InstanceHash, PackId, SeriesUid, SopInstanceUid, StandardUid, StudyUid, TransferId};
-use imgxfer_core::manifest::{ChunkClass, ChunkEntry, InstanceAt, InstanceEntry, Page};
+use imgxfer_core::manifest::{ChunkEntry, InstanceAt, InstanceEntry, Page};
 use imgxfer_core::proto::{
     InstanceFailure, Lookup, Receiver, ReceiverOutput, Sender, SenderOutput, Unproven, VerifyJob,
 };

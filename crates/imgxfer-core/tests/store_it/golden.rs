@@ -4,10 +4,10 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use imgxfer_core::chunk::ChunkClass;
 use imgxfer_core::clock::UnixSeconds;
 use imgxfer_core::codec::CodecId;
 use imgxfer_core::ids::{ChunkId, ManifestRoot, PackId, StandardUid, StoreId};
-use imgxfer_core::manifest::ChunkClass;
 use imgxfer_core::store::fs::PackHeader;
 use imgxfer_core::store::{ChunkAt, Note, RecordAt, StoredInstance, note, recipe};
 use imgxfer_core::testing::{Sample, peer, study};

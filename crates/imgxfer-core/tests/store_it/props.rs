@@ -1,9 +1,10 @@
 //! Properties of what is kept in bytes: it reads back, and no bytes at all make a reader panic.
 
+use imgxfer_core::chunk::ChunkClass;
 use imgxfer_core::clock::UnixSeconds;
 use imgxfer_core::dicom::{Attributes, tags};
 use imgxfer_core::ids::{ChunkId, InstanceHash, PackId, SeriesUid, SopInstanceUid, StandardUid, StudyUid};
-use imgxfer_core::manifest::{ChunkClass, ChunkEntry, InstanceEntry};
+use imgxfer_core::manifest::{ChunkEntry, InstanceEntry};
 use imgxfer_core::store::fs::{PACK_HEADER_BYTES, PackHeader};
 use imgxfer_core::store::{ChunkAt, MemRecords, RecordAt, RecordStore, StoredInstance, recipe};
 use imgxfer_core::testing::{noise, peer, record_of};

@@ -350,7 +350,7 @@ impl Queue {
     /// # Errors
     /// [`QueueError`].
     pub fn keep_receipt(&self, from: PeerId, signed_receipt: &SignedReceipt) -> Result<(), QueueError> {
-        let Ok((receipt, _)) = signed_receipt.verify() else { return Ok(()) };
+        let Ok((receipt, _)) = signed_receipt.verify(imgxfer_core::transport::verify) else { return Ok(()) };
         insert_receipt(&lock(&self.db), None, from, (&receipt, signed_receipt))
     }
 

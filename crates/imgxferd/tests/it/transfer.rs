@@ -77,7 +77,7 @@ async fn a_study_in_the_inbox_arrives_and_its_files_move_only_then() {
     }
     let root_hash = ManifestRoot::from_hex(done[0].root.as_deref().unwrap()).unwrap();
     let receipts = daemon.queue().receipts(&root_hash).unwrap();
-    let (receipt, signer) = receipts[0].verify().unwrap();
+    let (receipt, signer) = receipts[0].verify(imgxfer_core::transport::verify).unwrap();
     assert_eq!((receipt.instances, receipt.root, signer), (6, root_hash, cloud.peer_id()));
 
     // More of the same study later is another job.

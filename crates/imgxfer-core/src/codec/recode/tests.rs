@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::chunk;
+use crate::chunk::ChunkClass;
 use crate::dicom;
-use crate::manifest::ChunkClass;
 use crate::sim::data::real_data_dir;
 
 /// Numbers that look like chance and are the same each time.

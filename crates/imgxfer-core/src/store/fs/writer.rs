@@ -154,8 +154,8 @@ pub(super) fn random_id() -> io::Result<[u8; 16]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chunk::ChunkClass;
     use crate::codec::CodecId;
-    use crate::manifest::ChunkClass;
     use crate::store::fs::{FsOptions, open};
     use crate::wire::record::RecordChunk;
 

@@ -7,6 +7,7 @@
 #[cfg(feature = "fs")]
 pub(super) mod grams;
 mod merge;
+pub mod messages;
 
 use std::fmt;
 use std::sync::Arc;

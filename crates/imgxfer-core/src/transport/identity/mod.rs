@@ -9,10 +9,11 @@ mod files;
 mod generated;
 mod signature;
 
-pub use signature::{Signature, SignatureError, verify};
+pub use signature::{SignatureError, verify};
 
 use crate::clock::UnixSeconds;
 use crate::ids::PeerId;
+use crate::receipt::Signature;
 use crate::transport::tls;
 use certificate::CertificateInfo;
 use rustls::sign::CertifiedKey;

@@ -2,29 +2,10 @@
 
 use super::{Identity, IdentityError, certificate};
 use crate::ids::PeerId;
+use crate::receipt::Signature;
 use crate::transport::tls;
 use crate::units::to_u64;
 use rustls::SignatureScheme;
-
-/// A signature and the certificate whose key made it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Signature {
-    /// How it was made: a TLS `SignatureScheme` (RFC 8446, 4.2.3), such as 0x0807 for Ed25519.
-    pub scheme: u16,
-    /// The signer's end-entity certificate, DER.
-    pub certificate: Vec<u8>,
-    /// The signature itself, in the scheme's own encoding.
-    pub signature: Vec<u8>,
-}
-
-impl Signature {
-    /// Puts together what was stored or received.
-    #[must_use]
-    pub fn new(scheme: u16, certificate: Vec<u8>, signature: Vec<u8>) -> Self {
-        Self { scheme, certificate, signature }
-    }
-}
 
 /// Why a signature proves nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

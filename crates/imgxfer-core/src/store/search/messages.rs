@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::message::{Find, FindEnd, InstancePart, Owner, Patient, Place, Row, SeriesPart, StudyPart, Value};
+use crate::wire::message::{Find, FindEnd, InstancePart, Owner, Patient, Place, Row, SeriesPart, StudyPart, Value};
 use crate::clock::UnixSeconds;
 use crate::dicom::{Attributes, Level, Tag, tags};
 use crate::ids::{ContentId, InstanceHash, ManifestRoot, PeerId, SeriesUid, SopInstanceUid, StandardUid, StudyUid};
