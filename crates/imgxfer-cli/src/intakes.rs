@@ -1,7 +1,7 @@
 //! The folder that a pull writes to, opened anew for each connection.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use imgxfer_core::clock::Stopwatch;
@@ -9,6 +9,7 @@ use imgxfer_core::codec::Registry;
 use imgxfer_core::ids::PeerId;
 use imgxfer_core::receive::{FolderIntake, Intake};
 use imgxfer_core::store::StoreError;
+use imgxfer_core::sync::lock;
 
 /// Work of a lost connection may still be under way when the next one begins: it ends within this.
 const UNWINDING: Duration = Duration::from_secs(30);
@@ -41,7 +42,7 @@ impl Intakes {
             std::thread::sleep(LOOK_EVERY);
         }
         let intake = Arc::new(FolderIntake::open(&self.out, peer, Registry::default())?);
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         state.current = Some(Arc::clone(&intake));
         Ok(intake)
     }
@@ -50,13 +51,13 @@ impl Intakes {
     pub(crate) fn written(&self) -> Vec<PathBuf> {
         self.let_go();
         let mut seen = std::collections::HashSet::new();
-        let mut written = std::mem::take(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner).written);
+        let mut written = std::mem::take(&mut lock(&self.state).written);
         written.retain(|path| seen.insert(path.clone()));
         written
     }
 
     fn let_go(&self) -> Weak<FolderIntake> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         let Some(current) = state.current.take() else { return Weak::new() };
         state.written.extend(current.written());
         Arc::downgrade(&current)

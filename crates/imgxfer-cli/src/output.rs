@@ -1,7 +1,8 @@
 //! Where words go: data to standard output, talk to standard error.
 
+use imgxfer_core::sync::lock;
 use std::io::{self, IsTerminal as _, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
 
@@ -81,7 +82,7 @@ impl Output {
     }
 
     fn write_out(&self, text: &str) -> anyhow::Result<()> {
-        let _whole = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let _whole = lock(&self.lines);
         let mut out = io::stdout().lock();
         match writeln!(out, "{text}").and_then(|()| out.flush()) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(OutputClosed.into()),
@@ -108,7 +109,7 @@ impl Output {
     }
 
     fn write_err(&self, text: &str) {
-        let _whole = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let _whole = lock(&self.lines);
         // Nobody is left to be told when this fails.
         let _told: io::Result<()> = writeln!(io::stderr().lock(), "{text}");
     }

@@ -1,12 +1,13 @@
 //! Tells how far a transfer is: one bar for the whole job on a terminal, or JSON lines.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use imgxfer_core::clock::Stopwatch;
 use imgxfer_core::codec::Level;
 use imgxfer_core::progress::{Observer, Progress, TransferEvent};
+use imgxfer_core::sync::lock;
 use imgxfer_core::units::{human_bytes, mbit_of_bytes};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
@@ -75,7 +76,7 @@ impl Reporter {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn progress(&self, progress: &Progress) {

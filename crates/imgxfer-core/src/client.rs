@@ -20,7 +20,7 @@
 //! # Ok(()) }
 //! ```
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -41,6 +41,7 @@ use crate::receive::{Intake, ReceiveOutcome, ReceiveSettings, Router, receive};
 use crate::send::{FetchOrder, SendOutcome, SendSettings, Source, send};
 use crate::store::Versions;
 use crate::store::search::{Answer, Search};
+use crate::sync::lock;
 use crate::transfer::Notice;
 use crate::transport::{ControlReceiver, ControlSender, Dial, Endpoint, Session, TransportError, verify};
 use crate::units::to_usize;
@@ -302,7 +303,7 @@ impl Observer for Attempts<'_> {
         let TransferEvent::Progress(progress) = event else { return self.observer.on_event(event) };
         let progress = progress.with_line_of(&self.earlier);
         {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = lock(&self.state);
             state.newest = progress;
             if progress.bytes_arrived > state.most_arrived {
                 state.most_arrived = progress.bytes_arrived;
@@ -332,7 +333,7 @@ impl<'a> Attempts<'a> {
     /// # Errors
     /// The same error, when another try cannot help or nothing new has arrived for too long.
     fn next(&mut self, error: TransferError) -> Result<Duration, TransferError> {
-        let state = *self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = *lock(&self.state);
         if state.most_arrived > self.arrived_before {
             self.wait = self.policy.wait_min;
         }

@@ -19,7 +19,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`ids`], [`units`], [`limits`], [`clock`], [`priority`], [`effort`], [`work`], [`places`], `pace` | vocabulary |
+//! | [`ids`], [`units`], [`limits`], [`clock`], [`priority`], [`effort`], [`work`], [`places`], [`sync`], `pace` | vocabulary |
 //! | [`dicom`], [`codec`], [`chunk`], [`wire`] | bytes to values and back |
 //! | [`manifest`], [`receipt`] | what a transfer consists of; proof that it arrived |
 //! | [`proto`], [`progress`] | sender and receiver as state machines, without clock or sockets |
@@ -51,6 +51,7 @@ mod scratch;
 pub mod store;
 #[cfg(feature = "fs")]
 pub mod survey;
+pub mod sync;
 pub mod units;
 pub mod wire;
 pub mod work;

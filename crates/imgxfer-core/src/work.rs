@@ -3,9 +3,10 @@
 //! Whatever decodes what a peer or a file says runs here. What a panic says may be of a patient and is not told on;
 //! a program that wants the place of it logged sets a hook (`std::panic::set_hook`).
 
+use crate::sync::lock;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 /// Panics so far in this process, by work.
 static PANICS: Mutex<BTreeMap<&'static str, u64>> = Mutex::new(BTreeMap::new());
@@ -54,11 +55,11 @@ pub fn ended<T>(what: &'static str, result: Result<T, tokio::task::JoinError>) -
 /// How often each kind of work has panicked in this process.
 #[must_use]
 pub fn panics() -> BTreeMap<&'static str, u64> {
-    PANICS.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    lock(&PANICS).clone()
 }
 
 fn panicked(what: &'static str) -> WorkError {
-    *PANICS.lock().unwrap_or_else(PoisonError::into_inner).entry(what).or_default() += 1;
+    *lock(&PANICS).entry(what).or_default() += 1;
     WorkError::Panicked(what)
 }
 

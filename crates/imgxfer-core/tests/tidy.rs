@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// The modules of the core from the top of the layers to the bottom: a module may use those of its own line
 /// and of lines above it. See the table in `lib.rs`.
 const LAYERS: [&[&str]; 11] = [
-    &["ids", "units", "limits", "clock", "priority", "effort", "work", "scratch", "pace", "places"],
+    &["ids", "units", "limits", "clock", "priority", "effort", "work", "scratch", "pace", "places", "sync"],
     &["dicom", "codec", "chunk", "wire"],
     &["manifest", "receipt"],
     &["proto", "progress"],

@@ -6,12 +6,13 @@
 //! if one is configured. Nothing of this survives a restart.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use imgxfer_core::pace::{Pace, RateLimit};
 use imgxfer_core::priority::Priority;
 use imgxfer_core::server::Direction;
+use imgxfer_core::sync::lock;
 use imgxfer_core::units::mbit_of_bytes;
 use jiff::civil::DateTime;
 use serde::Serialize;
@@ -68,10 +69,6 @@ pub(crate) struct CallShown {
     pub(crate) limit_mbps: f64,
     /// What emergencies share; none when they go as the line carries them.
     stat_limit_mbps: Option<f64>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Rates {

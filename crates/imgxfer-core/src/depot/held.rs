@@ -1,9 +1,10 @@
 //! Packs that running transfers write to, or found chunks in.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::ids::PackId;
+use crate::sync::lock;
 
 /// The packs in use, and how many transfers use each.
 #[derive(Debug, Clone, Default)]
@@ -22,7 +23,7 @@ impl PacksInUse {
     }
 
     fn holders(&self) -> MutexGuard<'_, HashMap<PackId, usize>> {
-        self.holders.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.holders)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Takes a transfer into a site's store.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
@@ -16,6 +16,7 @@ use crate::store::{
     ChunkAt, CommitBatch, CommitPace, Held, InstanceError, InstancesOf, PackWriter, Publication, RecordAt, RecordCache,
     Scope, SpoolLimits, StoreError, StoredInstance, StoredReader, note, spool_chunks,
 };
+use crate::sync::lock;
 use crate::units::{to_u32, to_u64};
 use crate::wire::message::FailCode;
 use crate::wire::record::Record;
@@ -25,10 +26,6 @@ const KNOWN_CHUNKS_MAX: usize = 200_000;
 
 /// Instances read from the index at once.
 const INSTANCES_AT_ONCE: usize = 256;
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 #[derive(Debug, Default)]
 struct Known {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -29,6 +29,7 @@ use crate::receipt::{Receipt, SignedReceipt};
 use crate::scratch;
 use crate::store::search::Search;
 use crate::store::{ChunkAt, CommitPace, RecordAt, StoreError};
+use crate::sync::lock;
 use crate::transfer::{FAREWELL, GAVE_WAY, LineWatch, Notice, Pulse, refuse};
 use crate::transport::{ControlReceiver, ControlSender, DataReceiver, Identity, Session, TransportError};
 use crate::units::{to_u32, to_u64, to_usize};
@@ -114,18 +115,18 @@ struct Shared {
 
 impl Shared {
     fn receiver(&self) -> MutexGuard<'_, Receiver> {
-        self.receiver.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.receiver)
     }
 
     fn buffer(&self) -> BytesMut {
-        let mut buffer = self.buffers.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        let mut buffer = lock(&self.buffers).pop().unwrap_or_default();
         buffer.clear();
         buffer
     }
 
     fn give_back(&self, record: Record) {
         if let Some(buffer) = record.into_buffer() {
-            self.buffers.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+            lock(&self.buffers).push(buffer);
         }
     }
 

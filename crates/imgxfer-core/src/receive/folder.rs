@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
@@ -21,6 +21,7 @@ use crate::store::{
     ChunkAt, FolderError, FolderOptions, FolderSink, FsOptions, FsRecords, InstanceError, MemIndex, PackWriter,
     RecordAt, RecordCache, RecordStore, SpoolLimits, StoreError, StoredInstance, StoredReader, spool_chunks,
 };
+use crate::sync::lock;
 use crate::wire::message::FailCode;
 use crate::wire::record::Record;
 
@@ -45,10 +46,6 @@ pub struct FolderIntake {
 struct Pack {
     writer: Option<Box<dyn PackWriter>>,
     unsynced_bytes: u64,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn store_error(error: FolderError) -> StoreError {

@@ -1,12 +1,13 @@
 //! Gives each data stream of a session to the transfer that it belongs to.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::ids::TransferId;
+use crate::sync::lock;
 use crate::transport::{DataReceiver, Session};
 use crate::wire::stream::{STREAM_HEAD_BYTES, read_stream_head};
 
@@ -52,7 +53,7 @@ impl Router {
     /// Takes the streams of a transfer. `None` when another has that id.
     pub(crate) fn take(&self, transfer: TransferId) -> Option<Route> {
         let (send, streams) = mpsc::channel(STREAMS_WAITING);
-        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut routes = lock(&self.routes);
         if routes.contains_key(&transfer) {
             return None;
         }
@@ -70,7 +71,7 @@ impl Route {
 
 impl Drop for Route {
     fn drop(&mut self) {
-        self.routes.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.transfer);
+        lock(&self.routes).remove(&self.transfer);
     }
 }
 
@@ -87,13 +88,12 @@ async fn accept(session: Session, routes: Routes) {
             if !matches!(stream.read_exact(&mut head).await, Ok(true)) {
                 return;
             }
-            let route = read_stream_head(&head)
-                .and_then(|t| routes.lock().unwrap_or_else(PoisonError::into_inner).get(&t).cloned());
+            let route = read_stream_head(&head).and_then(|t| lock(&routes).get(&t).cloned());
             // A stream of no transfer is dropped, which tells the sender to stop.
             if let Some(route) = route {
                 drop(route.send(stream).await);
             }
         });
     }
-    routes.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    lock(&routes).clear();
 }

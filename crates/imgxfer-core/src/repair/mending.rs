@@ -1,7 +1,7 @@
 //! Taking in what is damaged and nothing else: the receiving end of a repair.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 
@@ -12,6 +12,7 @@ use crate::proto::{Lookup, Unproven, VerifyJob};
 use crate::receive::{DepotIntake, Intake, Staged};
 use crate::store::search::Search;
 use crate::store::{RecordAt, Scope, StoreError, StoredInstance};
+use crate::sync::lock;
 use crate::wire::record::Record;
 
 /// What tells one row of an owner's study from the others.
@@ -53,7 +54,7 @@ impl Wounded {
     }
 
     fn offered(&self) -> MutexGuard<'_, HashMap<Row, Offered>> {
-        self.offered.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.offered)
     }
 
     /// Whether the entry is one of these, in every word that its owner's manifest has of it. What comes in other cuts

@@ -5,8 +5,9 @@
 //! are used again and again: memory that is asked for anew comes from the system in pages.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use crate::sync::lock;
 use crate::units::to_usize;
 
 /// Buffers are multiples of this, so that one suits the next file of about the same length.
@@ -31,10 +32,6 @@ struct Inner {
     free: [Vec<Vec<u8>>; KINDS],
     /// What all buffers take, those in use and the others.
     bytes: usize,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Buffers {

@@ -1,7 +1,7 @@
 //! One record's way to the line: waits for a worker, is given a level, encoded, and sent.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -16,6 +16,7 @@ use crate::ids::StandardUid;
 use crate::manifest::InstanceAt;
 use crate::progress::Coded;
 use crate::proto::InstanceFailure;
+use crate::sync::lock;
 use crate::transport::TransportError;
 use crate::units::to_u64;
 use crate::work::{blocking, guarded};
@@ -84,7 +85,7 @@ impl Jobs {
     }
 
     fn choose<T>(&self, ask: impl FnOnce(&mut Chooser) -> T) -> T {
-        ask(&mut self.chooser.lock().unwrap_or_else(PoisonError::into_inner))
+        ask(&mut lock(&self.chooser))
     }
 
     /// Whether a worker is reading or encoding.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::files::FileContent;
 use super::source::SourceInstance;
@@ -10,6 +10,7 @@ use crate::clock::UnixSeconds;
 use crate::codec::PixelShape;
 use crate::manifest::InstanceEntry;
 use crate::store::{FileBytes, FileIdentity};
+use crate::sync::lock;
 
 /// Chunks that are remembered, some 50 bytes each: what 32 GB of images are cut into. Files over that are read again.
 const CHUNKS_MAX: usize = 500_000;
@@ -42,7 +43,7 @@ impl KnownFiles {
     /// The instance in the file, if it is known and the file is the same.
     pub(super) fn recall(&self, path: &Path, file: &FileBytes, label: &str) -> Option<SourceInstance> {
         let identity = file.identity().ok()?;
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock(&self.0);
         let found = known.files.get(path).filter(|known| known.identity == identity)?;
         Some(SourceInstance {
             entry: found.entry.clone(),
@@ -70,7 +71,7 @@ impl KnownFiles {
         if identity.changed_at() > now.0 - SETTLED_SECONDS {
             return;
         }
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.0);
         let chunks = known.chunks + offsets.len();
         if chunks > CHUNKS_MAX {
             return;

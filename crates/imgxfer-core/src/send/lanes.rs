@@ -4,13 +4,14 @@
 //! stream), and because what a cut stream had carried only in part is lost.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
 use crate::ids::TransferId;
 use crate::pace::Pace;
+use crate::sync::lock;
 use crate::transport::{DataSender, Session, TransportError};
 use crate::units::{to_f64, to_u64};
 use crate::wire::record::Record;
@@ -77,7 +78,7 @@ impl Lanes {
     /// record, which it drops.
     pub(super) async fn send(&self, record: &Record) -> Result<(), TransportError> {
         let Ok(_permit) = self.free.acquire().await else { return Ok(()) };
-        let idle = self.open.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let idle = lock(&self.open).pop();
         let mut lane = match idle {
             Some(lane) => lane,
             None => self.open_lane().await?,
@@ -94,7 +95,7 @@ impl Lanes {
         if lane.sent >= PACK_STREAM_BYTES {
             lane.stream.finish()?;
         } else {
-            self.open.lock().unwrap_or_else(PoisonError::into_inner).push(lane);
+            lock(&self.open).push(lane);
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -13,6 +13,7 @@ use crate::ids::PeerId;
 use crate::priority::Priority;
 use crate::progress::Progress;
 use crate::receive::PageRoom;
+use crate::sync::lock;
 use crate::transfer::Notice;
 
 /// A transfer that moves less than [`MOVED_BYTES`] in so long, while this end does nothing in it, gives way to one that
@@ -100,7 +101,7 @@ impl Slots {
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.held)
     }
 
     fn try_take(self: &Arc<Self>, peer: PeerId, priority: Priority) -> Result<Slot, Taken> {

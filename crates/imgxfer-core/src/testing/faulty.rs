@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
@@ -18,6 +18,7 @@ use crate::store::{
     CommitBatch, Held, Index, IndexTotals, InstancesOf, MemIndex, MemRecords, Orders, PackInfo, PackWriter,
     Publication, RecordAt, RecordStore, Removal, Removed, Scope, StoreError, StoredInstance, StudyRow, VisitNote,
 };
+use crate::sync::lock;
 use crate::units::{to_u64, to_usize};
 use crate::wire::record::{Record, RecordHeader};
 
@@ -84,10 +85,6 @@ impl Faults {
     fn reset(&self) {
         *lock(&self.plan) = Plan::default();
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn error_of(fault: Fault) -> StoreError {

@@ -1,8 +1,9 @@
 //! Which of an endpoint's connections may use the line, by the priority of what they carry.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use crate::priority::Priority;
+use crate::sync::lock;
 use crate::transport::congestion::{Demand, Gauge};
 
 /// All ranks that are in force at an endpoint.
@@ -27,7 +28,7 @@ impl Precedence {
     }
 
     fn change(&self, change: impl FnOnce(&mut Vec<(Weak<Gauge>, Priority)>)) {
-        let mut ranks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ranks = lock(&self.0);
         change(&mut ranks);
         Self::settle(&ranks);
     }

@@ -5,6 +5,7 @@
 
 use crate::clock::UnixSeconds;
 use crate::ids::PeerId;
+use crate::sync::lock;
 use crate::transport::identity::certificate::{self, CertificateInfo};
 use crate::transport::trust::{PeerRefusal, Trust};
 use crate::transport::{TransportError, tls};
@@ -15,7 +16,7 @@ use rustls::server::ParsedCertificate;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// Whom a handshake lets in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,11 +49,11 @@ pub(super) struct Verdict(Arc<Mutex<Option<Result<Finding, PeerRefusal>>>>);
 
 impl Verdict {
     pub(super) fn get(&self) -> Option<Result<Finding, PeerRefusal>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.0).clone()
     }
 
     fn set(&self, found: Result<Finding, PeerRefusal>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+        *lock(&self.0) = Some(found);
     }
 }
 

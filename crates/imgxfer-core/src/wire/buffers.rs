@@ -3,8 +3,9 @@
 //! A record takes up to 1 MiB. Memory that is asked for anew each time comes from the system in pages, and costs as
 //! much time as hashing what is put into it.
 
+use crate::sync::lock;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
@@ -38,7 +39,7 @@ impl Buffers {
     }
 
     fn with<T>(&self, then: impl FnOnce(&mut Vec<Vec<u8>>) -> T) -> T {
-        then(&mut self.free.lock().unwrap_or_else(PoisonError::into_inner))
+        then(&mut lock(&self.free))
     }
 }
 

@@ -22,13 +22,14 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use imgxfer_core::clock::{Stopwatch, UnixSeconds};
 use imgxfer_core::ids::{InstanceHash, ManifestRoot, PeerId};
 use imgxfer_core::priority::Priority;
 use imgxfer_core::receipt::{Receipt, SignedReceipt};
+use imgxfer_core::sync::lock;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use tokio::sync::watch;
 
@@ -78,10 +79,6 @@ const fn rank(priority: Priority) -> u32 {
         Priority::Background => 2,
         _ => 1,
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 const JOB_COLUMNS: &str = "id, peer, priority, state, files, bytes, attempts, last_error, created, finished, root, \

@@ -2,11 +2,12 @@
 
 use super::world::{Direction, Parcel, World};
 use super::{Flow, Histogram, Line, LineCounters, LineParams};
+use crate::sync::lock;
 use bytes::Bytes;
 use quinn::udp::Transmit;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -22,7 +23,7 @@ impl Shared {
 
     /// The world as it is now.
     pub(super) fn lock(&self) -> (MutexGuard<'_, World>, Instant) {
-        let mut world = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut world = lock(&self.0);
         let now = Instant::now();
         world.play(now);
         (world, now)
@@ -155,7 +156,7 @@ impl Outlet {
         if at <= Instant::now() {
             return Poll::Ready(());
         }
-        let mut timer = self.timer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut timer = lock(&self.timer);
         let sleep = timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
         sleep.as_mut().reset(at);
         sleep.as_mut().poll(cx)

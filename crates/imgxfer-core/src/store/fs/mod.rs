@@ -19,12 +19,13 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::dicom::ReadAt;
 use crate::ids::{PackId, PeerId, StoreId};
 use crate::store::walk::{Walk, read_in};
 use crate::store::{PackInfo, PackWriter, RecordAt, RecordStore, StoreError, VisitNote};
+use crate::sync::lock;
 use crate::units::to_u64;
 use crate::wire::buffers::Buffers;
 use crate::wire::record::{Record, RecordHeader};
@@ -81,10 +82,6 @@ struct Shared {
 const BUFFERS_KEPT_MAX: usize = 8;
 /// Files kept open for reading.
 const OPEN_FILES_MAX: usize = 64;
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// An I/O error at `what`, where a full disk is told apart.
 fn io_error(what: &'static str, source: io::Error) -> StoreError {

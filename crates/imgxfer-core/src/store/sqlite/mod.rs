@@ -19,7 +19,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -31,6 +31,7 @@ use crate::store::{
     CommitBatch, Held, Index, IndexTotals, InstancesOf, Order, Orders, Publication, RecordAt, Removal, Removed, Scope,
     StoreError, StoredInstance, StudyRow,
 };
+use crate::sync::lock;
 
 use commit::Committed;
 use error::{damaged_row, index_error};
@@ -71,10 +72,6 @@ impl fmt::Debug for SqliteIndex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SqliteIndex").field("path", &self.path).finish_non_exhaustive()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl SqliteIndex {

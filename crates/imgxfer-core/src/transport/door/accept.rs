@@ -5,6 +5,7 @@
 
 use crate::ids::PeerId;
 use crate::limits::HANDSHAKE_DEADLINE;
+use crate::sync::lock;
 use crate::transport::endpoint::Local;
 use crate::transport::precedence::Steering;
 use crate::transport::tunnel::Tunnels;
@@ -15,7 +16,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -110,11 +111,11 @@ impl Door {
     }
 
     fn pairing(&self) -> Option<mpsc::Sender<Session>> {
-        self.pairing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.pairing).clone()
     }
 
     fn set_pairing(&self, to: Option<mpsc::Sender<Session>>) {
-        *self.pairing.lock().unwrap_or_else(PoisonError::into_inner) = to;
+        *lock(&self.pairing) = to;
     }
 
     /// Opens the window for strangers. A second one takes the place of the first.
@@ -126,7 +127,7 @@ impl Door {
 
     /// Takes one of the peer's places, if there is one.
     fn take_slot(self: &Arc<Self>, peer: PeerId, limits: &AcceptLimits) -> Option<Slot> {
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sessions = lock(&self.sessions);
         let of_peer = sessions.get(&peer).copied().unwrap_or(0);
         if of_peer >= limits.per_peer_max || self.sessions_total.load(Ordering::Relaxed) >= limits.sessions_max {
             return None;
@@ -146,7 +147,7 @@ pub(in crate::transport) struct Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut sessions = self.door.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sessions = lock(&self.door.sessions);
         if let Some(count) = sessions.get_mut(&self.peer) {
             *count -= 1;
             if *count == 0 {
@@ -193,7 +194,7 @@ impl PairingWindow {
 impl Drop for PairingWindow {
     fn drop(&mut self) {
         self.sessions.close();
-        let mut pairing = self.door.pairing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pairing = lock(&self.door.pairing);
         // A later window has replaced the sender, and its receiver is open.
         if pairing.as_ref().is_some_and(mpsc::Sender::is_closed) {
             *pairing = None;

@@ -1,8 +1,9 @@
 //! Remembers where UDP was silent and TCP was answered.
 
+use crate::sync::lock;
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -17,7 +18,7 @@ pub(in crate::transport) struct Detours(Mutex<HashMap<SocketAddr, Instant>>);
 
 impl Detours {
     fn with<T>(&self, f: impl FnOnce(&mut HashMap<SocketAddr, Instant>) -> T) -> T {
-        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        f(&mut lock(&self.0))
     }
 
     /// TCP was answered here first.

@@ -2,13 +2,14 @@
 
 use super::open::Tunnel;
 use super::{TUNNEL_ALPN, Tunnels, peer_error, tcp};
+use crate::sync::lock;
 use crate::transport::door::{Acceptor, HalfOpen};
 use crate::transport::verifier::{Expectation, PeerVerifier};
 use crate::transport::{PeerRefusal, Session, TransportError, tls};
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -54,7 +55,7 @@ fn origin(address: SocketAddr) -> IpAddr {
 
 impl Places {
     fn take(self: &Arc<Self>, address: SocketAddr, most: usize) -> Option<Place> {
-        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = lock(&self.0);
         let from = origin(address);
         let held = places.get(&from).copied().unwrap_or(0);
         if held >= PER_ADDRESS_MAX || places.values().sum::<usize>() >= most {
@@ -67,7 +68,7 @@ impl Places {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut places = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = lock(&self.places.0);
         match places.get_mut(&self.from) {
             Some(held) if *held > 1 => *held -= 1,
             Some(_) | None => drop(places.remove(&self.from)),

@@ -3,6 +3,7 @@
 use super::end::End;
 use super::frame::{self, BadLength, FRAME_BYTES_MAX};
 use super::peer_error;
+use crate::sync::lock;
 use crate::transport::TransportError;
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
@@ -10,7 +11,7 @@ use std::fmt;
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf, ReadHalf, WriteHalf};
@@ -44,7 +45,7 @@ struct Waiting {
 
 impl Outgoing {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Takes all that waits, in exchange for an empty buffer; `None` after the end.
@@ -217,7 +218,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> AsyncUdpSocket for TunnelSocket
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        let mut incoming = self.incoming.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut incoming = lock(&self.incoming);
         let mut count = 0;
         while !self.end.is_set() {
             let (Some(buf), Some(meta)) = (bufs.get_mut(count), meta.get_mut(count)) else { break };

@@ -4,12 +4,13 @@
 //! that lost its packet size (`docs/quinn.md`, 1). Connections of one endpoint differ in their packet size, so that no
 //! number of datagrams is right for all of them: a burst that is too large goes in pieces.
 
+use crate::sync::lock;
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 /// What one call into the system takes: the largest payload of UDP over IPv4.
@@ -78,12 +79,12 @@ impl BurstSocket {
 
     /// How much was sent of the burst that was begun, if it is the same; then it is forgotten.
     fn take_begun(&self, is_same: impl Fn(&Begun) -> bool) -> usize {
-        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut begun = lock(&self.begun);
         begun.take_if(|begun| is_same(begun)).map_or(0, |begun| begun.sent)
     }
 
     fn remember(&self, begun: Begun) {
-        *self.begun.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun);
+        *lock(&self.begun) = Some(begun);
     }
 }
 

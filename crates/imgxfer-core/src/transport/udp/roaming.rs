@@ -5,11 +5,12 @@
 //! the packet size, the round trip and the rate. So it looks every few seconds from which address the system would
 //! now send to each peer, and when that has changed all its connections move to a new socket and learn anew.
 
+use crate::sync::lock;
 use crate::transport::session::{Session, WeakSession};
 use crate::transport::udp::route;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// How often to look. A look asks the system twice for each peer and sends nothing; a line that is gone is noticed
@@ -30,7 +31,7 @@ impl Roaming {
     /// A session that was dialled just now. Ended ones are forgotten, so that no more are known than stand.
     pub(in crate::transport) fn note(&self, session: &Session) {
         let peer = session.peer_address();
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.0);
         known.sessions.retain(WeakSession::is_alive);
         known.sessions.push(session.downgrade());
         if let Some(from) = route::source(peer) {
@@ -40,13 +41,13 @@ impl Roaming {
 
     /// All sessions have moved to a new socket: what they learnt of the line no longer holds.
     pub(in crate::transport) fn moved(&self) {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock(&self.0);
         known.sessions.iter().for_each(WeakSession::line_changed);
     }
 
     /// Whether the way to any peer begins elsewhere than at the last look.
     pub(in crate::transport) fn has_moved(&self, route: impl Fn(SocketAddr) -> Option<IpAddr>) -> bool {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.0);
         known.sessions.retain(WeakSession::is_alive);
         let peers: Vec<_> = known.sessions.iter().filter_map(WeakSession::peer_address).collect();
         moved(&mut known.routes, &peers, route)
