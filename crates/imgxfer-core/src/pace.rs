@@ -25,10 +25,10 @@ const SLICE_BYTES_MAX: usize = 64 << 10;
 
 /// A limit that the transfers under it share. Clones are the same limit. Without a rate it limits nothing.
 #[derive(Debug, Clone, Default)]
-pub struct RateLimit(Arc<Shared>);
+pub struct RateLimit(Arc<Limit>);
 
 #[derive(Debug, Default)]
-struct Shared {
+struct Limit {
     /// Bytes a second; 0 for no limit.
     rate: watch::Sender<u64>,
     /// Transfers that go under it and have said so.

@@ -28,5 +28,14 @@ mod sender;
 
 pub use bitmap::Bitmap;
 pub use event::{InstanceFailure, ProtocolError};
-pub use receiver::{Lookup, Receiver, ReceiverOutput, Unproven, VerifyJob};
+pub use receiver::{Arrived, Lookup, Receiver, ReceiverOutput, Unproven, VerifyJob};
 pub use sender::{Sender, SenderOutput};
+
+/// How much there is of something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Instances.
+    pub instances: u64,
+    /// Original bytes.
+    pub bytes: u64,
+}

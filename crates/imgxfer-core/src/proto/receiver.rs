@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::Totals;
 use super::bitmap::Bitmap;
 use super::event::ProtocolError;
 use crate::codec::CodecId;
@@ -165,11 +166,21 @@ pub struct Receiver {
     received_chunks: u64,
     received_bytes: u64,
     reported_chunks: u64,
-    /// What the sender was told last, and what it is to be told.
-    rate_max: (u64, u64),
+    /// The limit that the sender was told last, and the one that it is to be told.
+    rate_told: u64,
+    rate_wished: u64,
     end: Option<(ManifestRoot, bool)>,
     over: bool,
     out: VecDeque<ReceiverOutput>,
+}
+
+/// Original bytes that a receiver has of a transfer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Arrived {
+    /// Were here before.
+    pub present_bytes: u64,
+    /// Arrived and were verified since.
+    pub received_bytes: u64,
 }
 
 impl Receiver {
@@ -210,7 +221,8 @@ impl Receiver {
             received_chunks: 0,
             received_bytes: 0,
             reported_chunks: 0,
-            rate_max: (0, 0),
+            rate_told: 0,
+            rate_wished: 0,
             end: None,
             over: false,
             out: VecDeque::from([ReceiverOutput::Send(Body::Accept(accept))]),
@@ -241,28 +253,22 @@ impl Receiver {
         self.peer_hears_work
     }
 
-    /// What the sender expects to send: instances and original bytes. For progress only.
+    /// What the sender expects to send. For progress only.
     #[must_use]
-    pub const fn expected(&self) -> (u64, u64) {
-        (self.expected_instances, self.expected_bytes)
+    pub const fn expected(&self) -> Totals {
+        Totals { instances: self.expected_instances, bytes: self.expected_bytes }
     }
 
-    /// Instances and original bytes committed so far.
+    /// What is committed so far.
     #[must_use]
-    pub const fn committed(&self) -> (u64, u64) {
-        (self.committed, self.committed_bytes)
+    pub const fn committed(&self) -> Totals {
+        Totals { instances: self.committed, bytes: self.committed_bytes }
     }
 
-    /// Original bytes that were here before, and that arrived and were verified since.
+    /// What is here of it.
     #[must_use]
-    pub const fn arrived(&self) -> (u64, u64) {
-        (self.present_bytes, self.received_bytes)
-    }
-
-    /// Instances that failed here, and that the sender took back.
-    #[must_use]
-    pub fn failed(&self) -> (u64, u64) {
-        (self.failed, to_u64(self.withdrawn.len()))
+    pub const fn arrived(&self) -> Arrived {
+        Arrived { present_bytes: self.present_bytes, received_bytes: self.received_bytes }
     }
 
     /// The studies seen so far.
@@ -720,16 +726,16 @@ impl Receiver {
     /// The sender is to send no more than this, in bytes of records a second; 0 for no limit. It is told with
     /// the next [`report`](Self::report).
     pub const fn wish_rate(&mut self, bytes_a_second: u64) {
-        self.rate_max.1 = bytes_a_second;
+        self.rate_wished = bytes_a_second;
     }
 
     /// Tells the sender how much has been verified, if that changed since the last call.
     /// Call it a few times a second: it drives the sender's progress and shows that this side lives.
     pub fn report(&mut self) {
-        let (told, rate_max) = self.rate_max;
-        if (self.reported_chunks != self.received_chunks || told != rate_max) && !self.over {
+        let rate_max = self.rate_wished;
+        if (self.reported_chunks != self.received_chunks || self.rate_told != rate_max) && !self.over {
             self.reported_chunks = self.received_chunks;
-            self.rate_max.0 = rate_max;
+            self.rate_told = rate_max;
             let received = Received { chunks: self.received_chunks, bytes: self.received_bytes, rate_max };
             self.out.push_back(ReceiverOutput::Send(Body::Received(received)));
         }

@@ -28,7 +28,7 @@ const KNOWN_CHUNKS_MAX: usize = 200_000;
 const INSTANCES_AT_ONCE: usize = 256;
 
 #[derive(Debug, Default)]
-struct Known {
+struct KnownChunks {
     chunks: HashMap<ChunkId, ChunkAt>,
     /// Studies whose chunks are in `chunks`, and whether the sender had sent anything of them before.
     studies: HashMap<StudyUid, bool>,
@@ -52,7 +52,7 @@ pub struct DepotIntake {
     depot: Depot,
     owner: PeerId,
     scope: Scope,
-    known: Mutex<Known>,
+    known: Mutex<KnownChunks>,
     pack: Mutex<OpenPack>,
     /// Studies that this transfer has added to.
     begun: Mutex<HashSet<StudyUid>>,
@@ -84,7 +84,7 @@ impl DepotIntake {
             depot: depot.clone(),
             owner,
             scope,
-            known: Mutex::new(Known { chunks: known, studies: HashMap::new() }),
+            known: Mutex::new(KnownChunks { chunks: known, studies: HashMap::new() }),
             pack: Mutex::new(OpenPack { held, ..OpenPack::default() }),
             begun: Mutex::default(),
             contended: Mutex::default(),
@@ -155,7 +155,7 @@ impl DepotIntake {
     }
 
     /// Learns where the chunks of a study's committed instances are, as far as the sender may know of them.
-    fn learn_study(&self, known: &mut Known, study: StudyUid) -> Result<(), StoreError> {
+    fn learn_study(&self, known: &mut KnownChunks, study: StudyUid) -> Result<(), StoreError> {
         let of = InstancesOf::all_versions(study.clone());
         let sent_before = !self.depot.index.instances(&self.own(), &of, None, 1)?.is_empty();
         let damaged = self.depot.index.damage(&study)?;
@@ -202,7 +202,7 @@ impl DepotIntake {
 
     /// Learns the studies of a page that are new to this transfer; returns those of which the sender had sent
     /// something before.
-    fn learn(&self, known: &mut Known, page: &Page) -> Result<HashSet<StudyUid>, StoreError> {
+    fn learn(&self, known: &mut KnownChunks, page: &Page) -> Result<HashSet<StudyUid>, StoreError> {
         let studies = studies_of(page);
         let new: Vec<_> = studies.iter().filter(|study| !known.studies.contains_key(study)).cloned().collect();
         for study in new {

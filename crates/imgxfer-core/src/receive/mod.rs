@@ -5,15 +5,15 @@
 //! (`ARCHITECTURE.md`).
 
 mod depot_intake;
-mod driver;
 mod folder;
 mod intake;
+mod receiving;
 mod room;
 mod router;
 
 pub use depot_intake::DepotIntake;
-pub(crate) use driver::{ReceiveOutcome, ReceiveSettings, receive};
 pub use folder::FolderIntake;
 pub use intake::{Intake, Staged};
+pub(crate) use receiving::{ReceiveOutcome, ReceiveSettings, receive};
 pub(crate) use room::PageRoom;
 pub(crate) use router::Router;

@@ -83,12 +83,17 @@ pub struct DepotSource {
     /// Instances that were given out of turn.
     given: HashSet<SopInstanceUid>,
     totals: Totals,
+    others: u64,
     cache: RecordCache,
 }
 
 impl Source for DepotSource {
     fn totals(&self) -> Totals {
         self.totals
+    }
+
+    fn others(&self) -> u64 {
+        self.others
     }
 
     fn next_item(&mut self) -> io::Result<Option<SourceItem>> {
@@ -133,7 +138,7 @@ impl DepotSource {
     /// # Errors
     /// [`StoreError`].
     pub fn new(depot: &Depot, scope: Scope, wanted: Selection) -> Result<Option<Self>, StoreError> {
-        let mut totals = Totals::default();
+        let (mut totals, mut left_out) = (Totals::default(), 0);
         let mut studies = Vec::new();
         let mut search = Search { level: Level::Study, ..wanted.what.clone() };
         loop {
@@ -144,7 +149,7 @@ impl DepotSource {
                 totals.instances += if wanted.versions == Versions::All { *contents } else { *instances };
                 totals.bytes += bytes;
                 let others = patients.iter().filter(|patient| !wanted.what.admits_patient(&patient.attributes));
-                totals.others += others.map(|patient| patient.instances).sum::<u64>();
+                left_out += others.map(|patient| patient.instances).sum::<u64>();
             }
             search.after = answer.rows.last().map(crate::store::search::Found::cursor);
             if !answer.more {
@@ -163,9 +168,10 @@ impl DepotSource {
             ready: Vec::new().into_iter(),
             given: HashSet::new(),
             totals,
+            others: left_out,
             cache: RecordCache::new(RecordCache::BYTES_SHARED),
         };
-        if !source.wanted.what.asks_of_studies_alone() || totals.others > 0 {
+        if !source.wanted.what.asks_of_studies_alone() || left_out > 0 {
             source.count(&studies)?;
             if source.totals.instances == 0 {
                 return Ok(None);

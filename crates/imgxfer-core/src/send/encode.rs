@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::job::HEADER_LEVEL;
+use super::dispatch::HEADER_LEVEL;
 use super::plan::{Plan, Position};
 use crate::chunk::ChunkClass;
 use crate::codec::{CodecId, Level, PixelShape, Registry};

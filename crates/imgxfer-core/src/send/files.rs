@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::held::{Buffer, Buffers, Held};
+use super::held::{FileBuffer, FileBuffers, Held};
 use super::known::KnownFiles;
 use super::source::{Content, Source, SourceInstance, SourceItem, Totals};
 use crate::chunk;
@@ -33,7 +33,7 @@ pub struct FileSource {
     files: std::vec::IntoIter<Found>,
     totals: Totals,
     other: OtherFiles,
-    buffers: Buffers,
+    buffers: FileBuffers,
     known: Option<KnownFiles>,
 }
 
@@ -76,7 +76,7 @@ impl FileSource {
                 });
             }
         }
-        Self { files: found.into_iter(), totals, other, buffers: Buffers::default(), known: None }
+        Self { files: found.into_iter(), totals, other, buffers: FileBuffers::default(), known: None }
     }
 
     /// Remembers in `known` what it reads, and does not read what is known: for the sources of one push, of which
@@ -204,7 +204,7 @@ impl Source for FileSource {
 struct Opened {
     path: PathBuf,
     file: FileBytes,
-    whole: Option<Buffer>,
+    whole: Option<FileBuffer>,
 }
 
 impl Opened {
@@ -216,7 +216,7 @@ impl Opened {
     }
 }
 
-impl ReadAt for Buffer {
+impl ReadAt for FileBuffer {
     fn len(&self) -> u64 {
         ReadAt::len(&**self)
     }
@@ -226,7 +226,7 @@ impl ReadAt for Buffer {
     }
 }
 
-fn read_file(path: &Path, other: OtherFiles, buffers: &Buffers, known: Option<&KnownFiles>) -> SourceItem {
+fn read_file(path: &Path, other: OtherFiles, buffers: &FileBuffers, known: Option<&KnownFiles>) -> SourceItem {
     let label = printable(path);
     let file = match FileBytes::open(path) {
         Ok(file) => file,

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use crate::sync::lock;
 use crate::units::to_usize;
 
-/// Buffers are multiples of this, so that one suits the next file of about the same length.
+/// FileBuffers are multiples of this, so that one suits the next file of about the same length.
 const STEP_BYTES: usize = 16 << 10;
 /// So many kinds of buffers there are ...
 const KINDS: usize = 8;
@@ -22,21 +22,21 @@ const BYTES_MAX: usize = 32 << 20;
 
 /// The buffers of one source.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Buffers {
+pub(super) struct FileBuffers {
     inner: Arc<Mutex<Inner>>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// Buffers that nobody uses, by kind.
+    /// FileBuffers that nobody uses, by kind.
     free: [Vec<Vec<u8>>; KINDS],
     /// What all buffers take, those in use and the others.
     bytes: usize,
 }
 
-impl Buffers {
+impl FileBuffers {
     /// A buffer for a file of `len` bytes, whatever is in it; `None` when the file is long, or there is no room.
-    pub(super) fn take(&self, len: u64) -> Option<Buffer> {
+    pub(super) fn take(&self, len: u64) -> Option<FileBuffer> {
         let len = to_usize(len);
         if len > FILE_BYTES_MAX {
             return None;
@@ -49,7 +49,7 @@ impl Buffers {
         };
         drop(inner);
         bytes.resize(len, 0);
-        Some(Buffer { bytes, kind, home: Arc::clone(&self.inner) })
+        Some(FileBuffer { bytes, kind, home: Arc::clone(&self.inner) })
     }
 }
 
@@ -73,13 +73,13 @@ impl Inner {
 
 /// Room for one file, as long as it; given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Buffer {
+pub(super) struct FileBuffer {
     bytes: Vec<u8>,
     kind: usize,
     home: Arc<Mutex<Inner>>,
 }
 
-impl Deref for Buffer {
+impl Deref for FileBuffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -87,13 +87,13 @@ impl Deref for Buffer {
     }
 }
 
-impl DerefMut for Buffer {
+impl DerefMut for FileBuffer {
     fn deref_mut(&mut self) -> &mut [u8] {
         &mut self.bytes
     }
 }
 
-impl Drop for Buffer {
+impl Drop for FileBuffer {
     fn drop(&mut self) {
         lock(&self.home).free[self.kind].push(std::mem::take(&mut self.bytes));
     }
@@ -107,7 +107,7 @@ pub(super) struct Held {
 
 #[derive(Debug)]
 struct State {
-    file: Option<Buffer>,
+    file: Option<FileBuffer>,
     /// Reads until the file is let go.
     left: usize,
     /// Whether a chunk was read: what is sent with it is of the same moment.
@@ -116,7 +116,7 @@ struct State {
 
 impl Held {
     /// Holds the bytes of a file of so many chunks.
-    pub(super) const fn new(file: Buffer, chunks: usize) -> Self {
+    pub(super) const fn new(file: FileBuffer, chunks: usize) -> Self {
         Self { state: Mutex::new(State { file: Some(file), left: chunks, begun: false }) }
     }
 
@@ -147,19 +147,19 @@ mod tests {
     use super::*;
     use crate::units::to_u64;
 
-    fn file(buffers: &Buffers, content: &[u8]) -> Buffer {
+    fn file(buffers: &FileBuffers, content: &[u8]) -> FileBuffer {
         let mut buffer = buffers.take(to_u64(content.len())).unwrap();
         buffer.copy_from_slice(content);
         buffer
     }
 
-    fn free(buffers: &Buffers) -> usize {
+    fn free(buffers: &FileBuffers) -> usize {
         lock(&buffers.inner).free.iter().map(Vec::len).sum()
     }
 
     #[test]
     fn a_file_is_held_until_each_chunk_was_read() {
-        let buffers = Buffers::default();
+        let buffers = FileBuffers::default();
         let held = Held::new(file(&buffers, b"headpixels"), 2);
         let mut out = [0; 4];
         assert!(!held.read(8, &mut out, || true), "past the end");
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_file_that_changed_is_let_go() {
-        let buffers = Buffers::default();
+        let buffers = FileBuffers::default();
         let held = Held::new(file(&buffers, b"x"), 1);
         assert!(!held.read(0, &mut [0], || false));
         assert!(!held.read(0, &mut [0], || true));
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn buffers_are_used_again_and_bounded() {
-        let buffers = Buffers::default();
+        let buffers = FileBuffers::default();
         assert!(buffers.take(to_u64(FILE_BYTES_MAX) + 1).is_none(), "a long file");
         drop((buffers.take(0), buffers.take(to_u64(STEP_BYTES))));
         assert_eq!((free(&buffers), lock(&buffers.inner).bytes), (2, 2 * STEP_BYTES));

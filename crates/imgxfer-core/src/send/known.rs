@@ -22,10 +22,10 @@ const SETTLED_SECONDS: i64 = 2;
 /// A file is taken for what it was without being read. Chunks that are sent are hashed all the same, and the receiver
 /// hashes the whole: content that changed without a trace of it fails, and is not taken for the old.
 #[derive(Debug, Clone, Default)]
-pub struct KnownFiles(Arc<Mutex<Known>>);
+pub struct KnownFiles(Arc<Mutex<Remembered>>);
 
 #[derive(Debug, Default)]
-struct Known {
+struct Remembered {
     files: HashMap<PathBuf, KnownFile>,
     chunks: usize,
 }

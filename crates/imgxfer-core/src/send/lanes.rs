@@ -42,6 +42,15 @@ struct Lane {
     sent: u64,
 }
 
+/// What is known of the line.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Figures {
+    /// What it seems to carry, or what may be sent.
+    pub(super) bytes_a_second: f64,
+    /// The round trip.
+    pub(super) rtt: Duration,
+}
+
 /// Sends records on data streams.
 #[derive(Debug)]
 pub(super) struct Lanes {
@@ -107,7 +116,7 @@ impl Lanes {
 
     /// Uses as many streams as suit the line. Call it a few times a second.
     pub(super) fn adapt(&self) {
-        let wanted = lanes_at(self.line_rate().0);
+        let wanted = lanes_at(self.line_figures().bytes_a_second);
         let there = self.lanes.load(Ordering::Relaxed);
         if wanted > there {
             self.free.add_permits(wanted - there);
@@ -119,15 +128,16 @@ impl Lanes {
         }
     }
 
-    /// Bytes a second that the line seems to carry, or that may be sent; and the round trip.
-    pub(super) fn line_rate(&self) -> (f64, Duration) {
+    /// How the line is now.
+    pub(super) fn line_figures(&self) -> Figures {
         let stats = self.session.stats();
         // Unknown at the start, and not every congestion control says what it found.
         let rate = match stats.rate_bytes {
             0 => to_f64(stats.cwnd_bytes.max(FIRST_GUESS_BYTES)) / stats.rtt.as_secs_f64().max(1e-6),
             measured => to_f64(measured),
         };
-        (self.pace.rate().map_or(rate, |limit| rate.min(to_f64(limit))), stats.rtt)
+        let bytes_a_second = self.pace.rate().map_or(rate, |limit| rate.min(to_f64(limit)));
+        Figures { bytes_a_second, rtt: stats.rtt }
     }
 
     async fn open_lane(&self) -> Result<Lane, TransportError> {

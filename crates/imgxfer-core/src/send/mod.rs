@@ -6,21 +6,21 @@
 
 mod choose;
 mod depot_source;
-mod driver;
+mod dispatch;
 mod encode;
 mod files;
 mod held;
-mod job;
 mod known;
 mod lanes;
 mod order;
 mod plan;
 #[cfg(test)]
 mod records;
+mod sending;
 mod source;
 
 pub use depot_source::{DepotSource, FetchOrder, Selection};
-pub(crate) use driver::{SendOutcome, SendSettings, send};
 pub use files::{FileSource, OtherFiles, printable};
 pub use known::KnownFiles;
+pub(crate) use sending::{SendOutcome, SendSettings, send};
 pub use source::{Content, Source, SourceInstance, SourceItem, Totals};

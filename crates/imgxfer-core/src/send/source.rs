@@ -6,19 +6,9 @@ use std::sync::Arc;
 
 use crate::codec::PixelShape;
 use crate::manifest::InstanceEntry;
+pub use crate::proto::Totals;
 use crate::store::ChunkAt;
 use crate::wire::record::Record;
-
-/// How much there is, as far as known beforehand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Totals {
-    /// Instances.
-    pub instances: u64,
-    /// Original bytes.
-    pub bytes: u64,
-    /// Instances that are left out, since they are of other patients than those asked for.
-    pub others: u64,
-}
 
 /// The bytes of one instance.
 ///
@@ -113,6 +103,11 @@ pub enum SourceItem {
 pub trait Source: Send {
     /// How much there is.
     fn totals(&self) -> Totals;
+
+    /// How many instances are left out, since they are of other patients than those asked for.
+    fn others(&self) -> u64 {
+        0
+    }
 
     /// The next item, or `None` at the end. Blocks: it reads and hashes a whole instance.
     ///

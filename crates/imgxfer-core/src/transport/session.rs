@@ -91,16 +91,23 @@ pub struct Session(Arc<Inner>);
 #[derive(Debug)]
 pub(super) struct WeakSession(Weak<Inner>);
 
+/// What a session has received so far, and its round trip.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Received {
+    pub(super) bytes: u64,
+    pub(super) rtt: Duration,
+}
+
 impl WeakSession {
     /// Whether it still stands.
     pub(super) fn is_alive(&self) -> bool {
         self.0.upgrade().is_some_and(|inner| inner.connection.close_reason().is_none())
     }
 
-    /// Bytes received and the round trip, while it stands.
-    pub(super) fn received(&self) -> Option<(u64, Duration)> {
+    /// What it has received, while it stands.
+    pub(super) fn received(&self) -> Option<Received> {
         let inner = self.0.upgrade().filter(|inner| inner.connection.close_reason().is_none())?;
-        Some((inner.connection.stats().udp_rx.bytes, inner.connection.rtt()))
+        Some(Received { bytes: inner.connection.stats().udp_rx.bytes, rtt: inner.connection.rtt() })
     }
 
     /// What the peer may have on the way to us that we have not read.

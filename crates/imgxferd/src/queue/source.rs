@@ -47,7 +47,6 @@ impl JobSource {
         let totals = Totals {
             instances: imgxfer_core::units::to_u64(files.len()),
             bytes: files.iter().map(|(_, stamp)| stamp.len).sum(),
-            others: 0,
         };
         let files: Vec<PathBuf> = files.into_iter().map(|(path, _)| path).collect();
         let other = if all_files { OtherFiles::Send } else { OtherFiles::Skip };

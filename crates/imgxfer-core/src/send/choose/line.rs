@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::RecordSize;
 use crate::units::to_f64;
 
 /// A rate is taken over at least this time ...
@@ -41,7 +42,7 @@ pub(super) struct Line {
     guess: f64,
     rtt: f64,
     /// Original and record bytes of what is on its way.
-    on_way: VecDeque<(u64, u64)>,
+    on_way: VecDeque<RecordSize>,
     on_way_bytes: u64,
     newest_bytes: u64,
     /// Bytes of records that the transport has not taken over.
@@ -68,10 +69,20 @@ impl Window {
     }
 }
 
+/// What a line carries.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct LineRate {
+    pub(super) bytes_a_second: f64,
+    /// Whether that was measured, and not guessed.
+    pub(super) is_measured: bool,
+}
+
 impl Line {
-    /// Bytes a second, and whether that was measured; `None` while there is not even a guess.
-    pub(super) fn rate(&self) -> Option<(f64, bool)> {
-        self.rate.map(|rate| (rate, true)).or_else(|| (self.guess > 0.0).then_some((self.guess, false)))
+    /// What it carries; `None` while there is not even a guess.
+    pub(super) fn rate(&self) -> Option<LineRate> {
+        let measured = self.rate.map(|rate| LineRate { bytes_a_second: rate, is_measured: true });
+        let guess = LineRate { bytes_a_second: self.guess, is_measured: false };
+        measured.or_else(|| (self.guess > 0.0).then_some(guess))
     }
 
     /// What the transport says: its congestion window by the round trip, and the latter.
@@ -82,7 +93,7 @@ impl Line {
 
     /// Bytes of records that wait behind those that are crossing.
     pub(super) fn waiting_bytes(&self, now: Instant) -> f64 {
-        let rate = self.rate().map_or(0.0, |(rate, _)| rate);
+        let rate = self.rate().map_or(0.0, |rate| rate.bytes_a_second);
         let crossing = rate * (self.since_report(now) + self.rtt + BEHIND_SECONDS);
         (to_f64(self.on_way_bytes) - crossing).max(to_f64(self.untaken_bytes))
     }
@@ -105,7 +116,7 @@ impl Line {
 
     /// A record was made; `more` were there to be made. Where there were not, an idle line says nothing: it is
     /// the source that is slow.
-    pub(super) fn made(&mut self, (raw_bytes, bytes): (u64, u64), more: bool, now: Instant) {
+    pub(super) fn made(&mut self, size: RecordSize, more: bool, now: Instant) {
         let first = self.reported.is_none();
         self.reported.get_or_insert(now);
         let idle = self.is_idle(now);
@@ -116,10 +127,10 @@ impl Line {
             self.window.get_or_insert_with(|| Window::starting(now)).ran_dry = true;
         }
         self.window.get_or_insert_with(|| Window::starting(now));
-        self.on_way.push_back((raw_bytes, bytes));
-        self.on_way_bytes += bytes;
-        self.newest_bytes = bytes;
-        self.untaken_bytes += bytes;
+        self.on_way.push_back(size);
+        self.on_way_bytes += size.bytes;
+        self.newest_bytes = size.bytes;
+        self.untaken_bytes += size.bytes;
     }
 
     /// The transport has taken a record over.
@@ -142,7 +153,7 @@ impl Line {
             self.on_way_bytes = 0;
         }
         while left > 0
-            && let Some((raw, bytes)) = self.on_way.pop_front()
+            && let Some(RecordSize { raw_bytes: raw, bytes }) = self.on_way.pop_front()
         {
             let part = left.min(raw);
             let across = if part == raw { bytes } else { bytes.saturating_mul(part) / raw.max(1) };
@@ -151,7 +162,7 @@ impl Line {
             window.records += 1;
             self.on_way_bytes = self.on_way_bytes.saturating_sub(across);
             if part < raw {
-                self.on_way.push_front((raw - part, bytes - across));
+                self.on_way.push_front(RecordSize { raw_bytes: raw - part, bytes: bytes - across });
             }
             self.reported = Some(now);
         }
@@ -200,7 +211,7 @@ mod tests {
             while owed >= RECORD {
                 owed -= RECORD;
                 queue += RECORD;
-                line.made((20_000, 10_000), true, *now);
+                line.made(RecordSize { raw_bytes: 20_000, bytes: 10_000 }, true, *now);
                 line.taken(10_000);
             }
             let across = f64::min(queue, rate * 0.005);
@@ -217,15 +228,15 @@ mod tests {
         let mut line = Line::default();
         assert_eq!(line.rate(), None);
         line.transport(1e6, Duration::from_millis(20));
-        assert_eq!(line.rate(), Some((1e6, false)));
+        assert_eq!(line.rate(), Some(LineRate { bytes_a_second: 1e6, is_measured: false }));
         run(&mut line, &mut now, (2e6, 6e6), 1.0);
-        let (rate, measured) = line.rate().unwrap();
+        let LineRate { bytes_a_second: rate, is_measured: measured } = line.rate().unwrap();
         assert!(measured && (rate / 2e6 - 1.0).abs() < 0.1, "{rate}");
         assert!((line.waiting_bytes(now) / 4e6 - 1.0).abs() < 0.1, "{}", line.waiting_bytes(now));
         run(&mut line, &mut now, (2e6, 0.0), 3.0);
         assert!(line.waiting_bytes(now) < 20_000.0, "{}", line.waiting_bytes(now));
         run(&mut line, &mut now, (9e6, 2e6), 1.0);
-        assert!(line.rate().unwrap().0 > rate * 1.4, "it may be faster");
+        assert!(line.rate().unwrap().bytes_a_second > rate * 1.4, "it may be faster");
     }
 
     #[test]
@@ -234,7 +245,7 @@ mod tests {
         let mut line = Line::default();
         for rate in [10e6, 1e6, 5e6] {
             run(&mut line, &mut now, (rate, 12e6), 2.0);
-            assert!((line.rate().unwrap().0 / rate - 1.0).abs() < 0.1, "{:?}", line.rate());
+            assert!((line.rate().unwrap().bytes_a_second / rate - 1.0).abs() < 0.1, "{:?}", line.rate());
         }
     }
 
@@ -245,21 +256,22 @@ mod tests {
         line.transport(4e6, Duration::from_millis(20));
         run(&mut line, &mut now, (3e6, 9e6), 1.0);
         run(&mut line, &mut now, (3e6, 2e6), 10.0);
-        assert!(line.rate().unwrap().0 <= 8e6 * 1.01, "{:?}", line.rate());
+        assert!(line.rate().unwrap().bytes_a_second <= 8e6 * 1.01, "{:?}", line.rate());
         line.transport(40e6, Duration::from_millis(20));
         run(&mut line, &mut now, (30e6, 20e6), 10.0);
-        assert!(line.rate().unwrap().0 > 20e6, "{:?}", line.rate());
+        assert!(line.rate().unwrap().bytes_a_second > 20e6, "{:?}", line.rate());
     }
 
     #[test]
     fn what_is_sent_again_is_not_waited_for_twice() {
         let now = Instant::now();
         let mut line = Line::default();
-        line.made((1000, 500), true, now);
-        line.made((1000, 400), true, now);
+        let size = |bytes| RecordSize { raw_bytes: 1000, bytes };
+        line.made(size(500), true, now);
+        line.made(size(400), true, now);
         line.received(1000, now);
         line.again(1000, now);
-        line.made((1000, 1060), true, now);
+        line.made(size(1060), true, now);
         assert_eq!(line.on_way_bytes, 1060);
         line.received(2000, now);
         assert_eq!(line.on_way_bytes, 0);

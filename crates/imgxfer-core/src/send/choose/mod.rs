@@ -31,7 +31,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::costs::Costs;
-use self::line::Line;
+use self::line::{Line, LineRate};
 use crate::codec::{Level, LevelChoice};
 use crate::units::{to_f64, to_u64};
 
@@ -54,6 +54,24 @@ pub(super) enum Kind {
     Encapsulated,
     /// All else.
     Opaque,
+}
+
+/// How much a record holds, and how much it takes on the line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct RecordSize {
+    /// Original bytes.
+    pub(super) raw_bytes: u64,
+    /// Bytes of the record.
+    pub(super) bytes: u64,
+}
+
+impl std::iter::Sum for RecordSize {
+    fn sum<I: Iterator<Item = Self>>(sizes: I) -> Self {
+        sizes.fold(Self::default(), |sum, size| Self {
+            raw_bytes: sum.raw_bytes + size.raw_bytes,
+            bytes: sum.bytes + size.bytes,
+        })
+    }
 }
 
 /// A record being made.
@@ -120,7 +138,7 @@ impl Chooser {
     /// Whether it is time to make as much ahead as there is room for. Until the line is known, records made
     /// ahead are made blindly.
     pub(super) fn knows_line(&self) -> bool {
-        self.line.rate().is_some_and(|(_, measured)| measured)
+        self.line.rate().is_some_and(|rate| rate.is_measured)
     }
 
     /// What the transport holds for the line's rate, in bytes a second, and the round trip.
@@ -167,13 +185,13 @@ impl Chooser {
 
     /// Records, original bytes and own ones, are made and ready. `took` is for those that were encoded, and
     /// not taken from a store.
-    pub(super) fn made(&mut self, making: &Making, records: &[(u64, u64)], took: Option<Duration>, now: Instant) {
+    pub(super) fn made(&mut self, making: &Making, records: &[RecordSize], took: Option<Duration>, now: Instant) {
         self.running.retain(|running| running.number != making.number);
         records.iter().for_each(|record| self.line.made(*record, making.more, now));
         let Some(took) = took else { return };
         let Class { costs, base } = &mut self.classes[making.kind as usize];
-        let (raw_bytes, record_bytes) = records.iter().fold((0, 0), |sum, record| (sum.0 + record.0, sum.1 + record.1));
-        costs.note(making.level, raw_bytes, record_bytes, took);
+        let sum: RecordSize = records.iter().copied().sum();
+        costs.note(making.level, sum.raw_bytes, sum.bytes, took);
         if making.level > *base {
             if costs.ratio(making.level) >= PAYS * costs.ratio(*base) {
                 costs.keep(making.level);
@@ -184,21 +202,23 @@ impl Chooser {
     }
 
     /// Records that no level was chosen for are ready: headers, which are always made alike.
-    pub(super) fn made_aside(&mut self, records: &[(u64, u64)], now: Instant) {
+    pub(super) fn made_aside(&mut self, records: &[RecordSize], now: Instant) {
         records.iter().for_each(|record| self.line.made(*record, false, now));
     }
 
     fn level(&mut self, kind: Kind, raw_bytes: u64, queued_bytes: u64, now: Instant) -> Level {
-        let Some((line, measured)) = self.line.rate() else { return self.classes[kind as usize].base };
+        let Some(LineRate { bytes_a_second: line, is_measured }) = self.line.rate() else {
+            return self.classes[kind as usize].base;
+        };
         if !self.classes[kind as usize].costs.is_measured() {
             return Level::FAST;
         }
         let base = self.settle_base(kind, line);
         let wanted = self.to_try(kind, base, line).or_else(|| self.next_better(kind, base, line));
         // A transport that has just begun thinks little of every line: no more than it costs little to be wrong.
-        let wanted = wanted.filter(|level| measured || *level < Level::COPPER);
+        let wanted = wanted.filter(|level| is_measured || *level < Level::COPPER);
         let costs = &self.classes[kind as usize].costs;
-        wanted.filter(|l| self.line_lasts(kind, base, (costs.time(*l, raw_bytes), queued_bytes), now)).unwrap_or(base)
+        wanted.filter(|l| self.line_lasts(kind, base, costs.time(*l, raw_bytes), queued_bytes, now)).unwrap_or(base)
     }
 
     /// Original bytes a second that `level` alone would move.
@@ -264,9 +284,9 @@ impl Chooser {
     ///
     /// The others are taken to go on at the base level once they are done with what they have. That is
     /// looked at whenever one of them gets free, and at the end.
-    fn line_lasts(&self, kind: Kind, base: Level, (seconds, queued_bytes): (f64, u64), now: Instant) -> bool {
+    fn line_lasts(&self, kind: Kind, base: Level, seconds: f64, queued_bytes: u64, now: Instant) -> bool {
         let costs = &self.classes[kind as usize].costs;
-        let Some((line, _)) = self.line.rate() else { return false };
+        let Some(LineRate { bytes_a_second: line, .. }) = self.line.rate() else { return false };
         let ready = self.line.waiting_bytes(now);
         let more = to_f64(queued_bytes) / costs.ratio(base);
         let one = costs.pace(base) / costs.ratio(base);

@@ -123,7 +123,12 @@ impl Model<'_> {
                     let bytes = (to_f64(RECORD) / ratio) as u64;
                     ready.push_back((bytes, record.level));
                     busy -= 1;
-                    chooser.made(&record, &[(RECORD, bytes)], Some(Duration::from_secs_f64(took)), at);
+                    chooser.made(
+                        &record,
+                        &[RecordSize { raw_bytes: RECORD, bytes }],
+                        Some(Duration::from_secs_f64(took)),
+                        at,
+                    );
                 }
                 What::Sent => {
                     chooser.taken(in_flight.pop_front().unwrap());

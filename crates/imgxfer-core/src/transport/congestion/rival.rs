@@ -96,6 +96,14 @@ struct Response {
     halves: f64,
 }
 
+/// By how much a longer window makes the round trip longer.
+#[derive(Debug, Clone, Copy)]
+struct Slope {
+    seconds_a_byte: f64,
+    /// How far chance may have moved that.
+    error: f64,
+}
+
 impl Response {
     fn add(&mut self, window: f64, rtt: f64) {
         self.windows = self.windows * KEEP + window * window;
@@ -104,14 +112,14 @@ impl Response {
         self.halves = self.halves * KEEP + 1.0;
     }
 
-    /// Seconds a byte, and how far chance may have moved that; `None` while little is known.
-    fn slope(&self) -> Option<(f64, f64)> {
+    /// How the round trip answers the window; `None` while little is known.
+    fn slope(&self) -> Option<Slope> {
         if self.halves < HALVES_MIN || self.windows <= 0.0 {
             return None;
         }
-        let slope = self.both / self.windows;
-        let left = (self.rtts - slope * self.both).max(0.0);
-        Some((slope, (left / (self.halves - 1.0) / self.windows).sqrt()))
+        let seconds_a_byte = self.both / self.windows;
+        let left = (self.rtts - seconds_a_byte * self.both).max(0.0);
+        Some(Slope { seconds_a_byte, error: (left / (self.halves - 1.0) / self.windows).sqrt() })
     }
 }
 
@@ -156,7 +164,7 @@ impl Rival {
         self.round += 1;
         self.measure(pipe.rtt, window, overflows);
         if self.round.is_multiple_of(2 * HALF_ROUNDS)
-            && let Some((slope, error)) = self.response.slope()
+            && let Some(Slope { seconds_a_byte: slope, error }) = self.response.slope()
         {
             let most = CAPACITY_MOST * pipe.capacity;
             let least = pipe.rate.max(pipe.capacity * CAPACITY_LEAST);

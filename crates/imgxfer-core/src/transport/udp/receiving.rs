@@ -20,10 +20,10 @@ pub(in crate::transport) async fn follow(session: WeakSession, most: u32) {
     let (mut window, mut seen, mut at) = (WINDOW_FIRST.min(most), 0, Instant::now());
     loop {
         sleep(LOOK_EVERY).await;
-        let Some((received, rtt)) = session.received() else { return };
-        let came = received.saturating_sub(seen);
-        let next = wanted(window, came, at.elapsed(), rtt, most);
-        (seen, at) = (received, Instant::now());
+        let Some(received) = session.received() else { return };
+        let came = received.bytes.saturating_sub(seen);
+        let next = wanted(window, came, at.elapsed(), received.rtt, most);
+        (seen, at) = (received.bytes, Instant::now());
         if next != window {
             session.set_receive_window(next);
             window = next;

@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::choose::Chooser;
+use super::dispatch::{Dispatch, Dispatched};
 use super::encode::Coding;
-use super::job::{Jobs, Sent};
 use super::lanes::Lanes;
 use super::order::Ordered;
 use super::plan::{OfferedPage, Plan, bytes_outside, plans};
@@ -131,12 +131,12 @@ fn fill_page(built: &mut Built) -> io::Result<()> {
     Ok(())
 }
 
-struct Driver<'a> {
+struct Sending<'a> {
     sender: Sender,
     pages: HashMap<u32, Arc<OfferedPage>>,
     queue: VecDeque<Plan>,
-    running: JoinSet<Result<Sent, TransportError>>,
-    jobs: Jobs,
+    running: JoinSet<Result<Dispatched, TransportError>>,
+    dispatch: Dispatch,
     /// The limit that the receiver wishes for.
     wished: RateLimit,
     coding: Coding,
@@ -149,7 +149,7 @@ struct Driver<'a> {
     outbox: VecDeque<Body>,
 }
 
-impl<'a> Driver<'a> {
+impl<'a> Sending<'a> {
     fn new(
         transfer: TransferId,
         totals: Totals,
@@ -167,7 +167,7 @@ impl<'a> Driver<'a> {
             pages: HashMap::new(),
             queue: VecDeque::new(),
             running: JoinSet::new(),
-            jobs: Jobs::new(lanes, Chooser::new(settings.level, workers), workers),
+            dispatch: Dispatch::new(lanes, Chooser::new(settings.level, workers), workers),
             wished,
             coding: Coding::new(settings.registry),
             codecs: settings.codecs,
@@ -181,7 +181,7 @@ impl<'a> Driver<'a> {
     }
 }
 
-impl Driver<'_> {
+impl Sending<'_> {
     fn drain(&mut self) {
         while let Some(output) = self.sender.poll_output() {
             match output {
@@ -191,10 +191,10 @@ impl Driver<'_> {
                     let Some(offered) = self.pages.get(&page) else { continue };
                     let plans = plans(page, offered, &chunks, plain);
                     let raw_bytes = plans.iter().map(Plan::raw_len).sum();
-                    self.jobs.queued(raw_bytes);
+                    self.dispatch.queued(raw_bytes);
                     // What was damaged holds up its instance: it goes first.
                     if plain {
-                        self.jobs.again(raw_bytes);
+                        self.dispatch.again(raw_bytes);
                         plans.into_iter().for_each(|plan| self.queue.push_front(plan));
                     } else {
                         let present = bytes_outside(&offered.page, &chunks);
@@ -205,7 +205,7 @@ impl Driver<'_> {
                 }
                 SenderOutput::Received { bytes, rate_max, .. } => {
                     self.wished.set((rate_max > 0).then_some(rate_max));
-                    self.jobs.received(bytes);
+                    self.dispatch.received(bytes);
                     let arrived = self.progress.bytes_present.saturating_add(bytes);
                     self.progress.bytes_arrived = self.progress.bytes_arrived.max(arrived);
                 }
@@ -231,7 +231,7 @@ impl Driver<'_> {
     fn accepted(&mut self, mut codecs: Vec<CodecId>, workers: u32) {
         narrow(&mut codecs, self.codecs.as_deref());
         self.coding.accepted = codecs;
-        self.jobs.peer_workers(to_usize(u64::from(workers)));
+        self.dispatch.peer_workers(to_usize(u64::from(workers)));
     }
 
     fn instance_failed(&mut self, at: InstanceAt, why: &InstanceFailure) {
@@ -252,21 +252,21 @@ impl Driver<'_> {
         self.drain();
     }
 
-    /// Starts jobs while there is room ahead of the line. Of those, as many encode at once as there are
+    /// Starts records while there is room ahead of the line. Of those, as many encode at once as there are
     /// cores; the others are ready, and wait for the line.
-    fn start_jobs(&mut self) {
-        let ahead = if self.jobs.knows_line() { RECORDS_AHEAD } else { RECORDS_AHEAD_BLINDLY };
+    fn start_records(&mut self) {
+        let ahead = if self.dispatch.knows_line() { RECORDS_AHEAD } else { RECORDS_AHEAD_BLINDLY };
         while self.running.len() < self.workers + ahead {
             let Some(plan) = self.queue.pop_front() else { return };
-            self.running.spawn(self.jobs.clone().run(plan, self.coding.clone()));
+            self.running.spawn(self.dispatch.clone().run(plan, self.coding.clone()));
         }
     }
 
-    fn job_done(&mut self, sent: Sent) -> Result<(), TransferError> {
-        self.progress.payload_bytes += sent.record_bytes;
-        self.progress.payload_raw_bytes += sent.raw_bytes;
-        self.progress.coded = sent.coded.or(self.progress.coded);
-        for (at, why) in sent.withdrawn {
+    fn dispatched(&mut self, dispatched: Dispatched) -> Result<(), TransferError> {
+        self.progress.payload_bytes += dispatched.sent.bytes;
+        self.progress.payload_raw_bytes += dispatched.sent.raw_bytes;
+        self.progress.coded = dispatched.coded.or(self.progress.coded);
+        for (at, why) in dispatched.withdrawn {
             self.sender.withdraw(at, why)?;
             // The receiver wants no more of it, and takes only so much that it does not want.
             self.queue.iter_mut().for_each(|plan| plan.drop_instance(at));
@@ -328,8 +328,8 @@ async fn run(
     let pace = settings.pace.clone().and(wished.clone());
     let notice = settings.notice.clone();
     let lanes = Lanes::new(session.clone(), transfer, stream_priority, pace.clone());
-    let mut driver = Driver::new(transfer, totals, settings, (lanes, wished), observer);
-    driver.jobs.look();
+    let mut sending = Sending::new(transfer, totals, settings, (lanes, wished), observer);
+    sending.dispatch.look();
     observer.on_event(&TransferEvent::Started { transfer });
     let mut watch = LineWatch::new(session.clone());
     let empty = Built::of(source);
@@ -343,65 +343,65 @@ async fn run(
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut pulse = Pulse::new(effort.clone());
-    driver.drain();
+    sending.drain();
     loop {
-        while let Some(body) = driver.outbox.pop_front() {
+        while let Some(body) = sending.outbox.pop_front() {
             control_out.send(&body.into_bytes()).await?;
         }
-        if let Some(receipt) = driver.receipt.take() {
-            watch.look(&mut driver.progress, &pace);
-            observer.on_event(&TransferEvent::Progress(driver.progress));
+        if let Some(receipt) = sending.receipt.take() {
+            watch.look(&mut sending.progress, &pace);
+            observer.on_event(&TransferEvent::Progress(sending.progress));
             control_out.finish()?;
-            return Ok(SendOutcome { receipt, progress: driver.progress, sender: driver.sender, transfer });
+            return Ok(SendOutcome { receipt, progress: sending.progress, sender: sending.sender, transfer });
         }
         if let Some(mut done) = built.take() {
-            driver.events(std::mem::take(&mut done.events));
-            if done.page.is_some() && !driver.sender.wants_page() {
+            sending.events(std::mem::take(&mut done.events));
+            if done.page.is_some() && !sending.sender.wants_page() {
                 built = Some(done);
             } else {
                 if let Some(page) = done.page.take() {
-                    driver.offer(page);
+                    sending.offer(page);
                 }
                 if done.end {
-                    driver.sender.finish(!driver.source_failed);
-                    driver.drain();
+                    sending.sender.finish(!sending.source_failed);
+                    sending.drain();
                 } else {
                     building = Some(build(done));
                 }
                 continue;
             }
         }
-        driver.start_jobs();
+        sending.start_records();
         tokio::select! {
             message = control_in.recv(crate::limits::MESSAGE_BYTES_MAX) => {
                 let message = message?.ok_or(TransferError::Transport(TransportError::Truncated))?;
                 let body = Body::from_bytes(message).map_err(ProtocolError::from)?;
                 pulse.heard(&body);
-                driver.sender.handle_message(body)?;
-                driver.drain();
+                sending.sender.handle_message(body)?;
+                sending.drain();
             }
             result = async { Some(building.as_mut()?.await) }, if building.is_some() => {
                 building = None;
                 let result = result.ok_or(TransferError::Cancelled)??;
                 built = Some(result.map_err(TransferError::Source)?);
             }
-            Some(job) = driver.running.join_next(), if !driver.running.is_empty() => {
-                driver.job_done(ended("send a record", job)??)?;
+            Some(record) = sending.running.join_next(), if !sending.running.is_empty() => {
+                sending.dispatched(ended("send a record", record)??)?;
                 effort.add(1);
                 pulse.moved();
             }
             _ = tick.tick() => {
                 session.adapt_windows();
-                driver.jobs.look();
+                sending.dispatch.look();
                 notice.has_done(effort.done());
-                watch.look(&mut driver.progress, &pace);
-                observer.on_event(&TransferEvent::Progress(driver.progress));
+                watch.look(&mut sending.progress, &pace);
+                observer.on_event(&TransferEvent::Progress(sending.progress));
                 // A record on its way at a limited pace is no silence.
-                if watch.has_moved(driver.jobs.lanes.taken()) {
+                if watch.has_moved(sending.dispatch.lanes.taken()) {
                     pulse.moved();
                 }
-                let works = building.is_some() || driver.jobs.are_encoding();
-                driver.outbox.extend(pulse.look(works, driver.sender.peer_hears_work()));
+                let works = building.is_some() || sending.dispatch.are_encoding();
+                sending.outbox.extend(pulse.look(works, sending.sender.peer_hears_work()));
                 pulse.check()?;
             }
         }

@@ -80,7 +80,7 @@ pub(crate) struct ReceiveOutcome {
     pub(crate) progress: Progress,
 }
 
-/// What the tasks tell the driver.
+/// What the tasks tell.
 #[derive(Debug)]
 enum Work {
     Kept { header: RecordHeader, at: RecordAt },
@@ -231,7 +231,7 @@ fn are_chunks(raw: &[u8], header: &RecordHeader) -> bool {
         })
 }
 
-struct Driver<'a> {
+struct Receiving<'a> {
     shared: Arc<Shared>,
     tasks: JoinSet<()>,
     staged: Vec<Staged>,
@@ -256,7 +256,7 @@ struct Driver<'a> {
     observer: &'a dyn Observer,
 }
 
-impl<'a> Driver<'a> {
+impl<'a> Receiving<'a> {
     fn new(
         shared: Arc<Shared>,
         workers: usize,
@@ -288,7 +288,7 @@ impl<'a> Driver<'a> {
     }
 }
 
-impl Driver<'_> {
+impl Receiving<'_> {
     /// Runs a blocking look-up in a task; what it returns comes back as work.
     fn look(&mut self, look: impl FnOnce(&dyn Intake) -> Result<Work, StoreError> + Send + 'static) {
         let shared = Arc::clone(&self.shared);
@@ -363,12 +363,13 @@ impl Driver<'_> {
         }
         self.start_checks();
         let receiver = self.shared.receiver();
-        let ((instances, bytes), (present, received)) = (receiver.committed(), receiver.arrived());
+        let (committed, arrived) = (receiver.committed(), receiver.arrived());
         self.room.keep(receiver.page_bytes());
         drop(receiver);
-        (self.progress.instances_committed, self.progress.bytes_committed) = (instances, bytes);
-        self.progress.bytes_present = present;
-        self.progress.bytes_arrived = (present + received).max(bytes);
+        self.progress.instances_committed = committed.instances;
+        self.progress.bytes_committed = committed.bytes;
+        self.progress.bytes_present = arrived.present_bytes;
+        self.progress.bytes_arrived = (arrived.present_bytes + arrived.received_bytes).max(committed.bytes);
     }
 
     /// Takes what the sender says; a page for which there is no room waits, and nothing more is read meanwhile.
@@ -543,7 +544,7 @@ async fn run(
     let receiver = receiver.with_only(settings.asked.studies.clone());
     let transfer = receiver.transfer();
     let mut route: Route = router.take(transfer).ok_or(ProtocolError::Invalid("a transfer id that is in use"))?;
-    let (instances_expected, bytes_expected) = receiver.expected();
+    let expected = receiver.expected();
     let (work_in, mut work) = mpsc::channel(256);
     let shared = Arc::new(Shared {
         receiver: Mutex::new(receiver),
@@ -560,76 +561,77 @@ async fn run(
         work: work_in,
     });
     let mut watch = LineWatch::new(session.clone());
-    let progress = Progress { instances_expected, bytes_expected, ..Progress::default() };
+    let progress =
+        Progress { instances_expected: expected.instances, bytes_expected: expected.bytes, ..Progress::default() };
     let room = PagesHeld::new(settings.room);
     let notice = settings.notice;
-    let mut driver = Driver::new(Arc::clone(&shared), workers, progress, room, observer);
-    driver.observer.on_event(&TransferEvent::Started { transfer });
-    driver.report();
+    let mut receiving = Receiving::new(Arc::clone(&shared), workers, progress, room, observer);
+    receiving.observer.on_event(&TransferEvent::Started { transfer });
+    receiving.report();
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut pulse = Pulse::new(shared.effort.clone());
-    driver.drain();
+    receiving.drain();
     loop {
-        for body in std::mem::take(&mut driver.outbox) {
+        for body in std::mem::take(&mut receiving.outbox) {
             control_out.send(&body.into_bytes()).await?;
         }
-        if driver.over {
+        if receiving.over {
             break;
         }
-        driver.start_commit();
-        if let (Some((root, complete)), None) = (driver.settled, &driver.committing)
-            && driver.pages.is_empty()
+        receiving.start_commit();
+        if let (Some((root, complete)), None) = (receiving.settled, &receiving.committing)
+            && receiving.pages.is_empty()
         {
-            let settling = settle(&driver, session, &settings.identity, root, complete);
+            let settling = settle(&receiving, session, &settings.identity, root, complete);
             let hears = shared.receiver().peer_hears_work();
             let receipt = beating(settling, control_out, &mut pulse, hears).await?;
-            finish(&mut driver, control_out, &settings.identity, &receipt).await?;
-            watch.look(&mut driver.progress, &shared.pace);
-            driver.tell_settled(root, complete);
+            finish(&mut receiving, control_out, &settings.identity, &receipt).await?;
+            watch.look(&mut receiving.progress, &shared.pace);
+            receiving.tell_settled(root, complete);
             let studies = shared.receiver().studies().iter().cloned().collect();
             // The sender closes its side when it has the receipt; until then the stream must live.
             drop(tokio::time::timeout(FAREWELL, control_in.recv(0)).await);
-            return Ok(ReceiveOutcome { receipt, studies, progress: driver.progress });
+            return Ok(ReceiveOutcome { receipt, studies, progress: receiving.progress });
         }
         tokio::select! {
-            message = control_in.recv(crate::limits::MESSAGE_BYTES_MAX), if driver.crowded.is_none() => {
+            message = control_in.recv(crate::limits::MESSAGE_BYTES_MAX), if receiving.crowded.is_none() => {
                 let message = message?.ok_or(TransferError::Transport(TransportError::Truncated))?;
                 let body = Body::from_bytes(message).map_err(ProtocolError::from)?;
                 pulse.heard(&body);
-                driver.handle_message(body)?;
+                receiving.handle_message(body)?;
             }
-            permit = async { driver.crowded.as_mut()?.room.as_mut().await }, if driver.crowded.is_some() => {
-                driver.let_in(permit.ok_or(TransferError::Cancelled)?)?;
+            permit = async { receiving.crowded.as_mut()?.room.as_mut().await }, if receiving.crowded.is_some() => {
+                receiving.let_in(permit.ok_or(TransferError::Cancelled)?)?;
             }
             Some(stream) = route.next() => {
-                driver.tasks.spawn(read_stream(Arc::clone(&shared), stream));
+                receiving.tasks.spawn(read_stream(Arc::clone(&shared), stream));
             }
             Some(done) = work.recv() => {
-                driver.handle_work(done)?;
+                receiving.handle_work(done)?;
                 pulse.moved();
             }
-            result = async { Some(driver.committing.as_mut()?.await) }, if driver.committing.is_some() => {
-                driver.committing = None;
+            result = async { Some(receiving.committing.as_mut()?.await) }, if receiving.committing.is_some() => {
+                receiving.committing = None;
                 let committed = ended("commit", result.ok_or(TransferError::Cancelled)?)??;
                 shared.receiver().handle_committed(&committed);
-                driver.drain();
+                receiving.drain();
                 shared.effort.add(1);
                 pulse.moved();
             }
             _ = tick.tick() => {
-                while driver.tasks.try_join_next().is_some() {}
-                driver.report();
+                while receiving.tasks.try_join_next().is_some() {}
+                receiving.report();
                 notice.has_done(shared.effort.done());
-                watch.look(&mut driver.progress, &shared.pace);
-                observer.on_event(&TransferEvent::Progress(driver.progress));
+                watch.look(&mut receiving.progress, &shared.pace);
+                observer.on_event(&TransferEvent::Progress(receiving.progress));
                 // A record that arrives at a limited pace is no silence.
                 if watch.has_moved(shared.read.load(Ordering::Relaxed)) {
                     pulse.moved();
                 }
                 let hears = shared.receiver().peer_hears_work();
-                driver.outbox.extend(pulse.look(driver.is_working(), hears));
-                driver.check_room()?;
+                receiving.outbox.extend(pulse.look(receiving.is_working(), hears));
+                receiving.check_room()?;
                 pulse.check()?;
             }
         }
@@ -680,39 +682,39 @@ async fn beating<T>(
 
 /// Publishes, and makes the receipt.
 async fn settle(
-    driver: &Driver<'_>,
+    receiving: &Receiving<'_>,
     session: &Session,
     identity: &Identity,
     root: ManifestRoot,
     complete: bool,
 ) -> Result<Receipt, TransferError> {
-    let studies: Vec<StudyUid> = driver.shared.receiver().studies().iter().cloned().collect();
-    let intake = Arc::clone(&driver.shared.intake);
+    let studies: Vec<StudyUid> = receiving.shared.receiver().studies().iter().cloned().collect();
+    let intake = Arc::clone(&receiving.shared.intake);
     blocking("publish", move || intake.settle(&studies, root, complete)).await??;
-    let receiver = driver.shared.receiver();
-    let (instances, bytes) = receiver.committed();
+    let receiver = receiving.shared.receiver();
+    let committed = receiver.committed();
     Ok(Receipt {
         transfer: receiver.transfer(),
         root,
         sender: session.peer(),
         receiver: identity.peer_id(),
-        instances,
-        bytes,
+        instances: committed.instances,
+        bytes: committed.bytes,
         complete,
         at: UnixSeconds::now(),
     })
 }
 
 async fn finish(
-    driver: &mut Driver<'_>,
+    receiving: &mut Receiving<'_>,
     control: &mut ControlSender,
     identity: &Identity,
     receipt: &Receipt,
 ) -> Result<(), TransferError> {
     let body = SignedReceipt::sign(receipt, |domain, text| identity.sign(domain, text))?.to_wire();
-    driver.shared.receiver().handle_receipt(body);
-    driver.drain();
-    for body in std::mem::take(&mut driver.outbox) {
+    receiving.shared.receiver().handle_receipt(body);
+    receiving.drain();
+    for body in std::mem::take(&mut receiving.outbox) {
         control.send(&body.into_bytes()).await?;
     }
     control.finish()?;

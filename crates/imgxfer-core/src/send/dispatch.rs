@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::choose::{Chooser, Kind};
+use super::choose::{Chooser, Kind, RecordSize};
 use super::encode::{Coding, Encoded, encode};
 use super::lanes::Lanes;
 use super::plan::Plan;
@@ -19,24 +19,23 @@ use crate::proto::InstanceFailure;
 use crate::sync::lock;
 use crate::transport::TransportError;
 use crate::units::to_u64;
+use crate::wire::record::Record;
 use crate::work::{blocking, guarded};
 
-/// What became of a job.
+/// What became of a plan.
 #[derive(Debug, Default)]
-pub(super) struct Sent {
+pub(super) struct Dispatched {
     /// Instances to withdraw.
     pub(super) withdrawn: Vec<(InstanceAt, InstanceFailure)>,
-    /// Bytes of the records sent.
-    pub(super) record_bytes: u64,
-    /// Original bytes in them.
-    pub(super) raw_bytes: u64,
+    /// What the records sent hold and take.
+    pub(super) sent: RecordSize,
     /// How they were coded; `None` for headers.
     pub(super) coded: Option<Coded>,
 }
 
-/// What all jobs of a transfer share.
+/// What all records of a transfer on their way share.
 #[derive(Debug, Clone)]
-pub(super) struct Jobs {
+pub(super) struct Dispatch {
     pub(super) lanes: Arc<Lanes>,
     pub(super) chooser: Arc<Mutex<Chooser>>,
     /// One permit for each worker, of so many.
@@ -46,7 +45,7 @@ pub(super) struct Jobs {
     pub(super) queued_bytes: Arc<AtomicU64>,
 }
 
-impl Jobs {
+impl Dispatch {
     pub(super) fn new(lanes: Arc<Lanes>, chooser: Chooser, workers: usize) -> Self {
         Self {
             lanes,
@@ -75,8 +74,8 @@ impl Jobs {
     /// Looks at the transport.
     pub(super) fn look(&self) {
         self.lanes.adapt();
-        let (rate, rtt) = self.lanes.line_rate();
-        self.choose(|chooser| chooser.transport(rate, rtt));
+        let line = self.lanes.line_figures();
+        self.choose(|chooser| chooser.transport(line.bytes_a_second, line.rtt));
     }
 
     /// Whether the line's rate is known.
@@ -99,10 +98,10 @@ impl Jobs {
     }
 
     /// Encodes and sends what `plan` says.
-    pub(super) async fn run(self, plan: Plan, mut coding: Coding) -> Result<Sent, TransportError> {
+    pub(super) async fn run(self, plan: Plan, mut coding: Coding) -> Result<Dispatched, TransportError> {
         let kind = kind(&plan);
         let raw_bytes = plan.raw_len();
-        let Ok(worker) = self.workers.acquire().await else { return Ok(Sent::default()) };
+        let Ok(worker) = self.workers.acquire().await else { return Ok(Dispatched::default()) };
         let queued = |queued: u64| Some(queued.saturating_sub(raw_bytes));
         let queued = self.queued_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, queued).unwrap_or(0);
         let begun = Instant::now();
@@ -116,20 +115,19 @@ impl Jobs {
         // Nothing only when the program is stopping.
         let Encoded { records, withdrawn, coded } = encoded.unwrap_or_default();
         let made = Instant::now();
-        let lens: Vec<(u64, u64)> =
-            records.iter().map(|r| (u64::from(r.header().raw_len()), to_u64(r.bytes().len()))).collect();
-        let (raw_bytes, record_bytes) = lens.iter().fold((0, 0), |sum, len| (sum.0 + len.0, sum.1 + len.1));
+        let sizes: Vec<RecordSize> = records.iter().map(size).collect();
+        let all: RecordSize = sizes.iter().copied().sum();
         self.choose(|chooser| match &making {
-            Some(making) => chooser.made(making, &lens, coded.then(|| made - begun), made),
-            None => chooser.made_aside(&lens, made),
+            Some(making) => chooser.made(making, &sizes, coded.then(|| made - begun), made),
+            None => chooser.made_aside(&sizes, made),
         });
-        for (record, (_, bytes)) in records.iter().zip(&lens) {
+        for (record, size) in records.iter().zip(&sizes) {
             self.lanes.send(record).await?;
-            self.choose(|chooser| chooser.taken(*bytes));
+            self.choose(|chooser| chooser.taken(size.bytes));
         }
         let newest = records.last().filter(|_| making.is_some());
         let coded = newest.map(|record| Coded { codec: record.header().codec, level: coded.then_some(level) });
-        Ok(Sent { withdrawn, record_bytes, raw_bytes, coded })
+        Ok(Dispatched { withdrawn, sent: all, coded })
     }
 }
 
@@ -146,6 +144,10 @@ fn encode_or_withdraw(plan: &Plan, mut coding: Coding) -> Encoded {
         withdrawn.dedup_by_key(|(at, _)| *at);
         Encoded { withdrawn, ..Encoded::default() }
     })
+}
+
+fn size(record: &Record) -> RecordSize {
+    RecordSize { raw_bytes: u64::from(record.header().raw_len()), bytes: to_u64(record.bytes().len()) }
 }
 
 /// What a plan holds, for the chooser; `None` for headers, for which there is no choice.
