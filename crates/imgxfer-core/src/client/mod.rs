@@ -20,124 +20,34 @@
 //! # Ok(()) }
 //! ```
 
-use std::sync::{Arc, Mutex};
+mod attempts;
+mod options;
+
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
-use crate::codec::{LevelChoice, Registry};
+use crate::codec::Registry;
 use crate::dicom::{Level, Tag, tags};
-use crate::error::{Retry, TransferError};
+use crate::error::TransferError;
 use crate::ids::{PeerId, StudyUid};
 use crate::limits::{
     ANSWER_BYTES_MAX, MESSAGE_BYTES_MAX, PROGRESS_DEADLINE, QUERY_ROWS_MAX, REQUEST_BYTES_MAX, ROW_BYTES_MAX,
 };
-use crate::pace::Pace;
-use crate::priority::Priority;
 use crate::progress::{Observer, Progress, TransferEvent};
 use crate::proto::ProtocolError;
 use crate::receipt::{Receipt, SignedReceipt};
 use crate::receive::{Intake, ReceiveOutcome, ReceiveSettings, Router, receive};
 use crate::send::{FetchOrder, SendOutcome, SendSettings, Source, send};
 use crate::store::Versions;
+use crate::store::search::messages::{AnswerFromWire, criteria_to_wire, find_to_wire};
 use crate::store::search::{Answer, Search};
-use crate::sync::lock;
 use crate::transfer::Notice;
 use crate::transport::{ControlReceiver, ControlSender, Dial, Endpoint, Session, TransportError, verify};
 use crate::units::to_usize;
-use crate::store::search::messages::{AnswerFromWire, criteria_to_wire, find_to_wire};
 use crate::wire::message::{Body, Fetch};
 
-/// When to give up on a line that keeps breaking.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RetryPolicy {
-    /// Give up when nothing new has arrived for this long, over however many connections. Default 10 minutes.
-    pub give_up_after: Duration,
-    /// First wait between connections; doubles up to `wait_max`. Default 500 ms.
-    pub wait_min: Duration,
-    /// Longest wait between connections. Default 15 s.
-    pub wait_max: Duration,
-}
-
-impl Default for RetryPolicy {
-    fn default() -> Self {
-        Self {
-            give_up_after: Duration::from_secs(600),
-            wait_min: Duration::from_millis(500),
-            wait_max: Duration::from_secs(15),
-        }
-    }
-}
-
-impl RetryPolicy {
-    /// One connection, no second try.
-    #[must_use]
-    pub const fn once() -> Self {
-        Self { give_up_after: Duration::ZERO, wait_min: Duration::ZERO, wait_max: Duration::ZERO }
-    }
-
-    /// Gives up when nothing new has arrived for this long.
-    #[must_use]
-    pub const fn giving_up_after(mut self, after: Duration) -> Self {
-        self.give_up_after = after;
-        self
-    }
-}
-
-/// Settings of a push.
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct PushOptions {
-    /// How it ranks among other transfers. Default routine.
-    pub priority: Priority,
-    /// How hard to compress. Default: as the line, this machine and the peer make it pay.
-    pub level: LevelChoice,
-    /// When to give up.
-    pub retry: RetryPolicy,
-    /// How fast records may be sent. Default: as the line carries them.
-    pub pace: Pace,
-    /// Whether the receiver reads back and hashes all that it has already of this before it counts on it, and has
-    /// sent again what is damaged. Costs the receiver a read of everything. Default `false`.
-    pub prove: bool,
-}
-
-impl PushOptions {
-    /// Sets whether the receiver reads back what it has.
-    #[must_use]
-    pub const fn with_proof(mut self, prove: bool) -> Self {
-        self.prove = prove;
-        self
-    }
-
-    /// Sets how fast records may be sent.
-    #[must_use]
-    pub fn with_pace(mut self, pace: Pace) -> Self {
-        self.pace = pace;
-        self
-    }
-
-    /// Sets the priority.
-    #[must_use]
-    pub const fn with_priority(mut self, priority: Priority) -> Self {
-        self.priority = priority;
-        self
-    }
-
-    /// Sets how hard to compress.
-    #[must_use]
-    pub const fn with_level(mut self, level: LevelChoice) -> Self {
-        self.level = level;
-        self
-    }
-
-    /// Sets when to give up.
-    #[must_use]
-    pub const fn with_retry(mut self, retry: RetryPolicy) -> Self {
-        self.retry = retry;
-        self
-    }
-}
+use attempts::Attempts;
+pub use options::{PullOptions, PushOptions, RetryPolicy};
 
 /// How a push ended.
 #[derive(Debug, Clone)]
@@ -212,50 +122,6 @@ impl PullTarget {
     }
 }
 
-/// Settings of a pull.
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct PullOptions {
-    /// How it ranks among other transfers. Default routine.
-    pub priority: Priority,
-    /// How hard the sender is asked to compress. Default: as it sees fit.
-    pub level: LevelChoice,
-    /// When to give up.
-    pub retry: RetryPolicy,
-    /// How fast records may come. Default: as the line carries them.
-    pub pace: Pace,
-}
-
-impl PullOptions {
-    /// Sets how fast records may come.
-    #[must_use]
-    pub fn with_pace(mut self, pace: Pace) -> Self {
-        self.pace = pace;
-        self
-    }
-
-    /// Sets how hard the sender is asked to compress.
-    #[must_use]
-    pub const fn with_level(mut self, level: LevelChoice) -> Self {
-        self.level = level;
-        self
-    }
-
-    /// Sets the priority.
-    #[must_use]
-    pub const fn with_priority(mut self, priority: Priority) -> Self {
-        self.priority = priority;
-        self
-    }
-
-    /// Sets when to give up.
-    #[must_use]
-    pub const fn with_retry(mut self, retry: RetryPolicy) -> Self {
-        self.retry = retry;
-        self
-    }
-}
-
 /// How a pull ended.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -277,79 +143,6 @@ pub struct PullReport {
 pub struct Client {
     endpoint: Arc<Endpoint>,
     registry: Registry,
-}
-
-/// Goes from connection to connection: remembers the newest progress, and when something new last arrived.
-struct Attempts<'a> {
-    observer: &'a dyn Observer,
-    policy: RetryPolicy,
-    connections: u32,
-    wait: Duration,
-    /// What earlier connections put on the line.
-    earlier: Progress,
-    state: Mutex<WatchState>,
-    arrived_before: u64,
-}
-
-#[derive(Clone, Copy)]
-struct WatchState {
-    newest: Progress,
-    most_arrived: u64,
-    arrived_at: Instant,
-}
-
-impl Observer for Attempts<'_> {
-    fn on_event(&self, event: &TransferEvent) {
-        let TransferEvent::Progress(progress) = event else { return self.observer.on_event(event) };
-        let progress = progress.with_line_of(&self.earlier);
-        {
-            let mut state = lock(&self.state);
-            state.newest = progress;
-            if progress.bytes_arrived > state.most_arrived {
-                state.most_arrived = progress.bytes_arrived;
-                state.arrived_at = Instant::now();
-            }
-        }
-        self.observer.on_event(&TransferEvent::Progress(progress));
-    }
-}
-
-impl<'a> Attempts<'a> {
-    fn new(policy: RetryPolicy, observer: &'a dyn Observer) -> Self {
-        let state = WatchState { newest: Progress::default(), most_arrived: 0, arrived_at: Instant::now() };
-        Self {
-            observer,
-            policy,
-            connections: 1,
-            wait: policy.wait_min,
-            earlier: Progress::default(),
-            state: Mutex::new(state),
-            arrived_before: 0,
-        }
-    }
-
-    /// After a failed connection: how long to wait before the next.
-    ///
-    /// # Errors
-    /// The same error, when another try cannot help or nothing new has arrived for too long.
-    fn next(&mut self, error: TransferError) -> Result<Duration, TransferError> {
-        let state = *lock(&self.state);
-        if state.most_arrived > self.arrived_before {
-            self.wait = self.policy.wait_min;
-        }
-        let hopeless = error.retry() == Retry::Never || self.policy.give_up_after.is_zero();
-        if hopeless || state.arrived_at.elapsed() + self.wait > self.policy.give_up_after {
-            return Err(error);
-        }
-        let retry_in_ms = u64::try_from(self.wait.as_millis()).unwrap_or(u64::MAX);
-        self.observer.on_event(&TransferEvent::Interrupted { reason: error.to_string(), retry_in_ms });
-        self.arrived_before = state.most_arrived;
-        self.earlier = state.newest;
-        self.connections += 1;
-        let wait = self.wait;
-        self.wait = (wait * 2).min(self.policy.wait_max);
-        Ok(wait)
-    }
 }
 
 impl Client {
