@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use crate::sync::lock;
 use crate::units::to_usize;
 
-/// FileBuffers are multiples of this, so that one suits the next file of about the same length.
+/// Buffers are multiples of this, so that one suits the next file of about the same length.
 const STEP_BYTES: usize = 16 << 10;
 /// So many kinds of buffers there are ...
 const KINDS: usize = 8;
@@ -28,7 +28,7 @@ pub(super) struct FileBuffers {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// FileBuffers that nobody uses, by kind.
+    /// Buffers that nobody uses, by kind.
     free: [Vec<Vec<u8>>; KINDS],
     /// What all buffers take, those in use and the others.
     bytes: usize,
