@@ -9,7 +9,8 @@ use imgxfer_core::ALPN;
 use imgxfer_core::codec::Registry;
 use imgxfer_core::depot::Depot;
 use imgxfer_core::ids::{ManifestRoot, PeerId, StudyUid};
-use imgxfer_core::server::{Host, Rights, Server, ServerLimits};
+use imgxfer_core::priority::Priority;
+use imgxfer_core::server::{Direction, Host, Rights, Server, ServerLimits, TransferWatch};
 use imgxfer_core::store::FsOptions;
 use imgxfer_core::transport::{Endpoint, EndpointConfig, Identity, Session, Trust};
 
@@ -20,7 +21,13 @@ impl Host for Everything {
         Rights::all()
     }
 
-    fn on_committed(&self, _: PeerId, studies: &[StudyUid], root: ManifestRoot) {
+    fn begin(&self, _: &Session, _: Direction, _: Priority) -> Box<dyn TransferWatch> {
+        Box::new(Self)
+    }
+}
+
+impl TransferWatch for Everything {
+    fn on_committed(&self, studies: &[StudyUid], root: ManifestRoot) {
         println!("committed {} studies, manifest {root}", studies.len());
     }
 }

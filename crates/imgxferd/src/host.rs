@@ -8,17 +8,17 @@ use imgxfer_core::pace::Pace;
 use imgxfer_core::priority::Priority;
 use imgxfer_core::progress::{Progress, TransferEvent};
 use imgxfer_core::receipt::SignedReceipt;
-use imgxfer_core::server::{Direction, Host, Rights};
+use imgxfer_core::server::{Direction, Host, Rights, TransferWatch};
 use imgxfer_core::transport::Session;
 
-use crate::live::Live;
+use crate::live::{Live, Ticket};
 use crate::metrics::Metrics;
 use crate::peers::{Peers, UNKNOWN};
 use crate::queue::{Queue, cause_of, code_of, fault};
 use crate::rates::Rates;
 
 /// The daemon behind its server.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct DaemonHost {
     pub(crate) peers: Arc<Peers>,
     pub(crate) queue: Arc<Queue>,
@@ -34,35 +34,63 @@ impl Host for DaemonHost {
         self.peers.rights(session)
     }
 
-    fn pace(&self, session: &Session, direction: Direction, priority: Priority) -> Pace {
-        let peer = self.peers.of_session(session).map_or_else(|| UNKNOWN.to_owned(), |peer| peer.name);
-        if let Some(ticket) = self.live.of_this_task(|| peer.clone(), direction) {
-            self.live.rank(ticket, priority);
-        }
-        self.rates.pace(&peer, direction, priority)
+    fn begin(&self, session: &Session, direction: Direction, priority: Priority) -> Box<dyn TransferWatch> {
+        let name = self.peers.of_session(session).map_or_else(|| UNKNOWN.to_owned(), |peer| peer.name);
+        let ticket = self.live.begin(name.clone(), direction, None, priority);
+        Box::new(Watch { host: self.clone(), peer: session.peer(), name, direction, priority, ticket })
+    }
+}
+
+/// One transfer that the server runs.
+struct Watch {
+    host: DaemonHost,
+    peer: PeerId,
+    /// What the peer was called when it began.
+    name: String,
+    direction: Direction,
+    priority: Priority,
+    ticket: Ticket,
+}
+
+impl TransferWatch for Watch {
+    fn pace(&self) -> Pace {
+        self.host.rates.pace(&self.name, self.direction, self.priority)
     }
 
-    fn on_event(&self, peer: PeerId, direction: Direction, event: &TransferEvent) {
-        let Some(ticket) = self.live.of_this_task(|| self.peers.name_of(peer), direction) else { return };
+    fn on_event(&self, event: &TransferEvent) {
         match event {
             TransferEvent::Started { transfer } => {
-                tracing::debug!(peer = %self.peers.name_of(peer), ?direction, ?transfer, "a transfer began");
-                self.live.update(ticket, Some(*transfer), None);
+                tracing::debug!(peer = %self.name, direction = ?self.direction, ?transfer, "a transfer began");
+                self.host.live.update(self.ticket, Some(*transfer), None);
             }
-            TransferEvent::Progress(progress) => self.live.update(ticket, None, Some(*progress)),
+            TransferEvent::Progress(progress) => self.host.live.update(self.ticket, None, Some(*progress)),
             _ => {}
         }
     }
 
-    fn on_end(&self, peer: PeerId, direction: Direction, result: Result<&Progress, &TransferError>) {
-        let name = self.peers.name_of(peer);
-        let ended = self.live.of_this_task(|| name.clone(), direction).and_then(|ticket| self.live.end(ticket));
+    fn on_committed(&self, studies: &[StudyUid], root: ManifestRoot) {
+        tracing::debug!(peer = %self.name, studies = studies.len(), ?root, "committed");
+    }
+
+    fn on_receipt(&self, receipt: &SignedReceipt) {
+        let (queue, peer, receipt) = (Arc::clone(&self.host.queue), self.peer, receipt.clone());
+        // Short and bounded: one row. The runtime waits for it when it goes down.
+        drop(tokio::task::spawn_blocking(move || {
+            if let Err(error) = queue.keep_receipt(peer, &receipt) {
+                tracing::error!(%error, "a receipt could not be kept");
+            }
+        }));
+    }
+
+    fn on_end(&self, result: Result<&Progress, &TransferError>) {
+        let (metrics, direction) = (&self.host.metrics, self.direction);
+        let ended = self.host.live.end(self.ticket);
         let seconds = ended.map_or(0.0, |running| running.since.elapsed().as_secs_f64());
         match result {
             Ok(progress) => {
-                self.metrics.transfer_done(direction, progress, seconds);
+                metrics.transfer_done(direction, progress, seconds);
                 tracing::info!(
-                    peer = %name,
+                    peer = %self.name,
                     ?direction,
                     instances = progress.instances_committed,
                     bytes = progress.bytes_committed,
@@ -72,23 +100,9 @@ impl Host for DaemonHost {
                 );
             }
             Err(error) => {
-                self.metrics.transfer_failed(direction, fault(error));
-                tracing::warn!(peer = %name, ?direction, problem = code_of(error), cause = cause_of(error), "a transfer ended early; it can be resumed");
+                metrics.transfer_failed(direction, fault(error));
+                tracing::warn!(peer = %self.name, ?direction, problem = code_of(error), cause = cause_of(error), "a transfer ended early; it can be resumed");
             }
         }
-    }
-
-    fn on_committed(&self, peer: PeerId, studies: &[StudyUid], root: ManifestRoot) {
-        tracing::debug!(peer = %self.peers.name_of(peer), studies = studies.len(), ?root, "committed");
-    }
-
-    fn on_receipt(&self, peer: PeerId, receipt: &SignedReceipt) {
-        let (queue, receipt) = (Arc::clone(&self.queue), receipt.clone());
-        // Short and bounded: one row. The runtime waits for it when it goes down.
-        drop(tokio::task::spawn_blocking(move || {
-            if let Err(error) = queue.keep_receipt(peer, &receipt) {
-                tracing::error!(%error, "a receipt could not be kept");
-            }
-        }));
     }
 }

@@ -87,8 +87,6 @@ pub(crate) struct Ticket(u64);
 #[derive(Debug, Default)]
 struct State {
     running: HashMap<u64, Running>,
-    /// Tasks of the server's, each of which runs one transfer.
-    tasks: HashMap<tokio::task::Id, Ticket>,
     sessions: HashMap<u64, Session>,
 }
 
@@ -115,24 +113,6 @@ impl Live {
         Ticket(number)
     }
 
-    /// The transfer that the current task runs for the server; begins it the first time.
-    pub(crate) fn of_this_task(&self, peer: impl FnOnce() -> String, direction: Direction) -> Option<Ticket> {
-        let task = tokio::task::try_id()?;
-        if let Some(ticket) = self.state().tasks.get(&task) {
-            return Some(*ticket);
-        }
-        let ticket = self.begin(peer(), direction, None, Priority::Routine);
-        self.state().tasks.insert(task, ticket);
-        Some(ticket)
-    }
-
-    /// The transfer has this priority.
-    pub(crate) fn rank(&self, ticket: Ticket, priority: Priority) {
-        if let Some(running) = self.state().running.get_mut(&ticket.0) {
-            running.priority = priority;
-        }
-    }
-
     /// The transfer got on.
     pub(crate) fn update(&self, ticket: Ticket, transfer: Option<TransferId>, progress: Option<Progress>) {
         if let Some(running) = self.state().running.get_mut(&ticket.0) {
@@ -145,9 +125,7 @@ impl Live {
 
     /// The transfer ended; what is known of it.
     pub(crate) fn end(&self, ticket: Ticket) -> Option<Running> {
-        let mut state = self.state();
-        state.tasks.retain(|_, other| *other != ticket);
-        state.running.remove(&ticket.0)
+        self.state().running.remove(&ticket.0)
     }
 
     /// Everything that runs, in the order in which it began.

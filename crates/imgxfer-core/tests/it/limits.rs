@@ -9,7 +9,7 @@ use imgxfer_core::pace::{Pace, RateLimit};
 use imgxfer_core::progress::{LineFigures, Progress, TransferEvent};
 use imgxfer_core::receive::DepotIntake;
 use imgxfer_core::send::{FileSource, OtherFiles};
-use imgxfer_core::server::{Direction, Host, Rights};
+use imgxfer_core::server::{Direction, Host, Rights, TransferWatch};
 use imgxfer_core::sim::studies::StudySpec;
 use imgxfer_core::store::Scope;
 use imgxfer_core::testing::pair;
@@ -29,7 +29,13 @@ impl Host for Limited {
         Rights::all()
     }
 
-    fn pace(&self, _: &Session, _: Direction, _: imgxfer_core::priority::Priority) -> Pace {
+    fn begin(&self, _: &Session, _: Direction, _: imgxfer_core::priority::Priority) -> Box<dyn TransferWatch> {
+        Box::new(Self(self.0.clone()))
+    }
+}
+
+impl TransferWatch for Limited {
+    fn pace(&self) -> Pace {
         Pace::under([self.0.clone()])
     }
 }

@@ -1,18 +1,20 @@
 //! Several peers at one site: what each may do and see, and that none learns of another.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use imgxfer_core::ALPN;
 use imgxfer_core::client::{Client, PullOptions, PullTarget, PushOptions, RetryPolicy};
 use imgxfer_core::codec::{CodecId, Level, LevelChoice, Registry};
 use imgxfer_core::depot::Depot;
 use imgxfer_core::error::{Fault, Retry, TransferError};
-use imgxfer_core::ids::{PeerId, StudyUid};
+use imgxfer_core::ids::{PeerId, StudyUid, TransferId};
+use imgxfer_core::priority::Priority;
+use imgxfer_core::progress::{Progress, TransferEvent};
 use imgxfer_core::proto::ProtocolError;
 use imgxfer_core::receive::DepotIntake;
 use imgxfer_core::send::{FileSource, OtherFiles};
-use imgxfer_core::server::{Host, Rights};
+use imgxfer_core::server::{Direction, Host, Rights, TransferWatch};
 use imgxfer_core::sim::studies::StudySpec;
 use imgxfer_core::store::{MemIndex, MemRecords, Scope, StudyQuery};
 use imgxfer_core::testing::pair;
@@ -44,7 +46,7 @@ fn client(site: &Site) -> (Client, PeerId) {
     (client_with(identity.clone()), identity.peer_id())
 }
 
-fn nothing(_: &imgxfer_core::progress::TransferEvent) {}
+fn nothing(_: &TransferEvent) {}
 
 /// Pushes a study; returns the payload bytes that it took.
 async fn push_study(client: &Client, site: &Site, spec: &StudySpec) -> u64 {
@@ -151,6 +153,60 @@ async fn two_peers_push_the_same_study_at_once() {
         assert_eq!(pull_study(client, &site, &spec.study_uid()).await.unwrap(), hashes(&spec));
     }
     site.stop().await;
+}
+
+/// What was told of each transfer.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<OneTold>>>);
+
+/// Of one: what began in it, and the instances that it ended with.
+#[derive(Default)]
+struct OneTold {
+    began: Vec<TransferId>,
+    ended: Vec<u64>,
+}
+
+struct Listener {
+    told: Told,
+    at: usize,
+}
+
+impl Host for Told {
+    fn rights(&self, _: &Session) -> Rights {
+        Rights::all()
+    }
+
+    fn begin(&self, _: &Session, _: Direction, _: Priority) -> Box<dyn TransferWatch> {
+        let mut all = self.0.lock().unwrap();
+        all.push(OneTold::default());
+        Box::new(Listener { told: self.clone(), at: all.len() - 1 })
+    }
+}
+
+impl TransferWatch for Listener {
+    fn on_event(&self, event: &TransferEvent) {
+        if let TransferEvent::Started { transfer } = event {
+            self.told.0.lock().unwrap()[self.at].began.push(*transfer);
+        }
+    }
+
+    fn on_end(&self, result: Result<&Progress, &TransferError>) {
+        self.told.0.lock().unwrap()[self.at].ended.push(result.unwrap().instances_committed);
+    }
+}
+
+#[tokio::test]
+async fn two_transfers_of_one_peer_are_told_apart() {
+    let told = Told::default();
+    let site = start(told.clone());
+    let (client, _) = client(&site);
+    let (one, two) = (study(36).with_instances(1, 2), study(38).with_instances(1, 5));
+    tokio::join!(push_study(&client, &site, &one), push_study(&client, &site, &two));
+    site.stop().await;
+    let mut told = std::mem::take(&mut *told.0.lock().unwrap());
+    told.sort_by_key(|told| told.ended[0]);
+    assert!(told.iter().all(|told| told.began.len() == 1) && told[0].began != told[1].began);
+    assert_eq!(told.iter().map(|told| told.ended.as_slice()).collect::<Vec<_>>(), [[2], [5]]);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The answering side, paved: takes in pushes, serves pulls and answers questions, each by the peer's rights.
 
+mod host;
 mod slots;
 
 use std::fmt;
@@ -8,19 +9,14 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use slots::{Slot, Slots};
-
 use crate::client::first_message;
 use crate::codec::{CodecId, LevelChoice};
 use crate::depot::Depot;
 use crate::dicom::Level;
 use crate::error::TransferError;
-use crate::ids::{ManifestRoot, PeerId, StudyUid};
 use crate::limits::HANDSHAKE_DEADLINE;
-use crate::pace::Pace;
 use crate::priority::Priority;
-use crate::progress::{Progress, TransferEvent};
-use crate::receipt::SignedReceipt;
+use crate::progress::TransferEvent;
 use crate::receive::{DepotIntake, ReceiveSettings, Router, receive};
 use crate::send::{DepotSource, FetchOrder, Selection, SendSettings, send};
 use crate::store::search::Search;
@@ -31,112 +27,9 @@ use crate::store::search::messages::{RowsToWire, criteria_from_wire, end_to_wire
 use crate::wire::message::{Body, Fetch, Find, RefuseCode, Refused, Start};
 use crate::work::{WorkError, blocking, ended};
 
-/// What a peer may do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Rights {
-    /// Send studies to this site.
-    pub send: bool,
-    /// Ask which studies are here.
-    pub query: bool,
-    /// Fetch studies from here.
-    pub pull: bool,
-    /// Whose studies `query` and `pull` are about.
-    pub scope: Scope,
-    /// How hard to compress what it fetches. Default: as it asks, or as the line makes it pay.
-    pub level: LevelChoice,
-}
-
-impl Rights {
-    /// No rights at all.
-    #[must_use]
-    pub const fn none() -> Self {
-        Self { send: false, query: false, pull: false, scope: Scope::Owners(Vec::new()), level: LevelChoice::Auto }
-    }
-
-    /// All rights, over everything in the store.
-    #[must_use]
-    pub const fn all() -> Self {
-        Self { send: true, query: true, pull: true, scope: Scope::All, level: LevelChoice::Auto }
-    }
-
-    /// Sets the right to send.
-    #[must_use]
-    pub const fn with_send(mut self, send: bool) -> Self {
-        self.send = send;
-        self
-    }
-
-    /// Sets the right to query.
-    #[must_use]
-    pub const fn with_query(mut self, query: bool) -> Self {
-        self.query = query;
-        self
-    }
-
-    /// Sets how hard to compress what it fetches.
-    #[must_use]
-    pub const fn with_level(mut self, level: LevelChoice) -> Self {
-        self.level = level;
-        self
-    }
-
-    /// Sets the right to pull.
-    #[must_use]
-    pub const fn with_pull(mut self, pull: bool) -> Self {
-        self.pull = pull;
-        self
-    }
-
-    /// Sets whose studies the peer may see.
-    #[must_use]
-    pub fn with_scope(mut self, scope: Scope) -> Self {
-        self.scope = scope;
-        self
-    }
-}
-
-/// Which way a transfer goes, seen from this site.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Direction {
-    /// A peer sends to this site.
-    In,
-    /// This site sends to a peer.
-    Out,
-}
-
-/// What an embedding program is asked, and told. Calls must not block for long.
-pub trait Host: Send + Sync + 'static {
-    /// What the peer of this session may do. Asked anew for each request, so that changes take effect at once.
-    fn rights(&self, session: &Session) -> Rights;
-
-    /// A transfer of this priority begins, in the task that will report on it: how fast may it go?
-    fn pace(&self, session: &Session, direction: Direction, priority: Priority) -> Pace {
-        let (_, _, _) = (session, direction, priority);
-        Pace::default()
-    }
-
-    /// Something happened in a transfer.
-    fn on_event(&self, peer: PeerId, direction: Direction, event: &TransferEvent) {
-        let (_, _, _) = (peer, direction, event);
-    }
-
-    /// A transfer ended. `Ok` holds what was moved.
-    fn on_end(&self, peer: PeerId, direction: Direction, result: Result<&Progress, &TransferError>) {
-        let (_, _, _) = (peer, direction, result);
-    }
-
-    /// Everything of a manifest is committed, and a receipt has been given.
-    fn on_committed(&self, peer: PeerId, studies: &[StudyUid], root: ManifestRoot) {
-        let (_, _, _) = (peer, studies, root);
-    }
-
-    /// A peer that pulled has given its signed receipt.
-    fn on_receipt(&self, peer: PeerId, receipt: &SignedReceipt) {
-        let (_, _) = (peer, receipt);
-    }
-}
+use host::Watched;
+pub use host::{Direction, Host, Rights, TransferWatch};
+use slots::{Slot, Slots};
 
 /// How much a server does at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -280,18 +173,23 @@ impl Server {
         let intake = move || Ok::<_, StoreError>(DepotIntake::new(&depot, peer, scope)?.proving(proves));
         let intake = blocking("open the store", intake).await;
         let mut control = control;
-        let ending = Ending::new(self.host.as_ref(), peer, Direction::In);
+        let watched = Watched::new(self.host.begin(session, Direction::In, priority));
         let result = match intake {
             Ok(Ok(intake)) => {
                 let settings = ReceiveSettings {
                     registry: self.depot.registry.clone(),
                     identity: self.endpoint.identity().clone(),
+<<<<<<< HEAD:crates/imgxfer-core/src/server.rs
                     pace: self.host.pace(session, Direction::In, priority),
                     asked: Search::default(),
+=======
+                    pace: watched.pace(),
+                    only: None,
+>>>>>>> 3e99d1e (Give each transfer that a server runs a watch of its own):crates/imgxfer-core/src/server/mod.rs
                     notice: slot.notice(),
                     room: slot.room(),
                 };
-                let observer = |event: &TransferEvent| self.saw(&slot, peer, Direction::In, event);
+                let observer = |event: &TransferEvent| saw(&slot, &watched, event);
                 receive((session, router), control, start, Arc::new(intake), settings, &observer).await
             }
             Ok(Err(error)) => {
@@ -306,9 +204,9 @@ impl Server {
             }
         };
         if let Ok(outcome) = &result {
-            self.host.on_committed(peer, &outcome.studies, outcome.receipt.root);
+            watched.on_committed(&outcome.studies, outcome.receipt.root);
         }
-        ending.ended(result.as_ref().map(|outcome| &outcome.progress));
+        watched.ended(result.as_ref().map(|outcome| &outcome.progress));
     }
 
     async fn send_out(&self, session: &Session, control: crate::client::Control, fetch: Fetch, rights: Rights) {
@@ -345,31 +243,24 @@ impl Server {
                 return say_refused(control.0, RefuseCode::Internal, "the site's index failed: ask its operator").await;
             }
         };
+        let watched = Watched::new(self.host.begin(session, Direction::Out, priority));
         let settings = SendSettings {
             priority: priority.number(),
             level,
             registry: self.depot.registry.clone(),
             codecs: (!codecs.is_empty()).then_some(codecs),
-            pace: self.host.pace(session, Direction::Out, priority),
+            pace: watched.pace(),
             notice: slot.notice(),
             prove: false,
         };
-        let ending = Ending::new(self.host.as_ref(), peer, Direction::Out);
-        let observer = |event: &TransferEvent| self.saw(&slot, peer, Direction::Out, event);
+        let observer = |event: &TransferEvent| saw(&slot, &watched, event);
         let result = send(session, control, Box::new(source), settings, &observer).await;
         let result = result.and_then(|outcome| {
             let (_, signed) = crate::client::check_receipt(&outcome, session, self.endpoint.identity().peer_id())?;
-            self.host.on_receipt(peer, &signed);
+            watched.on_receipt(&signed);
             Ok(outcome.progress)
         });
-        ending.ended(result.as_ref());
-    }
-
-    fn saw(&self, slot: &Slot, peer: PeerId, direction: Direction, event: &TransferEvent) {
-        if let TransferEvent::Progress(progress) = event {
-            slot.saw(progress);
-        }
-        self.host.on_event(peer, direction, event);
+        watched.ended(result.as_ref());
     }
 
     async fn answer(&self, mut control: ControlSender, find: &Find, rights: Rights) {
@@ -396,37 +287,17 @@ impl Server {
     }
 }
 
+fn saw(slot: &Slot, watched: &Watched, event: &TransferEvent) {
+    if let TransferEvent::Progress(progress) = event {
+        slot.saw(progress);
+    }
+    watched.on_event(event);
+}
+
 /// Tells of a panic in the task of a connection or request; it has ended only that.
 fn note_end(task: Result<(), tokio::task::JoinError>) {
     if let Err(error @ WorkError::Panicked(_)) = ended("serve a peer", task) {
         tracing::error!(%error, "a connection or request was cut short");
-    }
-}
-
-/// Tells the host how a transfer ended, even when it was cut short by a panic or the end of the program.
-struct Ending<'a> {
-    host: &'a dyn Host,
-    peer: PeerId,
-    direction: Direction,
-    told: bool,
-}
-
-impl<'a> Ending<'a> {
-    fn new(host: &'a dyn Host, peer: PeerId, direction: Direction) -> Self {
-        Self { host, peer, direction, told: false }
-    }
-
-    fn ended(mut self, result: Result<&Progress, &TransferError>) {
-        self.host.on_end(self.peer, self.direction, result);
-        self.told = true;
-    }
-}
-
-impl Drop for Ending<'_> {
-    fn drop(&mut self) {
-        if !self.told {
-            self.host.on_end(self.peer, self.direction, Err(&TransferError::Cancelled));
-        }
     }
 }
 
