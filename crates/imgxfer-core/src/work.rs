@@ -31,7 +31,7 @@ pub fn guarded<T>(what: &'static str, work: impl FnOnce() -> T) -> Result<T, Wor
     catch_unwind(AssertUnwindSafe(work)).map_err(|_| panicked(what))
 }
 
-/// Runs `work` on a thread that may block, likewise.
+/// Runs `work` on a thread that may block, likewise, in the span of log lines that is current.
 ///
 /// # Errors
 /// [`WorkError`].
@@ -40,7 +40,8 @@ pub async fn blocking<T: Send + 'static>(
     what: &'static str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, WorkError> {
-    ended(what, tokio::task::spawn_blocking(work).await)
+    let span = tracing::Span::current();
+    ended(what, tokio::task::spawn_blocking(move || span.in_scope(work)).await)
 }
 
 /// What became of a task, with its panic counted.

@@ -26,6 +26,8 @@ mod options;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::Instrument as _;
+
 use crate::codec::Registry;
 use crate::dicom::{Level, Tag, tags};
 use crate::error::TransferError;
@@ -41,7 +43,7 @@ use crate::send::{FetchOrder, SendOutcome, SendSettings, Source, send};
 use crate::store::Versions;
 use crate::store::search::messages::{AnswerFromWire, criteria_to_wire, find_to_wire};
 use crate::store::search::{Answer, Search};
-use crate::transfer::Notice;
+use crate::transfer::{Notice, session_span};
 use crate::transport::{ControlReceiver, ControlSender, Dial, Endpoint, Session, TransportError, verify};
 use crate::units::to_usize;
 use crate::wire::message::{Body, Fetch};
@@ -196,6 +198,17 @@ impl Client {
         observer: &dyn Observer,
     ) -> Result<(Progress, Receipt, SignedReceipt), TransferError> {
         let session = self.endpoint.connect(dial).await?;
+        let span = session_span(&session);
+        Box::pin(self.push_over(session, source, options, observer)).instrument(span).await
+    }
+
+    async fn push_over(
+        &self,
+        session: Session,
+        source: Box<dyn Source>,
+        options: &PushOptions,
+        observer: &dyn Observer,
+    ) -> Result<(Progress, Receipt, SignedReceipt), TransferError> {
         let settings = SendSettings {
             priority: options.priority.number(),
             level: options.level,
@@ -250,6 +263,18 @@ impl Client {
         observer: &dyn Observer,
     ) -> Result<(ReceiveOutcome, u64), TransferError> {
         let session = self.endpoint.connect(dial).await?;
+        let span = session_span(&session);
+        Box::pin(self.pull_over(session, target, intake, options, observer)).instrument(span).await
+    }
+
+    async fn pull_over(
+        &self,
+        session: Session,
+        target: &PullTarget,
+        intake: impl FnOnce(PeerId) -> Result<Arc<dyn Intake>, crate::store::StoreError> + Send + 'static,
+        options: &PullOptions,
+        observer: &dyn Observer,
+    ) -> Result<ReceiveOutcome, TransferError> {
         let peer = session.peer();
         let intake = crate::work::blocking("open a store", move || intake(peer)).await??;
         let (mut control_out, mut control_in) = session.open_control().await?.into_split();

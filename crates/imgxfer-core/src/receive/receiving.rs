@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::intake::{Intake, Staged};
 use super::room::{PageRoom, PagesHeld};
@@ -30,7 +31,9 @@ use crate::scratch;
 use crate::store::search::Search;
 use crate::store::{ChunkAt, CommitPace, RecordAt, StoreError};
 use crate::sync::lock;
-use crate::transfer::{FAREWELL, GAVE_WAY, LineWatch, Notice, Pulse, refuse};
+use crate::transfer::{
+    FAREWELL, GAVE_WAY, LineWatch, Notice, Pulse, instance_span, name_transfer, refuse, transfer_span,
+};
 use crate::transport::{ControlReceiver, ControlSender, DataReceiver, Identity, Session, TransportError};
 use crate::units::{to_u32, to_u64, to_usize};
 use crate::wire::message::{Body, FailCode, Start};
@@ -293,11 +296,12 @@ impl Receiving<'_> {
     fn look(&mut self, look: impl FnOnce(&dyn Intake) -> Result<Work, StoreError> + Send + 'static) {
         let shared = Arc::clone(&self.shared);
         self.looking += 1;
-        self.tasks.spawn(async move {
+        let work = async move {
             let (intake, effort) = (Arc::clone(&shared.intake), shared.effort.clone());
             let work = blocking("look up or read back", move || effort.count(|| look(intake.as_ref()))).await;
             shared.tell(work.map_or_else(Work::Broke, |work| work.unwrap_or_else(Work::StoreFailed))).await;
-        });
+        };
+        self.tasks.spawn(work.in_current_span());
     }
 
     /// Gives instances to threads that are free to read them back.
@@ -316,7 +320,9 @@ impl Receiving<'_> {
             let asked = Arc::clone(&self.shared.asked);
             self.look(move |intake| {
                 let check = |job: &VerifyJob| {
-                    let checked = guarded("read back an instance", || intake.check(job, &asked));
+                    let span = instance_span(&job.entry);
+                    let checked =
+                        guarded("read back an instance", || span.in_scope(|| intake.check(job, &asked)));
                     Ok((job.at, checked.unwrap_or(Ok(Err(Unproven::Failed(FailCode::Other))))?))
                 };
                 jobs.iter().map(check).collect::<Result<_, StoreError>>().map(Work::Checked)
@@ -497,11 +503,13 @@ impl Receiving<'_> {
         let staged = std::mem::take(&mut self.staged);
         let pages = std::mem::take(&mut self.pages);
         let intake = Arc::clone(&self.shared.intake);
-        self.committing = Some(tokio::task::spawn_blocking(move || {
+        let commit = move || {
             let instances = staged.iter().map(|staged| staged.at).collect();
             intake.commit(staged, pages)?;
             Ok(instances)
-        }));
+        };
+        let span = tracing::Span::current();
+        self.committing = Some(tokio::task::spawn_blocking(move || span.in_scope(commit)));
     }
 }
 
@@ -520,14 +528,17 @@ pub(crate) async fn receive(
     observer: &dyn Observer,
 ) -> Result<ReceiveOutcome, TransferError> {
     let mut notice = settings.notice.clone();
-    let result = tokio::select! {
-        result = run((session, router), &mut control, start, intake, settings, observer) => result,
-        () = notice.given() => Err(GAVE_WAY),
+    let work = async {
+        let result = tokio::select! {
+            result = run((session, router), &mut control, start, intake, settings, observer) => result,
+            () = notice.given() => Err(GAVE_WAY),
+        };
+        if let Err(error) = &result {
+            refuse(&mut control.0, error).await;
+        }
+        result
     };
-    if let Err(error) = &result {
-        refuse(&mut control.0, error).await;
-    }
-    result
+    work.instrument(transfer_span("in")).await
 }
 
 async fn run(
@@ -543,6 +554,7 @@ async fn run(
     let receiver = Receiver::accept_on(start, &settings.registry.ids(), to_u32(workers))?;
     let receiver = receiver.with_only(settings.asked.studies.clone());
     let transfer = receiver.transfer();
+    name_transfer(transfer);
     let mut route: Route = router.take(transfer).ok_or(ProtocolError::Invalid("a transfer id that is in use"))?;
     let expected = receiver.expected();
     let (work_in, mut work) = mpsc::channel(256);
@@ -605,7 +617,7 @@ async fn run(
                 receiving.let_in(permit.ok_or(TransferError::Cancelled)?)?;
             }
             Some(stream) = route.next() => {
-                receiving.tasks.spawn(read_stream(Arc::clone(&shared), stream));
+                receiving.tasks.spawn(read_stream(Arc::clone(&shared), stream).in_current_span());
             }
             Some(done) = work.recv() => {
                 receiving.handle_work(done)?;

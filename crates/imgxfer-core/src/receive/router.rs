@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
+use tracing::Instrument as _;
 
 use crate::ids::TransferId;
 use crate::sync::lock;
@@ -46,7 +47,7 @@ impl Router {
     /// Starts accepting.
     pub(crate) fn start(session: Session) -> Self {
         let routes: Routes = Arc::default();
-        let task = tokio::spawn(accept(session, Arc::clone(&routes)));
+        let task = tokio::spawn(accept(session, Arc::clone(&routes)).in_current_span());
         Self { routes, _task: Arc::new(Task(task.abort_handle())) }
     }
 

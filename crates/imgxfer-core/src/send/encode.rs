@@ -10,6 +10,7 @@ use crate::ids::ChunkId;
 use crate::limits::{CHUNKS_PER_RECORD_MAX, RECORD_RAW_BYTES_MAX};
 use crate::manifest::InstanceAt;
 use crate::proto::InstanceFailure;
+use crate::transfer::instance_span;
 use crate::units::{to_f64, to_u64, to_usize};
 use crate::wire::buffers::{Buffer, Buffers};
 use crate::wire::record::{Record, RecordChunk};
@@ -102,7 +103,8 @@ fn make_one(
     let mut end = room;
     for at in chunks {
         let next = end + to_usize(u64::from(plan.entry(*at).len));
-        match read_checked(plan, *at, &mut buffer[end..next]) {
+        let entry = &plan.page.instances[at.place].entry;
+        match instance_span(entry).in_scope(|| read_checked(plan, *at, &mut buffer[end..next])) {
             Ok(()) => {
                 kept.push(*at);
                 end = next;
@@ -123,7 +125,8 @@ fn make_one(
 fn stored_record(plan: &Plan, coding: &Coding) -> Option<Record> {
     let at = plan.stored.as_ref()?;
     let content = &plan.page.instances[plan.chunks.first()?.place].content;
-    let record = content.read_record(at).ok()?;
+    let entry = &plan.page.instances[plan.chunks.first()?.place].entry;
+    let record = instance_span(entry).in_scope(|| content.read_record(at)).ok()?;
     let header = record.header();
     let needed = |id: &ChunkId| plan.chunks.iter().any(|at| plan.entry(*at).id == *id);
     let fits = coding.accepted.contains(&header.codec) && header.chunks.iter().all(|chunk| needed(&chunk.id));

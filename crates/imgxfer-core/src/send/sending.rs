@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
 use super::choose::Chooser;
 use super::dispatch::{Dispatch, Dispatched};
@@ -26,7 +27,7 @@ use crate::pace::{Pace, RateLimit};
 use crate::priority::Priority;
 use crate::progress::{Observer, Progress, TransferEvent};
 use crate::proto::{InstanceFailure, ProtocolError, Sender, SenderOutput};
-use crate::transfer::{GAVE_WAY, LineWatch, Notice, Pulse, refuse};
+use crate::transfer::{GAVE_WAY, LineWatch, Notice, Pulse, name_transfer, refuse, transfer_span};
 use crate::transport::{ControlReceiver, ControlSender, Session, TransportError};
 use crate::units::to_usize;
 use crate::wire::message::{Body, FailCode, ReceiptBody};
@@ -258,7 +259,7 @@ impl Sending<'_> {
         let ahead = if self.dispatch.knows_line() { RECORDS_AHEAD } else { RECORDS_AHEAD_BLINDLY };
         while self.running.len() < self.workers + ahead {
             let Some(plan) = self.queue.pop_front() else { return };
-            self.running.spawn(self.dispatch.clone().run(plan, self.coding.clone()));
+            self.running.spawn(self.dispatch.clone().run(plan, self.coding.clone()).in_current_span());
         }
     }
 
@@ -302,14 +303,17 @@ pub(crate) async fn send(
     observer: &dyn Observer,
 ) -> Result<SendOutcome, TransferError> {
     let mut notice = settings.notice.clone();
-    let result = tokio::select! {
-        result = run(session, &mut control, source, settings, observer) => result,
-        () = notice.given() => Err(GAVE_WAY),
+    let work = async {
+        let result = tokio::select! {
+            result = run(session, &mut control, source, settings, observer) => result,
+            () = notice.given() => Err(GAVE_WAY),
+        };
+        if let Err(error) = &result {
+            refuse(&mut control.0, error).await;
+        }
+        result
     };
-    if let Err(error) = &result {
-        refuse(&mut control.0, error).await;
-    }
-    result
+    work.instrument(transfer_span("out")).await
 }
 
 async fn run(
@@ -321,6 +325,7 @@ async fn run(
 ) -> Result<SendOutcome, TransferError> {
     let (control_out, control_in) = (&mut control.0, &mut control.1);
     let transfer = TransferId::from_bytes(crate::transport::random_bytes()?);
+    name_transfer(transfer);
     let totals = source.totals();
     let stream_priority = [10, 50, 0][to_usize(u64::from(settings.priority)).min(2)];
     let _rank = session.rank(Priority::from_number(settings.priority));

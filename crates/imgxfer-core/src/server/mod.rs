@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
 use crate::client::first_message;
 use crate::codec::{CodecId, LevelChoice};
@@ -21,7 +22,7 @@ use crate::receive::{DepotIntake, ReceiveSettings, Router, receive};
 use crate::send::{DepotSource, FetchOrder, Selection, SendSettings, send};
 use crate::store::search::Search;
 use crate::store::{Scope, StoreError, Versions};
-use crate::transfer::refuse;
+use crate::transfer::{refuse, session_span};
 use crate::transport::{CloseCode, ControlSender, ControlStream, Endpoint, Session};
 use crate::store::search::messages::{RowsToWire, criteria_from_wire, end_to_wire, find_from_wire};
 use crate::wire::message::{Body, Fetch, Find, RefuseCode, Refused, Start};
@@ -95,7 +96,8 @@ impl Server {
                     while let Some(session) = sessions.try_join_next() {
                         note_end(session);
                     }
-                    sessions.spawn(self.clone().serve_session(session));
+                    let span = session_span(&session);
+                    sessions.spawn(self.clone().serve_session(session).instrument(span));
                 }
             }
         }
@@ -120,7 +122,8 @@ impl Server {
                 requests.spawn(async move { say_refused(control.into_split().0, busy.0, busy.1).await });
                 continue;
             }
-            requests.spawn(self.clone().serve_request(session.clone(), router.clone(), control));
+            let request = self.clone().serve_request(session.clone(), router.clone(), control);
+            requests.spawn(request.in_current_span());
         }
         // The connection is gone: what still runs on it ends by itself, with its own error.
         while let Some(request) = requests.join_next().await {
@@ -179,13 +182,8 @@ impl Server {
                 let settings = ReceiveSettings {
                     registry: self.depot.registry.clone(),
                     identity: self.endpoint.identity().clone(),
-<<<<<<< HEAD:crates/imgxfer-core/src/server.rs
-                    pace: self.host.pace(session, Direction::In, priority),
-                    asked: Search::default(),
-=======
                     pace: watched.pace(),
-                    only: None,
->>>>>>> 3e99d1e (Give each transfer that a server runs a watch of its own):crates/imgxfer-core/src/server/mod.rs
+                    asked: Search::default(),
                     notice: slot.notice(),
                     room: slot.room(),
                 };
