@@ -274,7 +274,7 @@ impl Client {
         intake: impl FnOnce(PeerId) -> Result<Arc<dyn Intake>, crate::store::StoreError> + Send + 'static,
         options: &PullOptions,
         observer: &dyn Observer,
-    ) -> Result<ReceiveOutcome, TransferError> {
+    ) -> Result<(ReceiveOutcome, u64), TransferError> {
         let peer = session.peer();
         let intake = crate::work::blocking("open a store", move || intake(peer)).await??;
         let (mut control_out, mut control_in) = session.open_control().await?.into_split();

@@ -6,7 +6,9 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use crate::clock::UnixSeconds;
 use crate::ids::{PackId, PeerId};
-use crate::store::{CommitBatch, Index, PackWriter, Provenance, RecordAt, RecordStore, StoreError, StoredInstance, note};
+use crate::store::{
+    CommitBatch, Index, PackWriter, Provenance, RecordAt, RecordStore, StoreError, StoredInstance, note,
+};
 use crate::wire::record::Record;
 
 /// Most that is committed together.

@@ -68,13 +68,7 @@ fn hash_cuts(file: &dyn ReadAt, cuts: &[Cut]) -> io::Result<(Vec<ChunkEntry>, In
     Ok((chunks, InstanceHash::from_bytes(*whole.finalize().as_bytes())))
 }
 
-fn entry_of(
-    len: u64,
-    scan: Option<&Scan>,
-    name: &[u8],
-    chunks: Vec<ChunkEntry>,
-    hash: InstanceHash,
-) -> InstanceEntry {
+fn entry_of(len: u64, scan: Option<&Scan>, name: &[u8], chunks: Vec<ChunkEntry>, hash: InstanceHash) -> InstanceEntry {
     let identity = scan.and_then(|scan| scan.identity.clone());
     let (study, series, sop_instance, name) = match identity {
         Some(identity) => (identity.study, identity.series, identity.sop_instance, Vec::new()),

@@ -7,9 +7,7 @@ use crate::clock::UnixSeconds;
 use crate::dicom::{ReadAt as _, join_fragments};
 use crate::ids::{PeerId, StudyUid};
 use crate::store::search::{Answer, Search};
-use crate::store::{
-    InstanceError, Removal, Removed, Scope, StoreError, StoredInstance, StoredReader, What, note,
-};
+use crate::store::{InstanceError, Removal, Removed, Scope, StoreError, StoredInstance, StoredReader, What, note};
 use crate::units::to_usize;
 
 /// Why a frame cannot be given.
@@ -53,9 +51,9 @@ impl Depot {
         let range = table.range(frame).ok_or(FrameError::NoSuchFrame)?;
         let reader = self.reader(instance).map_err(FrameError::Read)?;
         let mut bytes = vec![0; to_usize(range.end.saturating_sub(range.start).min(reader.len()))];
-        reader.read_exact_at(range.start, &mut bytes).map_err(|error| {
-            FrameError::Read(error.downcast().unwrap_or(InstanceError::Incomplete))
-        })?;
+        reader
+            .read_exact_at(range.start, &mut bytes)
+            .map_err(|error| FrameError::Read(error.downcast().unwrap_or(InstanceError::Incomplete)))?;
         match table.is_encapsulated() {
             true => join_fragments(&bytes).ok_or(FrameError::NoSuchFrame),
             false => Ok(bytes),

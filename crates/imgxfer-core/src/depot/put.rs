@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use super::Depot;
 use super::commits::Brought;
-use super::held::HeldPack;
 use super::described::Described;
+use super::held::HeldPack;
 use super::read_back::{Seen, read_back};
+use crate::chunk::ChunkClass;
 use crate::codec::{CodecId, Level, PixelShape};
 use crate::dicom::{self, NotDicom, ReadAt};
 use crate::ids::{InstanceHash, PeerId};
 use crate::limits::{CHUNKS_PER_RECORD_MAX, RECORD_RAW_BYTES_MAX};
-use crate::manifest::{ChunkClass, ChunkEntry, InstanceEntry};
+use crate::manifest::{ChunkEntry, InstanceEntry};
 use crate::store::{
-    ChunkAt, Held, InstanceError, InstancesOf, Provenance, RecordCache, Scope, StoreError, StoredInstance,
-    StoredReader,
+    ChunkAt, Held, InstanceError, InstancesOf, Provenance, RecordCache, Scope, StoreError, StoredInstance, StoredReader,
 };
 use crate::units::to_usize;
 use crate::wire::record::{Record, RecordChunk};

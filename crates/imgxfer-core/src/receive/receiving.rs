@@ -321,8 +321,7 @@ impl Receiving<'_> {
             self.look(move |intake| {
                 let check = |job: &VerifyJob| {
                     let span = instance_span(&job.entry);
-                    let checked =
-                        guarded("read back an instance", || span.in_scope(|| intake.check(job, &asked)));
+                    let checked = guarded("read back an instance", || span.in_scope(|| intake.check(job, &asked)));
                     Ok((job.at, checked.unwrap_or(Ok(Err(Unproven::Failed(FailCode::Other))))?))
                 };
                 jobs.iter().map(check).collect::<Result<_, StoreError>>().map(Work::Checked)

@@ -153,7 +153,7 @@ struct Sending<'a> {
 impl<'a> Sending<'a> {
     fn new(
         transfer: TransferId,
-        totals: Totals,
+        (totals, others): (Totals, u64),
         settings: SendSettings,
         (lanes, wished): (Arc<Lanes>, RateLimit),
         observer: &'a dyn Observer,
@@ -164,7 +164,7 @@ impl<'a> Sending<'a> {
         Self {
             sender: Sender::new(transfer, settings.priority, totals.instances, totals.bytes)
                 .with_proof(settings.prove)
-                .with_others(totals.others),
+                .with_others(others),
             pages: HashMap::new(),
             queue: VecDeque::new(),
             running: JoinSet::new(),
@@ -326,7 +326,7 @@ async fn run(
     let (control_out, control_in) = (&mut control.0, &mut control.1);
     let transfer = TransferId::from_bytes(crate::transport::random_bytes()?);
     name_transfer(transfer);
-    let totals = source.totals();
+    let totals = (source.totals(), source.others());
     let stream_priority = [10, 50, 0][to_usize(u64::from(settings.priority)).min(2)];
     let _rank = session.rank(Priority::from_number(settings.priority));
     let wished = RateLimit::default();

@@ -21,10 +21,10 @@ use crate::progress::TransferEvent;
 use crate::receive::{DepotIntake, ReceiveSettings, Router, receive};
 use crate::send::{DepotSource, FetchOrder, Selection, SendSettings, send};
 use crate::store::search::Search;
+use crate::store::search::messages::{RowsToWire, criteria_from_wire, end_to_wire, find_from_wire};
 use crate::store::{Scope, StoreError, Versions};
 use crate::transfer::{refuse, session_span};
 use crate::transport::{CloseCode, ControlSender, ControlStream, Endpoint, Session};
-use crate::store::search::messages::{RowsToWire, criteria_from_wire, end_to_wire, find_from_wire};
 use crate::wire::message::{Body, Fetch, Find, RefuseCode, Refused, Start};
 use crate::work::{WorkError, blocking, ended};
 

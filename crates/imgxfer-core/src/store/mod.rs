@@ -43,10 +43,10 @@ use crate::ids::{ManifestRoot, PackId, PeerId, StoreId, StudyUid};
 use crate::manifest::InstanceEntry;
 use crate::wire::record::{Record, RecordHeader};
 
+pub use crate::places::{ChunkAt, RecordAt};
 pub use batch::{
     CommitBatch, Held, IndexTotals, Order, Orders, Provenance, Publication, Removal, Removed, Versions, What,
 };
-pub use crate::places::{ChunkAt, RecordAt};
 
 pub use cache::RecordCache;
 pub use check::{CheckOptions, CheckReport, Finding, check};

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Sample, peer, study};
+use crate::chunk::ChunkClass;
 use crate::clock::UnixSeconds;
 use crate::dicom::{Level, tags};
 use crate::ids::{ChunkId, InstanceHash, ManifestRoot, PackId, PageHash, StandardUid, StudyUid};
-use crate::manifest::{ChunkClass, ChunkEntry};
+use crate::manifest::ChunkEntry;
 use crate::store::search::{Found, Search};
 use crate::store::{
     CommitBatch, Held, Index, InstancesOf, Order, Publication, Removal, Scope, StoreError, StoredInstance, StudyRow,

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::wire::message::{Find, FindEnd, InstancePart, Owner, Patient, Place, Row, SeriesPart, StudyPart, Value};
 use crate::clock::UnixSeconds;
 use crate::dicom::{Attributes, Level, Tag, tags};
 use crate::ids::{ContentId, InstanceHash, ManifestRoot, PeerId, SeriesUid, SopInstanceUid, StandardUid, StudyUid};
@@ -15,6 +14,7 @@ use crate::store::StudyPatient;
 use crate::store::search::{
     Answer, Cursor, Found, FoundInstance, FoundSeries, FoundStudy, OwnerVersion, Search, SearchError,
 };
+use crate::wire::message::{Find, FindEnd, InstancePart, Owner, Patient, Place, Row, SeriesPart, StudyPart, Value};
 
 /// Longest text of an attribute in an answer, in bytes.
 const TEXT_BYTES_MAX: usize = 2_000;
