@@ -54,7 +54,7 @@ pub struct Search {
     pub after: Option<Cursor>,
     /// Rows behind that to pass over.
     pub skip: u32,
-    /// Most rows to return. Default and most 10,000.
+    /// Most rows to return. Default and most 100,000.
     pub limit: u32,
     /// Whether all rows are counted, which may take longer than finding the first.
     pub count: bool,
