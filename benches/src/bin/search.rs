@@ -70,7 +70,7 @@ fn study(number: u64) -> StoredInstance {
     // Two studies a patient, on the whole.
     let patient = mixed(number) % 500_000;
     let day = mixed(number ^ 0xda7e) % 3650;
-    let (year, month, day) = (2017 + day / 365, 1 + day % 365 / 31, 1 + day % 365 % 28);
+    let (year, month, day) = (2017 + day / 365, 1 + day % 365 / 31, 1 + day % 365 % 22);
     let modality = one_of(&MODALITIES, number ^ 3);
     let attributes = Attributes::default()
         .with(tags::PATIENT_ID, format!("{:08}", 10_000_000 + patient * 7))
@@ -172,7 +172,7 @@ fn main() -> Outcome {
             "a week and CT",
             Box::new(|n| {
                 let date = value(n, tags::STUDY_DATE);
-                let week = format!("{date}-{}", date.parse::<u64>().unwrap_or(0) + 6);
+                let week = format!("{date}-{:08}", (date.parse::<u64>().unwrap_or(0) + 6).min(20_261_231));
                 asked(by(tags::STUDY_DATE, &week).and_then(|search| search.by(tags::MODALITIES_IN_STUDY, "CT")))
             }),
         ),

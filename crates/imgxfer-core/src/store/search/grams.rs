@@ -22,8 +22,9 @@ const FIELDS: [(Tag, char); 8] = [
     (tags::PROCEDURE_CODE_SEQUENCE, 'c'),
 ];
 
-/// Letter of a modality, which is kept whole.
+/// Letters of what is kept whole: modalities and birth dates.
 const MODALITY: char = 'm';
+const BIRTH_DATE: char = 'b';
 
 fn push(pieces: &mut BTreeSet<String>, field: char, piece: &[char]) {
     let mut word = String::with_capacity(1 + 6 * piece.len());
@@ -51,8 +52,10 @@ pub(in crate::store) fn of_study(attributes: &Attributes, patients: &[StudyPatie
         let keys = values.flat_map(|values| values.each(tag)).map(|value| key(kind, value));
         keys.for_each(|text| pieces_of(field, &text, &mut pieces));
     }
-    for modality in modalities {
-        push(&mut pieces, MODALITY, &modality.chars().collect::<Vec<_>>());
+    let dates = patients.iter().flat_map(|patient| patient.attributes.each(tags::PATIENT_BIRTH_DATE));
+    let dates = dates.map(|date| (BIRTH_DATE, key(ValueKind::Date, date)));
+    for (letter, whole) in modalities.iter().map(|modality| (MODALITY, modality.clone())).chain(dates) {
+        push(&mut pieces, letter, &whole.chars().collect::<Vec<_>>());
     }
     Vec::from_iter(pieces).join(" ")
 }
@@ -71,6 +74,11 @@ pub(in crate::store) fn question(search: &Search) -> Option<String> {
 
 fn of_criterion(criterion: &Criterion) -> Option<String> {
     let tag = criterion.attribute.tag;
+    if let (tags::PATIENT_BIRTH_DATE, Match::One(date)) = (tag, &criterion.matching) {
+        let mut pieces = BTreeSet::new();
+        push(&mut pieces, BIRTH_DATE, &date.chars().collect::<Vec<_>>());
+        return pieces.pop_first();
+    }
     let field = FIELDS.iter().find(|(of, _)| *of == tag).map(|(_, field)| *field)?;
     let of_text = |text: &str| {
         let folded: Vec<char> = text.chars().collect();

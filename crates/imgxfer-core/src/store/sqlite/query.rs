@@ -1,6 +1,6 @@
 //! Reading: instances of a study, what is there already, and the rows of studies.
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{CachedStatement, Connection, Row, params};
 
 use super::commit::Sql;
 use crate::clock::UnixSeconds;
@@ -214,15 +214,18 @@ pub(super) fn study_keys(
     Ok(keys)
 }
 
-/// The columns of a study that [`study_row`] reads.
-pub(super) const STUDY_COLUMNS: &str = "studies.uid, peer, summary, first, series_count, instance_count, \
-    content_count, conflict_count, bytes, version, arriving, root, updated";
+/// The rows of a study, with the columns that [`study_row`] reads.
+pub(super) const STUDY_ROWS: &str = "SELECT studies.uid, peer, summary, first, series_count, instance_count, \
+     content_count, conflict_count, bytes, version, arriving, root, updated \
+     FROM studies JOIN owners ON owners.id = studies.owner WHERE uid = ?1 ORDER BY peer";
 
 pub(super) fn study(c: &Connection, scope: &Scope, study: &StudyUid) -> Sql<Vec<StudyRow>> {
-    let mut statement = c.prepare_cached(&format!(
-        "SELECT {STUDY_COLUMNS} FROM studies JOIN owners ON owners.id = studies.owner WHERE uid = ?1 ORDER BY peer"
-    ))?;
-    let mut rows = statement.query([study.as_str()])?;
+    study_rows(&mut c.prepare_cached(STUDY_ROWS)?, scope, study.as_str())
+}
+
+/// The same by [`STUDY_ROWS`] that was prepared before.
+pub(super) fn study_rows(statement: &mut CachedStatement<'_>, scope: &Scope, study: &str) -> Sql<Vec<StudyRow>> {
+    let mut rows = statement.query([study])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let row = study_row(row)?;

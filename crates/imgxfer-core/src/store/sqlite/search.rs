@@ -1,6 +1,5 @@
 //! Answering questions: narrowing by what is kept sorted, then comparing row by row.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use rusqlite::types::Value;
@@ -14,11 +13,13 @@ use crate::ids::{SeriesUid, StudyUid};
 use crate::store::search::{Answer, Collector, Found, FoundInstance, FoundSeries, FoundStudy, Search, grams, merge};
 use crate::store::summary::{self, headers_of};
 use crate::store::{InstancesOf, Scope, StoredInstance, StudyRow, Versions, recipe};
-use crate::units::to_u64;
+use crate::units::{to_u64, to_usize};
 use crate::wire::bytes::Reader;
 
 /// Up to so many studies that may match are looked at one by one and sorted; more are met on a walk by date.
-const FEW: usize = 2_000;
+const FEW: usize = 500;
+/// So many of the newest studies are looked at before pieces are asked: they hold enough of what is common.
+const NEWEST: usize = 400;
 /// Instances read at once.
 const INSTANCES_AT_ONCE: usize = 256;
 
@@ -27,10 +28,23 @@ pub(super) fn find(c: &Connection, scope: &Scope, search: &Search) -> Sql<Answer
     if asking.owners.as_ref().is_some_and(Vec::is_empty) {
         return Ok(asking.rows.finish());
     }
+    if let Some(total) = asking.total()? {
+        let answer = find(c, scope, &Search { count: false, ..search.clone() })?;
+        return Ok(Answer { total: Some(total), ..answer });
+    }
     match asking.candidates()? {
         Candidates::Few(uids) => asking.sorted(uids)?,
-        Candidates::Many(rows) => asking.walk(Some(&rows))?,
-        Candidates::Any => asking.walk(None)?,
+        Candidates::Any => drop(asking.walk(None, usize::MAX)?),
+        Candidates::ByPieces(question) => {
+            if !search.count && asking.walk(None, NEWEST)? {
+                return Ok(asking.rows.finish());
+            }
+            asking.rows = Collector::new(search);
+            match asking.by_pieces(&question)? {
+                Pieces::Few(uids) => asking.sorted(uids)?,
+                Pieces::Many(rows) => drop(asking.walk(Some(&rows), usize::MAX)?),
+            }
+        }
     }
     Ok(asking.rows.finish())
 }
@@ -53,10 +67,39 @@ fn owners(c: &Connection, scope: &Scope) -> Sql<Option<Vec<i64>>> {
 enum Candidates {
     /// These.
     Few(Vec<StudyUid>),
-    /// Those with these row numbers.
-    Many(HashSet<i64>),
+    /// Those that have these pieces.
+    ByPieces(String),
     /// Nothing narrows them.
     Any,
+}
+
+/// The studies that have pieces.
+enum Pieces {
+    /// These.
+    Few(Vec<StudyUid>),
+    /// Those with these row numbers.
+    Many(RowSet),
+}
+
+/// Row numbers, a bit each.
+struct RowSet(Vec<u64>);
+
+impl RowSet {
+    fn of(rows: &[i64]) -> Self {
+        let place = |row: i64| (to_usize(unsigned(row) / 64), unsigned(row) % 64);
+        let len = rows.iter().map(|row| place(*row).0 + 1).max().unwrap_or(0);
+        let mut bits = vec![0; len];
+        for row in rows {
+            let (word, bit) = place(*row);
+            bits[word] |= 1 << bit;
+        }
+        Self(bits)
+    }
+
+    fn contains(&self, row: i64) -> bool {
+        let row = unsigned(row);
+        self.0.get(to_usize(row / 64)).is_some_and(|word| word & (1 << (row % 64)) != 0)
+    }
 }
 
 struct Asking<'a> {
@@ -101,16 +144,35 @@ impl Asking<'_> {
                 return Ok(Candidates::Few(self.uids(sql, [Value::Integer(field), Value::Text(value.to_owned())])?));
             }
         }
-        let Some(question) = grams::question(search) else { return Ok(Candidates::Any) };
+        Ok(grams::question(search).map_or(Candidates::Any, Candidates::ByPieces))
+    }
+
+    fn by_pieces(&self, question: &str) -> Sql<Pieces> {
         let mut matching = self.c.prepare_cached("SELECT rowid FROM study_pieces WHERE study_pieces MATCH ?1")?;
         let rows: Vec<i64> = matching.query_map([question], |row| row.get(0))?.collect::<Sql<_>>()?;
         if rows.len() > FEW {
-            return Ok(Candidates::Many(rows.into_iter().collect()));
+            return Ok(Pieces::Many(RowSet::of(&rows)));
         }
         let mut uid = self.c.prepare_cached("SELECT uid FROM studies WHERE id = ?1")?;
         let uids = rows.into_iter().map(|row| uid.query_row([row], |row| row.get::<_, String>(0)));
         let uids = uids.map(|uid| StudyUid::new(&uid?).map_err(|_| malformed(0)));
-        Ok(Candidates::Few(uids.collect::<Sql<_>>()?))
+        Ok(Pieces::Few(uids.collect::<Sql<_>>()?))
+    }
+
+    /// How many rows there are, where that need not be found out row by row.
+    fn total(&self) -> Sql<Option<u64>> {
+        let one_owner = self.owners.as_ref().filter(|owners| owners.len() == 1);
+        if !self.search.count || !self.search.is_universal() || self.search.level > Level::Study {
+            return Ok(None);
+        }
+        let count = |row: &rusqlite::Row<'_>| row.get(0).map(unsigned);
+        match (one_owner, &self.owners) {
+            (Some(owner), _) => {
+                self.c.query_row("SELECT count(*) FROM studies WHERE owner = ?1", [owner[0]], count).map(Some)
+            }
+            (None, None) => self.c.query_row("SELECT count(DISTINCT uid) FROM studies", [], count).map(Some),
+            (None, Some(_)) => Ok(None),
+        }
     }
 
     fn uids<const N: usize>(&self, sql: &str, values: [Value; N]) -> Sql<Vec<StudyUid>> {
@@ -137,8 +199,9 @@ impl Asking<'_> {
         Ok(())
     }
 
-    /// Walks over studies, newest first, until there are rows enough.
-    fn walk(&mut self, among: Option<&HashSet<i64>>) -> Sql<()> {
+    /// Walks over studies, newest first, until there are rows enough, or `most` were looked at. Returns whether it came
+    /// to an end of its own.
+    fn walk(&mut self, among: Option<&RowSet>, most: usize) -> Sql<bool> {
         let mut conditions = Vec::new();
         let mut values = Vec::new();
         if let Some(owners) = &self.owners {
@@ -169,24 +232,27 @@ impl Asking<'_> {
             .c
             .prepare_cached(&format!("SELECT id, uid, date FROM studies {filter} ORDER BY date DESC, uid, owner"))?;
         let mut order = order.query(params_from_iter(values))?;
+        let mut rows_of = self.c.prepare_cached(query::STUDY_ROWS)?;
         // Rows of one study and one date stand behind each other.
         let mut last = (String::new(), String::new());
+        let mut looked_at = 0;
         while let Some(next) = order.next()? {
             let place = (next.get_ref(1)?.as_str()?, next.get_ref(2)?.as_str()?);
-            if among
-                .is_some_and(|among| next.get_ref(0).and_then(|id| Ok(!among.contains(&id.as_i64()?))).unwrap_or(true))
-                || place == (last.0.as_str(), last.1.as_str())
-            {
+            let id: i64 = next.get(0)?;
+            if among.is_some_and(|among| !among.contains(id)) || place == (last.0.as_str(), last.1.as_str()) {
                 continue;
             }
+            if looked_at == most {
+                return Ok(false);
+            }
+            looked_at += 1;
             last = (place.0.to_owned(), place.1.to_owned());
-            let uid = StudyUid::new(&last.0).map_err(|_| malformed(1))?;
-            let Some(study) = self.merged(query::study(self.c, self.scope, &uid)?)? else { continue };
+            let Some(study) = self.merged(query::study_rows(&mut rows_of, self.scope, &last.0)?)? else { continue };
             if study.date == last.1 && self.search.admits_study(&study) && !self.study(study)? {
                 break;
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn merged(&self, rows: Vec<StudyRow>) -> Sql<Option<FoundStudy>> {
