@@ -7,10 +7,14 @@ use std::sync::Arc;
 
 use imgxfer_core::codec::Registry;
 use imgxfer_core::depot::Depot;
-use imgxfer_core::send::{DepotSource, Source, SourceItem};
+use imgxfer_core::dicom::Level;
+use imgxfer_core::ids::StudyUid;
+use imgxfer_core::send::{DepotSource, FetchOrder, Selection, Source, SourceItem};
 use imgxfer_core::sim::studies::StudySpec;
+use imgxfer_core::store::search::Search;
 use imgxfer_core::store::{
-    CheckOptions, Finding, MemRecords, RecordStore, Scope, SqliteIndex, StoredInstance, check, recover,
+    CheckOptions, Finding, InstancesOf, MemRecords, RecordStore, Scope, SqliteIndex, StoredInstance, Versions, check,
+    recover,
 };
 use imgxfer_core::testing::faulty::{Faults, FaultyIndex, FaultyRecords};
 use imgxfer_core::testing::pair::{Item, Site};
@@ -92,9 +96,10 @@ impl Disk {
     pub(crate) fn look(&self, damaged: &Contents, case: &str) -> Contents {
         let depot = &self.site.depot;
         let mut found = Contents::new();
-        let studies = depot.index.study_keys(None, 1000).unwrap().into_iter().map(|(_, study)| study).collect();
-        let mut source = DepotSource::new(depot, Scope::All, studies).unwrap();
-        while let Some(item) = source.next_item().unwrap() {
+        let everything = Search { level: Level::Instance, ..Search::default() };
+        let wanted = Selection { what: everything, versions: Versions::All, order: FetchOrder::AsKept };
+        let mut source = DepotSource::new(depot, Scope::All, wanted).unwrap();
+        while let Some(item) = source.as_mut().and_then(|source| source.next_item().unwrap()) {
             let SourceItem::Instance(instance) = item else { panic!("{case}: {item:?}") };
             let hash = *instance.entry.hash.as_bytes();
             if damaged.contains(&hash) {
@@ -131,7 +136,8 @@ impl Disk {
     pub(crate) fn instances(&self) -> Vec<StoredInstance> {
         let index = &self.site.depot.index;
         let keys = index.study_keys(None, 1000).unwrap();
-        keys.iter().flat_map(|(_, study)| index.instances(&Scope::All, study, None, 1000).unwrap()).collect()
+        let all = |study: &StudyUid| InstancesOf::all_versions(study.clone());
+        keys.iter().flat_map(|(_, study)| index.instances(&Scope::All, &all(study), None, 1000).unwrap()).collect()
     }
 }
 

@@ -7,9 +7,12 @@ use bytes::Bytes;
 use imgxfer_core::chunk::ChunkClass;
 use imgxfer_core::clock::UnixSeconds;
 use imgxfer_core::codec::CodecId;
-use imgxfer_core::ids::{ChunkId, ManifestRoot, PackId, StandardUid, StoreId};
+use imgxfer_core::dicom::FrameTable;
+use imgxfer_core::ids::{ChunkId, InstanceHash, ManifestRoot, PackId, StandardUid, StoreId};
 use imgxfer_core::store::fs::PackHeader;
-use imgxfer_core::store::{ChunkAt, Note, RecordAt, StoredInstance, note, recipe};
+use imgxfer_core::store::{
+    ChunkAt, Note, Order, Provenance, Publication, RecordAt, Removal, StoredInstance, What, note, recipe,
+};
 use imgxfer_core::testing::{Sample, peer, study};
 use imgxfer_core::wire::record::{Record, RecordChunk};
 
@@ -76,24 +79,58 @@ fn the_pack_header_is_as_ever() {
     assert_eq!(PackHeader::decode(&bytes).unwrap(), header());
 }
 
+/// The same, cut short, with frames in fragments.
+fn cut_instance() -> StoredInstance {
+    let frames = FrameTable::encapsulated(vec![300, 310], 500);
+    StoredInstance { cut: true, frames, ..instance() }
+}
+
+/// A note of each kind, by its name, and what it says.
+fn notes() -> Vec<(&'static str, Vec<u8>, Note)> {
+    let (owner, at, order) = (peer(0x11), UnixSeconds(1_790_000_001), Order(0x0102_0304_0506_0708));
+    let hash = |byte| InstanceHash::from_bytes([byte; 32]);
+    let committed = |name, provenance: Option<Provenance>, instances: Vec<StoredInstance>| {
+        let mut notes = note::committed(owner, at, provenance.as_ref(), &instances);
+        assert_eq!(notes.len(), 1);
+        (name, notes.remove(0), Note::Committed { at, provenance, instances })
+    };
+    let published = |name, stated| {
+        let studies = vec![study(7), study(8)];
+        let said = Publication { owner, studies, root: ManifestRoot::from_bytes([0x44; 32]), at, order, stated };
+        (name, note::published(&said), Note::Published(said))
+    };
+    let removed = |name, what| {
+        let said = Removal { owner, study: study(7), what, at, order };
+        (name, note::removed(&said), Note::Removed(said))
+    };
+    let about = vec![("address".to_owned(), "192.0.2.7".to_owned()), ("called".to_owned(), "ARCHIVE".to_owned())];
+    let provenance = Provenance { about, ..Provenance::of("ae:SCANNER") };
+    let behind = |n, instance| StoredInstance { order: Order(order.0 + n), ..instance };
+    vec![
+        committed("note-committed-v2", None, vec![behind(0, instance())]),
+        committed(
+            "note-committed-provenance-v2",
+            Some(provenance),
+            vec![behind(0, instance()), behind(1, cut_instance())],
+        ),
+        published("note-published-v2", Vec::new()),
+        published("note-published-stated-v2", vec![(0, hash(0x55)), (1, hash(0x66))]),
+        removed("note-removed-v2", What::All),
+        removed("note-removed-contents-v2", What::Contents(vec![hash(0x55), hash(0x66)])),
+    ]
+}
+
 #[test]
 fn the_notes_are_as_ever() {
-    let at = UnixSeconds(1_790_000_001);
-    let committed = note::committed(peer(0x11), at, &[instance()]);
-    let published = note::published(peer(0x11), at, ManifestRoot::from_bytes([0x44; 32]), &[study(7)]);
-    assert_eq!(committed.len(), 1);
-    assert_vector("note-committed-v1", &committed[0]);
-    assert_vector("note-published-v1", &published);
-    let instances = vec![instance()];
-    let owner = peer(0x11);
-    assert_eq!(Note::decode(&vector("note-committed-v1")).unwrap(), Note::Committed { owner, at, instances });
-    let (root, studies) = (ManifestRoot::from_bytes([0x44; 32]), vec![study(7)]);
-    assert_eq!(Note::decode(&vector("note-published-v1")).unwrap(), Note::Published { owner, at, root, studies });
-    for place in 0..published.len() {
-        let mut wrong = published.clone();
-        wrong[place] ^= 1;
-        assert!(Note::decode(&wrong).is_err(), "a flipped bit in byte {place}");
-        assert!(Note::decode(&published[..place]).is_err(), "cut at {place}");
+    for (name, bytes, says) in notes() {
+        assert_vector(name, &bytes);
+        assert_eq!(Note::decode(&vector(name)).unwrap(), says, "{name}");
+        for place in 0..bytes.len() {
+            let mut wrong = bytes.clone();
+            wrong[place] ^= 1;
+            assert!(Note::decode(&wrong).is_err(), "{name}: a flipped bit in byte {place}");
+            assert!(Note::decode(&bytes[..place]).is_err(), "{name}: cut at {place}");
+        }
     }
 }
 
@@ -104,7 +141,9 @@ fn the_record_is_as_ever() {
 }
 
 #[test]
-fn the_recipe_is_as_ever() {
-    assert_vector("recipe-v1", &recipe::encode(&instance()));
-    assert_eq!(recipe::decode(peer(0x11), &vector("recipe-v1")).unwrap(), instance());
+fn the_recipes_are_as_ever() {
+    for (name, instance) in [("recipe-v2", instance()), ("recipe-cut-frames-v2", cut_instance())] {
+        assert_vector(name, &recipe::encode(&instance));
+        assert_eq!(recipe::decode(peer(0x11), &vector(name)).unwrap(), instance);
+    }
 }

@@ -203,7 +203,7 @@ fn a_check_tells_a_torn_end_from_damage() {
     assert!(torn(&report) && report.is_sound(), "zeros: {report:?}");
 
     // A note that was made durable, and that nobody needs while there is an index.
-    let whole = [&whole[..], b"IXN1 and what stands in a note"].concat();
+    let whole = [&whole[..], b"IXN2 and what stands in a note"].concat();
     index.note(id, u64::try_from(whole.len()).unwrap()).unwrap();
     std::fs::write(&path, &whole).unwrap();
     let report = full_check(&store, &index);

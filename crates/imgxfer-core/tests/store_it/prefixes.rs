@@ -7,7 +7,7 @@ use imgxfer_core::codec::Registry;
 use imgxfer_core::depot::Depot;
 use imgxfer_core::ids::PackId;
 use imgxfer_core::store::{
-    FsOptions, FsRecords, Index, MemIndex, MemRecords, Note, RecordStore, Scope, StoredReader, recover,
+    FsOptions, FsRecords, Index, InstancesOf, MemIndex, MemRecords, Note, RecordStore, Scope, StoredReader, recover,
 };
 use imgxfer_core::testing::pair::{Drive, Item, Site};
 use imgxfer_core::testing::{noise, peer};
@@ -96,7 +96,7 @@ impl Packed {
 fn visible(records: &Arc<dyn RecordStore>, index: &dyn Index, case: &str) -> Contents {
     let mut found = Contents::new();
     for (_, study) in index.study_keys(None, 1000).unwrap() {
-        for instance in index.instances(&Scope::All, &study, None, 1000).unwrap() {
+        for instance in index.instances(&Scope::All, &InstancesOf::all_versions(study), None, 1000).unwrap() {
             let hash = *instance.entry.hash.as_bytes();
             let reader = StoredReader::of(Arc::clone(records), Registry::default(), instance).unwrap();
             reader.verify().unwrap_or_else(|e| panic!("{case}: a committed instance is unreadable: {e}"));

@@ -3,7 +3,8 @@
 use std::os::unix::fs::{FileExt, PermissionsExt};
 
 use imgxfer_core::clock::{Stopwatch, UnixSeconds};
-use imgxfer_core::store::{CommitBatch, Index, Scope, SqliteIndex, StoreError, StudyQuery};
+use imgxfer_core::store::search::Search;
+use imgxfer_core::store::{CommitBatch, Held, Index, InstancesOf, Scope, SqliteIndex, StoreError};
 use imgxfer_core::testing::{Sample, peer, study};
 
 fn batch(range: std::ops::Range<u64>, study: impl Fn(u64) -> u64) -> CommitBatch {
@@ -23,7 +24,7 @@ fn commits_are_there_when_opened_again() {
     assert_eq!(mode & !0o640, 0, "the files beside it neither");
     drop(index);
     let index = SqliteIndex::open(&path).unwrap();
-    assert_eq!(index.instances(&Scope::All, &study(1), None, 100).unwrap().len(), 10);
+    assert_eq!(index.instances(&Scope::All, &InstancesOf::study(study(1)), None, 100).unwrap().len(), 10);
     index.check().unwrap();
 }
 
@@ -35,10 +36,10 @@ fn a_database_that_cannot_be_opened_for_a_while_is_tried_again() {
     index.commit(&batch(0..1, |_| 1)).unwrap();
     // As with too many open files: a reader opens a connection of its own.
     std::fs::rename(&path, &aside).unwrap();
-    let error = index.studies(&Scope::All, &StudyQuery::default()).unwrap_err();
+    let error = index.find(&Scope::All, &Search::default()).unwrap_err();
     assert!(error.is_transient(), "{error}");
     std::fs::rename(&aside, &path).unwrap();
-    assert_eq!(index.studies(&Scope::All, &StudyQuery::default()).unwrap().len(), 1);
+    assert_eq!(index.find(&Scope::All, &Search::default()).unwrap().rows.len(), 1);
 }
 
 #[test]
@@ -69,7 +70,7 @@ fn a_damaged_or_foreign_file_is_refused_with_advice() {
     file.write_all_at(&vec![0xff; usize::try_from(len - 4096).unwrap()], 4096).unwrap();
     let error = SqliteIndex::open(&path).and_then(|index| {
         index.check()?;
-        index.studies(&Scope::All, &StudyQuery::default()).map(drop)
+        index.find(&Scope::All, &Search::default()).map(drop)
     });
     let message = error.unwrap_err().to_string();
     assert!(message.contains("damaged"), "{message}");
@@ -91,14 +92,14 @@ fn large_studies_and_long_lists_are_quick() {
     let watch = Stopwatch::start();
     index.commit(&spread).unwrap();
     println!("10,000 studies of one instance: {:?}", watch.elapsed());
-    index.studies(&Scope::All, &StudyQuery::default()).unwrap();
+    index.find(&Scope::All, &Search::default()).unwrap();
     let watch = Stopwatch::start();
-    let rows = index.studies(&Scope::All, &StudyQuery::default()).unwrap();
+    let rows = index.find(&Scope::All, &Search::default()).unwrap().rows;
     let listed = watch.elapsed();
     println!("{} studies listed: {listed:?}", rows.len());
     let hashes: Vec<_> = batches[0].instances.iter().map(|i| i.entry.hash).collect();
     let watch = Stopwatch::start();
-    assert!(index.has(&Scope::All, &study(1), &hashes).unwrap().into_iter().all(|h| h));
+    assert!(index.has(&Scope::All, &study(1), &hashes).unwrap().into_iter().all(|held| held == Held::Current));
     println!("5,000 contents looked up: {:?}", watch.elapsed());
     assert_eq!(rows.len(), 10_001);
     assert!(listed.as_secs() < 2, "{listed:?}");
