@@ -400,7 +400,7 @@ mod tests {
             let quiet: &'static dyn Observer = &|_: &TransferEvent| {};
             let source = || -> Box<dyn Source> { unreachable!("never run") };
             let push = is_send(client.push(dial, source, Box::leak(Box::default()), quiet));
-            let target: &'static PullTarget = Box::leak(Box::new(PullTarget::patient_id("")));
+            let target: &'static PullTarget = Box::leak(Box::new(PullTarget::patient_id("P")));
             let pull = is_send(client.pull(dial, target, intake, Box::leak(Box::default()), quiet));
             drop((push, pull, is_send(client.find(dial, Box::leak(Box::default())))));
         };
