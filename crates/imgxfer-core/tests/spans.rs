@@ -19,6 +19,7 @@ use imgxfer_core::receive::{DepotIntake, Intake, Staged};
 use imgxfer_core::send::{Content, FileSource, OtherFiles, Source, SourceItem, Totals};
 use imgxfer_core::server::{Host, Rights, Server, ServerLimits};
 use imgxfer_core::sim::studies::StudySpec;
+use imgxfer_core::store::search::Search;
 use imgxfer_core::store::{MemIndex, MemRecords, RecordAt, Scope, StoreError};
 use imgxfer_core::transport::{Dial, Endpoint, EndpointConfig, Identity, Session, Trust};
 use imgxfer_core::wire::record::Record;
@@ -112,9 +113,9 @@ impl Intake for TellingIntake {
         self.0.keep(record)
     }
 
-    fn check(&self, job: &VerifyJob) -> Result<Result<Staged, Unproven>, StoreError> {
+    fn check(&self, job: &VerifyJob, asked: &Search) -> Result<Result<Staged, Unproven>, StoreError> {
         at("check");
-        self.0.check(job)
+        self.0.check(job, asked)
     }
 
     fn commit(&self, staged: Vec<Staged>, pages: Vec<(PageHash, Bytes)>) -> Result<(), StoreError> {
@@ -172,7 +173,7 @@ async fn log_lines_say_which_transfer_they_are_of() {
     let mine = depot();
     let intake = move |peer| Ok(Arc::new(TellingIntake(DepotIntake::new(&mine, peer, Scope::All)?)) as Arc<dyn Intake>);
     let options = PullOptions::default().with_retry(RetryPolicy::once());
-    let target = PullTarget::Study(study.study_uid());
+    let target = PullTarget::study(study.study_uid());
     let pulled = client.pull(&dial, &target, intake, &options, &|_: &_| {}).await.unwrap().receipt.transfer;
 
     let seen = seen.0.lock().unwrap();

@@ -3,12 +3,14 @@
 use imgxfer_core::chunk::ChunkClass;
 use imgxfer_core::clock::UnixSeconds;
 use imgxfer_core::dicom::{Attributes, FrameTable, tags};
-use imgxfer_core::ids::{ChunkId, InstanceHash, ManifestRoot, PackId, SeriesUid, SopInstanceUid, StandardUid, StudyUid};
+use imgxfer_core::ids::{
+    ChunkId, InstanceHash, ManifestRoot, PackId, SeriesUid, SopInstanceUid, StandardUid, StudyUid,
+};
 use imgxfer_core::manifest::{ChunkEntry, InstanceEntry};
 use imgxfer_core::store::fs::{PACK_HEADER_BYTES, PackHeader};
 use imgxfer_core::store::{
-    ChunkAt, MemRecords, Note, Order, Provenance, Publication, RecordAt, RecordStore, Removal, StoredInstance, What, note,
-    recipe,
+    ChunkAt, MemRecords, Note, Order, Provenance, Publication, RecordAt, RecordStore, Removal, StoredInstance, What,
+    note, recipe,
 };
 use imgxfer_core::testing::{noise, peer, record_of};
 use proptest::collection::vec;
