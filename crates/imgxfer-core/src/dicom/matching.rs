@@ -13,7 +13,7 @@ use super::fold::{fold, fold_name};
 pub enum Match {
     /// Everything, also what is absent (section C.2.2.2.3).
     Any,
-    /// One value (section C.2.2.2.1), in the form in which [`key`] puts values; an ID as it stands.
+    /// One value (section C.2.2.2.1), in the form in which [`search_key`] puts values; an ID as it stands.
     One(String),
     /// Any of several values: UIDs (section C.2.2.2.2), and what else can have several. Ascending, each as in
     /// [`Match::One`].
@@ -105,31 +105,31 @@ impl Match {
             (Self::List(all), ValueKind::Id | ValueKind::CodeString | ValueKind::Uid | ValueKind::Age) => {
                 all.binary_search_by(|wanted| wanted.as_str().cmp(value)).is_ok()
             }
-            (Self::One(wanted), _) => is_one(kind, wanted, &key(kind, value)),
+            (Self::One(wanted), _) => is_one(kind, wanted, &search_key(kind, value)),
             (Self::List(all), _) => {
-                let value = key(kind, value);
+                let value = search_key(kind, value);
                 all.iter().any(|wanted| is_one(kind, wanted, &value))
             }
             (Self::Pattern(pattern), _) => {
                 let short = without_open_end(&pattern.0);
                 let short = (kind == ValueKind::Name && short.len() < pattern.0.len()).then_some(short);
-                let value = key(kind, value);
+                let value = search_key(kind, value);
                 parts(kind, &value).any(|part| pattern.fits(part) || short.is_some_and(|short| is_like(short, part)))
             }
             (Self::Range { from, to }, _) => {
-                let value = key(kind, value);
+                let value = search_key(kind, value);
                 let is_within =
                     from.as_ref().is_none_or(|from| *from <= value) && to.as_ref().is_none_or(|to| value <= *to);
                 is_within && !value.is_empty()
             }
             (Self::Words(words), _) => {
-                let value = key(kind, value);
+                let value = search_key(kind, value);
                 words.iter().all(|word| words_of(&value).chain(parts(kind, &value)).any(|part| word.fits(part)))
             }
         }
     }
 
-    /// Texts that all stand in the [`key`] of any value that this fits, for an index to look for first; none where that
+    /// Texts that all stand in the [`search_key`] of any value that this fits, for an index to look for first; none where that
     /// would not narrow the search.
     #[must_use]
     pub fn literals(&self, kind: ValueKind) -> Vec<String> {
@@ -140,21 +140,21 @@ impl Match {
         match self {
             Self::One(wanted) if kind == ValueKind::Name => split_filled(wanted, '=').map(str::to_owned).collect(),
             Self::One(wanted) if kind == ValueKind::Code => split_filled(wanted, '^').map(str::to_owned).collect(),
-            Self::One(wanted) => vec![key(kind, wanted)],
+            Self::One(wanted) => vec![search_key(kind, wanted)],
             Self::Pattern(pattern) => of(pattern),
             Self::Words(words) => words.iter().flat_map(of).collect(),
             Self::Any | Self::List(_) | Self::Range { .. } => Vec::new(),
         }
     }
 
-    /// What the [`key`] of any value that this fits begins with; of a name, one of its groups. Empty where that is not
+    /// What the [`search_key`] of any value that this fits begins with; of a name, one of its groups. Empty where that is not
     /// known.
     #[must_use]
     pub fn prefix(&self, kind: ValueKind) -> String {
         match self {
             Self::One(wanted) if kind == ValueKind::Name => split_filled(wanted, '=').next().unwrap_or("").to_owned(),
             Self::One(_) | Self::Pattern(_) if kind == ValueKind::Code => String::new(),
-            Self::One(wanted) => key(kind, wanted),
+            Self::One(wanted) => search_key(kind, wanted),
             Self::Pattern(pattern) => {
                 let text = if kind == ValueKind::Name { without_open_end(&pattern.0) } else { &pattern.0 };
                 let of_group = |c| is_wild(c) || c == '=' && kind == ValueKind::Name;
@@ -171,7 +171,7 @@ impl Match {
         if all.iter().any(|one| one.contains(is_wild)) {
             return match (kind, all.as_slice()) {
                 (ValueKind::Uid | ValueKind::Age, _) => Err(MatchError::Wildcard),
-                (_, [one]) => Ok(Self::Pattern(Pattern::new(&key(kind, one)))),
+                (_, [one]) => Ok(Self::Pattern(Pattern::new(&search_key(kind, one)))),
                 _ => Err(MatchError::Wildcard),
             };
         }
@@ -268,7 +268,7 @@ fn without_open_end(pattern: &str) -> &str {
 /// `YYYYMMDD`, times as `HHMMSS.FFFFFF` (the earliest that they can be), numbers without signs and zeros before them,
 /// all else as it stands. Empty for what is no value of its kind.
 #[must_use]
-pub fn key(kind: ValueKind, value: &str) -> String {
+pub fn search_key(kind: ValueKind, value: &str) -> String {
     let value = value.trim_matches(is_padding);
     match kind {
         ValueKind::Name => fold_name(value),
@@ -286,11 +286,11 @@ fn wanted(kind: ValueKind, text: &str) -> Result<String, MatchError> {
         ValueKind::Id => Ok(text.to_owned()),
         ValueKind::Integer | ValueKind::Unsigned if text.contains(is_wild) => Err(MatchError::Wildcard),
         ValueKind::Integer | ValueKind::Unsigned => number(text).ok_or(MatchError::Number),
-        _ => Ok(key(kind, text)),
+        _ => Ok(search_key(kind, text)),
     }
 }
 
-/// Whether a value, in the form of [`key`], is the one that is wanted.
+/// Whether a value, in the form of [`search_key`], is the one that is wanted.
 fn is_one(kind: ValueKind, wanted: &str, value: &str) -> bool {
     match kind {
         // By one group, whichever it is; by several, each at its place.

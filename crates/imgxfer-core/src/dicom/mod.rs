@@ -31,7 +31,7 @@ pub use attributes::Attributes;
 pub use catalogue::{Attribute, CATALOGUE, CATALOGUE_VERSION, Level, ValueKind};
 pub use fold::{fold, fold_name};
 pub use frame_table::{BadFrameTable, FrameTable, join_fragments};
-pub use matching::{Match, MatchError, Pattern, key};
+pub use matching::{Match, MatchError, Pattern, search_key};
 pub use part10::preamble_is_suspicious;
 pub use scan::{Identity, NotDicom, PixelData, Scan, scan};
 pub use tag::Tag;

@@ -270,7 +270,7 @@ fn rows(table: &str) -> impl Iterator<Item = Vec<String>> {
 
 /// What an index may rely on to find the values that fit.
 fn narrows(wanted: &Match, kind: ValueKind, value: &str) {
-    let keys: Vec<_> = value.split('\\').map(|one| key(kind, one)).collect();
+    let keys: Vec<_> = value.split('\\').map(|one| search_key(kind, one)).collect();
     let literals = wanted.literals(kind);
     assert!(keys.iter().any(|key| literals.iter().all(|run| key.contains(run))), "{literals:?} in {value}");
     let prefix = wanted.prefix(kind);
