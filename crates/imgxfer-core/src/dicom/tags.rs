@@ -13,9 +13,9 @@ pub const SOP_INSTANCE_UID: Tag = Tag(0x0008_0018);
 pub const STUDY_INSTANCE_UID: Tag = Tag(0x0020_000d);
 /// `SeriesInstanceUID`.
 pub const SERIES_INSTANCE_UID: Tag = Tag(0x0020_000e);
-/// ModalitiesInStudy.
+/// `ModalitiesInStudy`.
 pub const MODALITIES_IN_STUDY: Tag = Tag(0x0008_0061);
-/// RequestAttributesSequence.
+/// `RequestAttributesSequence`.
 /// `RequestAttributesSequence`.
 pub const REQUEST_ATTRIBUTES_SEQUENCE: Tag = Tag(0x0040_0275);
 /// `IssuerOfAccessionNumberSequence`.

@@ -20,7 +20,6 @@ use crate::wire::message::{
 /// What the caller is to do. See [`Sender::poll_output`].
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-#[expect(clippy::large_enum_variant, reason = "moved once from the queue to the caller; boxing would cost more")]
 pub enum SenderOutput {
     /// Send a control message.
     Send(Body),

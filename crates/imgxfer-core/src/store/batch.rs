@@ -83,6 +83,7 @@ pub struct Publication {
 
 /// What is removed of a study.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "there is nothing else")]
 pub enum What {
     /// Everything that was committed before.
     All,
@@ -129,6 +130,7 @@ pub struct IndexTotals {
 
 /// Whether a content is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "there is nothing else")]
 pub enum Held {
     /// Not, or it is damaged.
     Absent,
@@ -140,6 +142,7 @@ pub enum Held {
 
 /// Which of the contents of one SOP Instance UID are meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[expect(clippy::exhaustive_enums, reason = "there is nothing else")]
 pub enum Versions {
     /// The current one.
     #[default]

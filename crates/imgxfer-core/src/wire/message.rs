@@ -372,14 +372,14 @@ pub struct ReceiptBody {
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Row {
     /// The study.
-    #[prost(message, optional, tag = "1")]
-    pub study: Option<StudyPart>,
+    #[prost(message, optional, boxed, tag = "1")]
+    pub study: Option<Box<StudyPart>>,
     /// The series.
-    #[prost(message, optional, tag = "2")]
-    pub series: Option<SeriesPart>,
+    #[prost(message, optional, boxed, tag = "2")]
+    pub series: Option<Box<SeriesPart>>,
     /// The instance.
-    #[prost(message, optional, tag = "3")]
-    pub instance: Option<InstancePart>,
+    #[prost(message, optional, boxed, tag = "3")]
+    pub instance: Option<Box<InstancePart>>,
 }
 
 /// A study in an answer.

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::{Criterion, Search};
-use crate::dicom::{Attribute, Attributes, Match, Tag, ValueKind, key, tags};
+use crate::dicom::{Attribute, Attributes, Match, Tag, ValueKind, search_key, tags};
 use crate::store::StudyPatient;
 
 /// Attributes that pieces are kept of, each with the letter that stands in front of them.
@@ -49,11 +49,11 @@ pub(in crate::store) fn of_study(attributes: &Attributes, patients: &[StudyPatie
     for (tag, field) in FIELDS {
         let values = patients.iter().map(|patient| &patient.attributes).chain([attributes]);
         let kind = Attribute::of(tag).map_or(ValueKind::Text, |attribute| attribute.kind);
-        let keys = values.flat_map(|values| values.each(tag)).map(|value| key(kind, value));
+        let keys = values.flat_map(|values| values.each(tag)).map(|value| search_key(kind, value));
         keys.for_each(|text| pieces_of(field, &text, &mut pieces));
     }
     let dates = patients.iter().flat_map(|patient| patient.attributes.each(tags::PATIENT_BIRTH_DATE));
-    let dates = dates.map(|date| (BIRTH_DATE, key(ValueKind::Date, date)));
+    let dates = dates.map(|date| (BIRTH_DATE, search_key(ValueKind::Date, date)));
     for (letter, whole) in modalities.iter().map(|modality| (MODALITY, modality.clone())).chain(dates) {
         push(&mut pieces, letter, &whole.chars().collect::<Vec<_>>());
     }

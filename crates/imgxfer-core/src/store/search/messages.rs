@@ -130,20 +130,22 @@ pub struct RowsToWire {
 impl RowsToWire {
     /// The next row.
     pub fn row(&mut self, found: &Found) -> Row {
-        let study = (self.study.as_ref() != Some(&found.study.study)).then(|| study_to_wire(&found.study));
+        let study = (self.study.as_ref() != Some(&found.study.study)).then(|| Box::new(study_to_wire(&found.study)));
         if study.is_some() {
             (self.study, self.series) = (Some(found.study.study.clone()), None);
         }
         let new_series = found.series.as_ref().filter(|series| self.series.as_ref() != Some(&series.series));
-        let series = new_series.map(|series| SeriesPart {
-            series: series.series.to_string(),
-            attributes: values(&series.attributes),
-            instances: series.instances,
+        let series = new_series.map(|series| {
+            Box::new(SeriesPart {
+                series: series.series.to_string(),
+                attributes: values(&series.attributes),
+                instances: series.instances,
+            })
         });
         if let Some(series) = new_series {
             self.series = Some(series.series.clone());
         }
-        Row { study, series, instance: found.instance.as_ref().map(instance_to_wire) }
+        Row { study, series, instance: found.instance.as_ref().map(|instance| Box::new(instance_to_wire(instance))) }
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::{StudyPatient, StudyRow};
 use crate::clock::UnixSeconds;
-use crate::dicom::{Attribute, Attributes, Level, Match, Tag, ValueKind, key, tags};
+use crate::dicom::{Attribute, Attributes, Level, Match, Tag, ValueKind, search_key, tags};
 use crate::ids::{ContentId, InstanceHash, ManifestRoot, PeerId, SeriesUid, SopInstanceUid, StandardUid, StudyUid};
 use crate::limits::QUERY_ROWS_MAX;
 use crate::store::StoredInstance;
@@ -160,7 +160,7 @@ impl Search {
             let value = value.trim();
             let matching = Match::One(match attribute.kind {
                 ValueKind::Id => value.to_owned(),
-                kind => key(kind, value),
+                kind => search_key(kind, value),
             });
             self.criteria.push(Criterion { attribute, value: value.to_owned(), exact: true, matching });
         }

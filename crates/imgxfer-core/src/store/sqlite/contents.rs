@@ -149,9 +149,8 @@ impl<'a> Contents<'a> {
         let contents = |rows: &mut dyn Iterator<Item = &Row>| {
             is_conflict(&rows.map(|row| (row.content, row.transfer_syntax.clone())).collect::<Vec<_>>())
         };
-        let mut step = Step::default();
-        step.conflicts =
-            i64::from(contents(&mut left.iter())) - i64::from(contents(&mut out.iter().chain(left.iter())));
+        let conflicts = i64::from(contents(&mut left.iter())) - i64::from(contents(&mut out.iter().chain(left.iter())));
+        let mut step = Step { conflicts, ..Step::default() };
         for row in &out {
             step.contents -= 1;
             if row.current {

@@ -266,7 +266,7 @@ impl Asking<'_> {
     fn study(&mut self, study: FoundStudy) -> Sql<bool> {
         let search = self.search;
         if search.level > Level::Study {
-            return self.parts(Arc::new(study));
+            return self.parts(&Arc::new(study));
         }
         if !search.names_no_part() && !self.holds_named(&study)? {
             return Ok(true);
@@ -277,10 +277,9 @@ impl Asking<'_> {
     /// Whether a study holds one of the series and instances that are named.
     fn holds_named(&self, study: &FoundStudy) -> Sql<bool> {
         for series in self.series(study)? {
-            if self.search.series.is_empty() || self.search.series.contains(&series.series) {
-                if self.search.instances.is_empty() || !self.instances(study, &series)?.is_empty() {
-                    return Ok(true);
-                }
+            let named = self.search.series.is_empty() || self.search.series.contains(&series.series);
+            if named && (self.search.instances.is_empty() || !self.instances(study, &series)?.is_empty()) {
+                return Ok(true);
             }
         }
         Ok(false)
@@ -347,30 +346,30 @@ impl Asking<'_> {
     }
 
     /// Takes series or instances of a study.
-    fn parts(&mut self, study: Arc<FoundStudy>) -> Sql<bool> {
-        for series in self.series(&study)? {
+    fn parts(&mut self, study: &Arc<FoundStudy>) -> Sql<bool> {
+        for series in self.series(study)? {
             if !self.search.admits_series(&series) {
                 continue;
             }
             let series_alone = self.search.level == Level::Series;
-            if series_alone && self.search.instances.is_empty() && self.is_one_patient(&study) {
-                let found = Found { study: Arc::clone(&study), series: Some(Arc::new(series)), instance: None };
+            if series_alone && self.search.instances.is_empty() && self.is_one_patient(study) {
+                let found = Found { study: Arc::clone(study), series: Some(Arc::new(series)), instance: None };
                 if !self.rows.push(found) {
                     return Ok(false);
                 }
                 continue;
             }
-            let instances = self.instances(&study, &series)?;
+            let instances = self.instances(study, &series)?;
             let series = Arc::new(series);
             if series_alone {
-                let found = Found { study: Arc::clone(&study), series: Some(series), instance: None };
+                let found = Found { study: Arc::clone(study), series: Some(series), instance: None };
                 if !instances.is_empty() && !self.rows.push(found) {
                     return Ok(false);
                 }
                 continue;
             }
             for instance in instances {
-                let (study, series) = (Arc::clone(&study), Some(Arc::clone(&series)));
+                let (study, series) = (Arc::clone(study), Some(Arc::clone(&series)));
                 if !self.rows.push(Found { study, series, instance: Some(instance) }) {
                     return Ok(false);
                 }
