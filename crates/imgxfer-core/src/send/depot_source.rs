@@ -172,7 +172,7 @@ impl DepotSource {
             cache: RecordCache::new(RecordCache::BYTES_SHARED),
         };
         if !source.wanted.what.asks_of_studies_alone() || left_out > 0 {
-            source.count(&studies)?;
+            source.count(&mut studies)?;
             if source.totals.instances == 0 {
                 return Ok(None);
             }
@@ -184,6 +184,11 @@ impl DepotSource {
         Ok(Some(source))
     }
 
+    /// The studies of which something is wanted and has not been given.
+    pub(crate) fn studies(&self) -> &[StudyUid] {
+        self.studies.as_slice()
+    }
+
     fn of(&self, study: &StudyUid) -> InstancesOf {
         let what = &self.wanted.what;
         let series = if let [series] = what.series.as_slice() { Some(series.clone()) } else { None };
@@ -191,14 +196,18 @@ impl DepotSource {
         InstancesOf { study: study.clone(), series, sop_instance, versions: self.wanted.versions }
     }
 
-    /// Counts what is wanted of studies that are not wanted as a whole.
-    fn count(&mut self, studies: &[StudyUid]) -> Result<(), StoreError> {
+    /// Counts what is wanted of studies that are not wanted as a whole, and passes over those of which nothing is.
+    fn count(&mut self, studies: &mut Vec<StudyUid>) -> Result<(), StoreError> {
         let (mut instances, mut bytes) = (0, 0);
-        for study in studies {
-            self.walk(study, &mut |instance| {
+        for study in std::mem::take(studies) {
+            let before = instances;
+            self.walk(&study, &mut |instance| {
                 instances += 1;
                 bytes += instance.entry.len;
             })?;
+            if instances > before {
+                studies.push(study);
+            }
         }
         (self.totals.instances, self.totals.bytes) = (instances, bytes);
         Ok(())

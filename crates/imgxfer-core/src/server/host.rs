@@ -1,5 +1,8 @@
 //! What an embedding program is asked, and told.
 
+use std::sync::Arc;
+
+use super::told::{Answered, Asked, AskedBy, Published};
 use crate::codec::LevelChoice;
 use crate::error::TransferError;
 use crate::ids::{ManifestRoot, StudyUid};
@@ -90,6 +93,21 @@ pub trait Host: Send + Sync + 'static {
     /// What the peer of this session may do. Asked anew for each request, so that changes take effect at once.
     fn rights(&self, session: &Session) -> Rights;
 
+    /// Whether new requests are taken. `false` tells peers to come again later. Asked anew for each request.
+    fn takes_work(&self) -> bool {
+        true
+    }
+
+    /// A peer has connected.
+    fn on_session(&self, session: &Session) {
+        let _ = session;
+    }
+
+    /// A peer asked for something that no transfer begins with, and gets this answer.
+    fn on_asked(&self, session: &Session, asked: &Asked, answer: Answered) {
+        let (_, _, _) = (session, asked, answer);
+    }
+
     /// A transfer of this priority begins: who watches it? By default nobody does.
     fn begin(&self, session: &Session, direction: Direction, priority: Priority) -> Box<dyn TransferWatch> {
         let (_, _, _) = (session, direction, priority);
@@ -107,6 +125,22 @@ pub trait TransferWatch: Send + Sync {
     /// Something happened in it.
     fn on_event(&self, event: &TransferEvent) {
         let _ = event;
+    }
+
+    /// It is a pull that asks by this; these studies match, and what is wanted of them is sent now.
+    fn on_pull(&self, by: &AskedBy, studies: &[StudyUid]) {
+        let (_, _) = (by, studies);
+    }
+
+    /// Everything of a push is durable and published; its receipt is given when this returns. Called on a thread that
+    /// may block.
+    fn on_published(&self, published: &Published<'_>) {
+        let _ = published;
+    }
+
+    /// A push ended early, and left instances of these studies committed; [`on_end`](Self::on_end) follows.
+    fn on_left(&self, studies: &[StudyUid]) {
+        let _ = studies;
     }
 
     /// Everything of a manifest is committed here, and a receipt has been given.
@@ -130,13 +164,18 @@ impl TransferWatch for () {}
 
 /// Tells a watch how its transfer ended, even when it was cut short by a panic or the end of the program.
 pub(super) struct Watched {
-    watch: Box<dyn TransferWatch>,
+    watch: Arc<dyn TransferWatch>,
     told: bool,
 }
 
 impl Watched {
     pub(super) fn new(watch: Box<dyn TransferWatch>) -> Self {
-        Self { watch, told: false }
+        Self { watch: Arc::from(watch), told: false }
+    }
+
+    /// The watch, to be told things elsewhere.
+    pub(super) fn share(&self) -> Arc<dyn TransferWatch> {
+        Arc::clone(&self.watch)
     }
 
     pub(super) fn ended(mut self, result: Result<&Progress, &TransferError>) {

@@ -2,6 +2,7 @@
 
 mod host;
 mod slots;
+mod told;
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,12 +26,15 @@ use crate::store::search::messages::{RowsToWire, criteria_from_wire, end_to_wire
 use crate::store::{Scope, StoreError, Versions};
 use crate::transfer::{refuse, session_span};
 use crate::transport::{CloseCode, ControlSender, ControlStream, Endpoint, Session};
+use crate::units::to_u64;
 use crate::wire::message::{Body, Fetch, Find, RefuseCode, Refused, Start};
 use crate::work::{WorkError, blocking, ended};
 
 use host::Watched;
 pub use host::{Direction, Host, Rights, TransferWatch};
 use slots::{Slot, Slots};
+use told::Witness;
+pub use told::{Answered, Asked, AskedBy, Published};
 
 /// How much a server does at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +115,7 @@ impl Server {
     }
 
     async fn serve_session(self, session: Session) {
+        self.host.on_session(&session);
         let router = Router::start(session.clone());
         let mut requests = JoinSet::new();
         while let Ok(control) = session.accept_control().await {
@@ -135,24 +140,44 @@ impl Server {
         let (control_out, mut control_in) = control.into_split();
         let first = tokio::time::timeout(HANDSHAKE_DEADLINE, first_message(&mut control_in)).await;
         let Ok(Ok(first)) = first else {
+            self.host.on_asked(&session, &Asked::Other, Answered::Refused(RefuseCode::Protocol));
             return say_refused(control_out, RefuseCode::Protocol, "a request that this version does not know").await;
         };
         if *self.draining.borrow() {
             let remedy = "the site is shutting down; try again in a few minutes";
             return say_refused(control_out, RefuseCode::ShuttingDown, remedy).await;
         }
+        if !self.host.takes_work() {
+            let remedy = "the site takes no work just now: try again later";
+            return say_refused(control_out, RefuseCode::Busy, remedy).await;
+        }
         let rights = self.host.rights(&session);
         let control = (control_out, control_in);
+        let no = |asked: Asked, code| self.host.on_asked(&session, &asked, Answered::Refused(code));
         match first {
             Body::Start(start) if rights.send => {
                 Box::pin(self.take_in(&session, &router, control, &start, rights)).await;
             }
             Body::Fetch(fetch) if rights.pull => Box::pin(self.send_out(&session, control, fetch, rights)).await,
-            Body::Find(find) if rights.query => self.answer(control.0, &find, rights).await,
-            Body::Start(_) => say_refused(control.0, RefuseCode::NotAllowed, not_allowed("send")).await,
-            Body::Fetch(_) => say_refused(control.0, RefuseCode::NotAllowed, not_allowed("pull")).await,
-            Body::Find(_) => say_refused(control.0, RefuseCode::NotAllowed, not_allowed("query")).await,
-            _ => say_refused(control.0, RefuseCode::Protocol, "a request that makes no sense").await,
+            Body::Find(find) if rights.query => self.answer(&session, control.0, &find, rights).await,
+            Body::Start(_) => {
+                no(Asked::Send, RefuseCode::NotAllowed);
+                say_refused(control.0, RefuseCode::NotAllowed, not_allowed("send")).await;
+            }
+            Body::Fetch(fetch) => {
+                let what = criteria_from_wire(Level::Instance, &fetch.by);
+                no(Asked::Pull(what.as_ref().map(AskedBy::of).unwrap_or_default()), RefuseCode::NotAllowed);
+                say_refused(control.0, RefuseCode::NotAllowed, not_allowed("pull")).await;
+            }
+            Body::Find(find) => {
+                let search = find_from_wire(&find);
+                no(Asked::Query(search.as_ref().map(AskedBy::of).unwrap_or_default()), RefuseCode::NotAllowed);
+                say_refused(control.0, RefuseCode::NotAllowed, not_allowed("query")).await;
+            }
+            _ => {
+                no(Asked::Other, RefuseCode::Protocol);
+                say_refused(control.0, RefuseCode::Protocol, "a request that makes no sense").await;
+            }
         }
     }
 
@@ -167,6 +192,7 @@ impl Server {
         let peer = session.peer();
         let priority = Priority::from_number(start.priority);
         let Some(slot) = self.transfers.take(peer, priority).await else {
+            self.host.on_asked(session, &Asked::Send, Answered::Refused(RefuseCode::Busy));
             return say_refused(control.0, RefuseCode::Busy, BUSY).await;
         };
         let depot = self.depot.clone();
@@ -179,6 +205,7 @@ impl Server {
         let watched = Watched::new(self.host.begin(session, Direction::In, priority));
         let result = match intake {
             Ok(Ok(intake)) => {
+                let intake = Arc::new(Witness::new(intake, watched.share()));
                 let settings = ReceiveSettings {
                     registry: self.depot.registry.clone(),
                     identity: self.endpoint.identity().clone(),
@@ -188,7 +215,12 @@ impl Server {
                     room: slot.room(),
                 };
                 let observer = |event: &TransferEvent| saw(&slot, &watched, event);
-                receive((session, router), control, start, Arc::new(intake), settings, &observer).await
+                let witness = Arc::clone(&intake);
+                let result = receive((session, router), control, start, intake, settings, &observer).await;
+                if result.is_err() {
+                    witness.tell_left();
+                }
+                result
             }
             Ok(Err(error)) => {
                 let error = TransferError::from(error);
@@ -210,7 +242,11 @@ impl Server {
     async fn send_out(&self, session: &Session, control: crate::client::Control, fetch: Fetch, rights: Rights) {
         let peer = session.peer();
         let priority = Priority::from_number(fetch.priority);
+        let what = criteria_from_wire(Level::Instance, &fetch.by);
+        let by = what.as_ref().map(AskedBy::of).unwrap_or_default();
+        let no = |code| self.host.on_asked(session, &Asked::Pull(by.clone()), Answered::Refused(code));
         let Some(slot) = self.transfers.take(peer, priority).await else {
+            no(RefuseCode::Busy);
             return say_refused(control.0, RefuseCode::Busy, BUSY).await;
         };
         // What was set here for the peer goes before what it asks for.
@@ -218,9 +254,12 @@ impl Server {
         let level = if rights.level == LevelChoice::Auto { asked } else { rights.level };
         let codecs =
             fetch.codecs.iter().take(256).filter_map(|id| u8::try_from(*id).ok()).map(CodecId).collect::<Vec<_>>();
-        let what = match criteria_from_wire(Level::Instance, &fetch.by) {
+        let what = match what {
             Ok(what) => what,
-            Err(error) => return say_refused(control.0, RefuseCode::Protocol, &error.to_string()).await,
+            Err(error) => {
+                no(RefuseCode::Protocol);
+                return say_refused(control.0, RefuseCode::Protocol, &error.to_string()).await;
+            }
         };
         let versions = if fetch.all_versions { Versions::All } else { Versions::Current };
         let wanted = Selection { what, versions, order: FetchOrder::from_number(fetch.order) };
@@ -233,15 +272,18 @@ impl Server {
             Ok(Ok(Some(source))) => source,
             // The same words whether there is none or none that the peer may see.
             Ok(Ok(None)) => {
+                no(RefuseCode::NotFound);
                 let remedy =
                     "no such study here, or none that this site may see: check the identifier, and its rights there";
                 return say_refused(control.0, RefuseCode::NotFound, remedy).await;
             }
             Ok(Err(_)) | Err(_) => {
+                no(RefuseCode::Internal);
                 return say_refused(control.0, RefuseCode::Internal, "the site's index failed: ask its operator").await;
             }
         };
         let watched = Watched::new(self.host.begin(session, Direction::Out, priority));
+        watched.on_pull(&by, source.studies());
         let settings = SendSettings {
             priority: priority.number(),
             level,
@@ -261,16 +303,23 @@ impl Server {
         watched.ended(result.as_ref());
     }
 
-    async fn answer(&self, mut control: ControlSender, find: &Find, rights: Rights) {
+    async fn answer(&self, session: &Session, mut control: ControlSender, find: &Find, rights: Rights) {
+        let told = |by, answer| self.host.on_asked(session, &Asked::Query(by), answer);
         let search = match find_from_wire(find) {
             Ok(search) => search,
-            Err(error) => return say_refused(control, RefuseCode::Protocol, &error.to_string()).await,
+            Err(error) => {
+                told(AskedBy::default(), Answered::Refused(RefuseCode::Protocol));
+                return say_refused(control, RefuseCode::Protocol, &error.to_string()).await;
+            }
         };
+        let by = AskedBy::of(&search);
         let index = Arc::clone(&self.depot.index);
         let answer = blocking("search", move || index.find(&rights.scope, &search)).await;
         let Ok(Ok(answer)) = answer else {
+            told(by, Answered::Refused(RefuseCode::Internal));
             return say_refused(control, RefuseCode::Internal, "the site's index failed: ask its operator").await;
         };
+        told(by, Answered::Rows(to_u64(answer.rows.len())));
         let mut to_wire = RowsToWire::default();
         for rows in answer.rows.chunks(ROWS_AT_ONCE) {
             let messages: Vec<_> = rows.iter().map(|row| Body::Row(to_wire.row(row)).into_bytes()).collect();

@@ -25,4 +25,5 @@ mod recorded;
 mod relay;
 mod repairing;
 mod slow_work;
+mod told;
 mod virtual_time;
