@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::audit::{Actor, Audit, Entry, Event, PeerRow};
 use crate::config::{Config, PeerConfig};
 use crate::host::DaemonHost;
 use crate::house::{keep_house, mend_index};
@@ -84,6 +85,7 @@ pub(crate) struct Shared {
     pub(crate) live: Live,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) rates: Arc<Rates>,
+    pub(crate) audit: Audit,
     pub(crate) pairings: Pairings,
     pub(crate) uptime: Stopwatch,
     pub(crate) quic_address: SocketAddr,
@@ -107,13 +109,21 @@ impl Shared {
         let trust = open::trust(&config)?;
         let peers = Arc::new(Peers::new(config.peers.clone(), trust.clone(), &config.state_dir));
         let metrics = Arc::new(Metrics::new(identity.expires().0));
-        let endpoint = Arc::new(open::endpoint(&config, options, &identity, trust, Arc::clone(&metrics))?);
+        let at_the_door = Arc::new(OnceLock::new());
+        let told = (Arc::clone(&metrics), Arc::clone(&at_the_door));
+        let endpoint = Arc::new(open::endpoint(&config, options, &identity, trust, told)?);
         let quic_address = endpoint.local_address().context("the QUIC socket has no address")?;
         let depot = open::depot(&config).await?;
         let path = config.state_dir.join("queue.db");
         let queue = blocking("open the queue", move || Queue::open(&path)).await?;
         let queue = Arc::new(queue.context("cannot open the queue")?);
-        let pairings = Pairings::new(Arc::clone(&endpoint), Arc::clone(&peers), config.site_name.clone(), added);
+        // Behind the locks of store and queue: nobody else writes to it now.
+        let audit = Audit::start(&config.audit, &identity).context("cannot start the audit")?;
+        audit.tell(&started(&config, &identity));
+        // Nobody else has set it.
+        drop(at_the_door.set(audit.clone()));
+        let pairings =
+            Pairings::new(Arc::clone(&endpoint), Arc::clone(&peers), (config.site_name.clone(), audit.clone()), added);
         let rates = Arc::new(Rates::new(&config, local_time()));
         Ok(Self {
             config,
@@ -125,6 +135,7 @@ impl Shared {
             live: Live::default(),
             metrics,
             rates,
+            audit,
             pairings,
             uptime,
             quic_address,
@@ -141,6 +152,7 @@ impl Shared {
             live: self.live.clone(),
             metrics: Arc::clone(&self.metrics),
             rates: Arc::clone(&self.rates),
+            audit: self.audit.clone(),
         };
         let mut limits = ServerLimits::default();
         limits.transfers_max = self.config.transfers;
@@ -160,6 +172,7 @@ impl Shared {
             live: self.live.clone(),
             metrics: Arc::clone(&self.metrics),
             rates: Arc::clone(&self.rates),
+            audit: self.audit.clone(),
             stopping: self.stopping.subscribe(),
             aborting,
             done,
@@ -256,6 +269,9 @@ impl Daemon {
     /// Takes peers, limits and the settings of consultations from a configuration that was read anew. Running
     /// transfers go on, at the new pace. Everything else needs a restart.
     pub fn reload(&self, config: &Config) {
+        for event in changes(&self.shared.peers.all(), &config.peers) {
+            self.shared.audit.tell(&Entry::new(Actor::Admin, event));
+        }
         self.shared.peers.replace(config.peers.clone());
         self.shared.rates.reload(config, local_time());
         self.announce(&config.peers);
@@ -399,6 +415,11 @@ impl Daemon {
             scrubbing.abort();
         }
         self.tasks.shutdown().await;
+        let audit = self.shared.audit.clone();
+        audit.tell(&Entry::new(Actor::Daemon, Event::Stop { version: env!("CARGO_PKG_VERSION") }));
+        if let Err(error) = blocking("end the audit", move || audit.close()).await {
+            tracing::error!(%error, "the audit was not ended in order");
+        }
         tracing::info!("stopped");
     }
 }
@@ -413,7 +434,36 @@ impl Drop for Daemon {
         }
         self.shared.pairings.stop();
         self.shared.endpoint.close(CloseCode::ShuttingDown, "");
+        self.shared.audit.close();
     }
+}
+
+/// The start, for the audit.
+fn started(config: &Config, identity: &Identity) -> Entry {
+    let event = Event::Start {
+        version: env!("CARGO_PKG_VERSION"),
+        site: config.site_name.clone(),
+        identity: identity.peer_id().fingerprint(),
+        peers: config.peers.iter().map(PeerRow::of).collect(),
+    };
+    Entry::new(Actor::Daemon, event)
+}
+
+/// What is another now of the peers, for the audit.
+fn changes(before: &[PeerConfig], now: &[PeerConfig]) -> Vec<Event> {
+    let mut events = vec![Event::SettingsRead { peers: now.len() }];
+    for old in before.iter().filter(|old| now.iter().all(|new| new.name != old.name)) {
+        events.push(Event::PeerRemoved { peer: PeerRow::of(old) });
+    }
+    for new in now {
+        let peer = PeerRow::of(new);
+        match before.iter().find(|old| old.name == new.name).map(PeerRow::of) {
+            None => events.push(Event::PeerAdded { peer }),
+            Some(before) if before != peer => events.push(Event::RightsChanged { before, peer }),
+            Some(_) => {}
+        }
+    }
+    events
 }
 
 async fn join_all(tasks: &mut JoinSet<()>) {

@@ -1,6 +1,6 @@
 //! Answers what the server asks, and notes what it tells.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use imgxfer_core::error::TransferError;
 use imgxfer_core::ids::{ManifestRoot, PeerId, StudyUid};
@@ -8,9 +8,12 @@ use imgxfer_core::pace::Pace;
 use imgxfer_core::priority::Priority;
 use imgxfer_core::progress::{Progress, TransferEvent};
 use imgxfer_core::receipt::SignedReceipt;
-use imgxfer_core::server::{Direction, Host, Rights, TransferWatch};
+use imgxfer_core::server::{Answered, Asked, AskedBy, Direction, Host, Published, Rights, TransferWatch};
+use imgxfer_core::sync::lock;
 use imgxfer_core::transport::Session;
+use imgxfer_core::wire::message::RefuseCode;
 
+use crate::audit::{About, Actor, Audit, By, Entry, Event};
 use crate::live::{Live, Ticket};
 use crate::metrics::Metrics;
 use crate::peers::{Peers, UNKNOWN};
@@ -25,6 +28,40 @@ pub(crate) struct DaemonHost {
     pub(crate) live: Live,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) rates: Arc<Rates>,
+    pub(crate) audit: Audit,
+}
+
+/// A refusal in words for the audit.
+const fn word(code: RefuseCode) -> &'static str {
+    match code {
+        RefuseCode::NotAllowed => "no right to this",
+        RefuseCode::NotFound => "nothing like that, or nothing that it may see",
+        RefuseCode::NoSpace => "no space left",
+        RefuseCode::Busy => "too many transfers at once",
+        RefuseCode::ShuttingDown => "the site is stopping",
+        RefuseCode::Protocol => "not understood",
+        RefuseCode::Internal => "the index failed",
+        _ => "refused",
+    }
+}
+
+fn by(asked: &AskedBy) -> By {
+    By {
+        by: asked.attributes.clone(),
+        by_studies: asked.studies.clone(),
+        by_series: asked.series.clone(),
+        by_instances: asked.instances.clone(),
+    }
+}
+
+impl DaemonHost {
+    fn name(&self, session: &Session) -> String {
+        self.peers.of_session(session).map_or_else(|| UNKNOWN.to_owned(), |peer| peer.name)
+    }
+
+    fn actor(&self, session: &Session) -> Actor {
+        Actor::Peer { name: self.name(session), key: session.peer() }
+    }
 }
 
 impl Host for DaemonHost {
@@ -34,10 +71,35 @@ impl Host for DaemonHost {
         self.peers.rights(session)
     }
 
+    fn takes_work(&self) -> bool {
+        self.audit.takes_work()
+    }
+
+    fn on_session(&self, session: &Session) {
+        let address = session.peer_address().to_string();
+        self.audit.tell(&Entry::new(self.actor(session), Event::Session { address }));
+    }
+
+    fn on_asked(&self, session: &Session, asked: &Asked, answer: Answered) {
+        let event = match (asked, answer) {
+            (Asked::Send, _) => Event::Send,
+            (Asked::Query(asked), Answered::Rows(rows)) => Event::Query { by: by(asked), rows: Some(rows) },
+            (Asked::Query(asked), _) => Event::Query { by: by(asked), rows: None },
+            (Asked::Pull(asked), _) => Event::PullAsked { by: by(asked), studies: Vec::new() },
+            _ => Event::Request,
+        };
+        let entry = Entry::new(self.actor(session), event);
+        self.audit.tell(&match answer {
+            Answered::Refused(code) => entry.refused(word(code)),
+            _ => entry,
+        });
+    }
+
     fn begin(&self, session: &Session, direction: Direction, priority: Priority) -> Box<dyn TransferWatch> {
-        let name = self.peers.of_session(session).map_or_else(|| UNKNOWN.to_owned(), |peer| peer.name);
+        let name = self.name(session);
         let ticket = self.live.begin(name.clone(), direction, None, priority);
-        Box::new(Watch { host: self.clone(), peer: session.peer(), name, direction, priority, ticket })
+        let (host, peer, about) = (self.clone(), session.peer(), Mutex::default());
+        Box::new(Watch { host, peer, name, direction, priority, ticket, about })
     }
 }
 
@@ -50,6 +112,30 @@ struct Watch {
     direction: Direction,
     priority: Priority,
     ticket: Ticket,
+    /// What it is about, for the audit.
+    about: Mutex<About>,
+}
+
+impl Watch {
+    /// What the peer did, or was given, for the audit.
+    fn entry(&self, event: Event) -> Entry {
+        Entry::new(Actor::Peer { name: self.name.clone(), key: self.peer }, event)
+    }
+
+    /// Writes down how it ended, with what it has moved.
+    fn tell_end(&self, progress: &Progress, error: Option<&TransferError>) {
+        let mut about = std::mem::take(&mut *lock(&self.about));
+        (about.instances, about.bytes) = (progress.instances_committed, progress.bytes_committed);
+        let entry = self.entry(match (self.direction, error) {
+            (Direction::In, None) => Event::ReceiptGiven(about),
+            (Direction::In, Some(_)) => Event::Received(about),
+            _ => Event::Sent(about),
+        });
+        self.host.audit.tell(&match error {
+            Some(error) => entry.failed(code_of(error)),
+            None => entry,
+        });
+    }
 }
 
 impl TransferWatch for Watch {
@@ -61,6 +147,7 @@ impl TransferWatch for Watch {
         match event {
             TransferEvent::Started { transfer } => {
                 tracing::debug!(peer = %self.name, direction = ?self.direction, ?transfer, "a transfer began");
+                lock(&self.about).transfer = Some(transfer.to_string());
                 self.host.live.update(self.ticket, Some(*transfer), None);
             }
             TransferEvent::Progress(progress) => self.host.live.update(self.ticket, None, Some(*progress)),
@@ -68,11 +155,41 @@ impl TransferWatch for Watch {
         }
     }
 
+    fn on_pull(&self, asked: &AskedBy, studies: &[StudyUid]) {
+        studies.clone_into(&mut lock(&self.about).studies);
+        self.host.audit.tell(&self.entry(Event::PullAsked { by: by(asked), studies: studies.to_vec() }));
+    }
+
+    fn on_published(&self, published: &Published<'_>) {
+        let about = About {
+            transfer: lock(&self.about).transfer.clone(),
+            studies: published.studies.to_vec(),
+            instances: published.instances,
+            bytes: published.bytes,
+            root: Some(published.root.to_string()),
+            complete: Some(published.complete),
+        };
+        // Where it cannot be written, the log and the health tell so; what is committed stays.
+        self.host.audit.tell_and_wait(&self.entry(Event::Received(about)));
+    }
+
+    fn on_left(&self, studies: &[StudyUid]) {
+        studies.clone_into(&mut lock(&self.about).studies);
+    }
+
     fn on_committed(&self, studies: &[StudyUid], root: ManifestRoot) {
+        {
+            let mut about = lock(&self.about);
+            studies.clone_into(&mut about.studies);
+            about.root = Some(root.to_string());
+        }
         tracing::debug!(peer = %self.name, studies = studies.len(), ?root, "committed");
     }
 
     fn on_receipt(&self, receipt: &SignedReceipt) {
+        if let Ok((said, _)) = receipt.verify(imgxfer_core::transport::verify) {
+            self.host.audit.tell(&self.entry(Event::ReceiptGot(About::of_receipt(&said))));
+        }
         let (queue, peer, receipt) = (Arc::clone(&self.host.queue), self.peer, receipt.clone());
         // Short and bounded: one row. The runtime waits for it when it goes down.
         drop(tokio::task::spawn_blocking(move || {
@@ -85,6 +202,8 @@ impl TransferWatch for Watch {
     fn on_end(&self, result: Result<&Progress, &TransferError>) {
         let (metrics, direction) = (&self.host.metrics, self.direction);
         let ended = self.host.live.end(self.ticket);
+        let known = ended.as_ref().map(|running| running.progress).unwrap_or_default();
+        self.tell_end(result.unwrap_or(&known), result.err());
         let seconds = ended.map_or(0.0, |running| running.since.elapsed().as_secs_f64());
         match result {
             Ok(progress) => {

@@ -23,6 +23,7 @@
 
 mod admin;
 mod app;
+pub mod audit;
 pub mod config;
 mod files;
 mod host;

@@ -92,6 +92,8 @@ pub(crate) struct Metrics {
     lost: IntCounter,
     refused: Family<Reason, IntCounter>,
     panics: Family<Work, IntGauge>,
+    audit_failed: IntGauge,
+    audit_lost: IntGauge,
     space: IntGauge,
     pub(crate) store_bytes: IntGauge,
     collected: IntCounter,
@@ -166,6 +168,8 @@ pub(crate) struct Snapshot {
     pub(crate) limits: Vec<(String, u64)>,
     /// Whether a consultation is on the line.
     pub(crate) consultation: bool,
+    /// Whether the audit cannot be written, and how many records were lost for that.
+    pub(crate) audit: (bool, u64),
     /// Inbound and outbound transfers that run.
     pub(crate) running: (u64, u64),
     /// Bytes that the store may still take.
@@ -201,6 +205,8 @@ impl Metrics {
             lost: IntCounter::default(),
             refused: Family::default(),
             panics: Family::default(),
+            audit_failed: IntGauge::default(),
+            audit_lost: IntGauge::default(),
             space: IntGauge::default(),
             store_bytes: IntGauge::default(),
             collected: IntCounter::default(),
@@ -234,6 +240,9 @@ impl Metrics {
         registry.register("quic_lost_packets", help, metrics.lost.clone());
         registry.register("connections_refused", "Connections turned away", metrics.refused.clone());
         registry.register("panics", "Defects met by this process: please report them", metrics.panics.clone());
+        registry.register("audit_failed", "1 while the audit cannot be written", metrics.audit_failed.clone());
+        let help = "Records of the audit that found no room while it could not be written";
+        registry.register("audit_lost_records", help, metrics.audit_lost.clone());
         let help = "Bytes that the store may still take, less its reserve";
         registry.register("store_space_left_bytes", help, metrics.space.clone());
         registry.register("store_pack_bytes", "Bytes in the store's packs", metrics.store_bytes.clone());
@@ -327,6 +336,8 @@ impl Metrics {
             self.panics.get_or_create(&Work { work }).set(signed(count));
         }
         self.consultation.set(i64::from(now.consultation));
+        self.audit_failed.set(i64::from(now.audit.0));
+        self.audit_lost.set(signed(now.audit.1));
         self.running.get_or_create(&Directed { direction: way(Direction::In) }).set(signed(now.running.0));
         self.running.get_or_create(&Directed { direction: way(Direction::Out) }).set(signed(now.running.1));
         if let Some(space) = now.space_left {

@@ -1,16 +1,18 @@
 //! Opens what a daemon stands on: identity, socket, store and token. Errors say what to do.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
 use imgxfer_core::codec::Registry;
 use imgxfer_core::depot::Depot;
+use imgxfer_core::ids::PeerId;
 use imgxfer_core::store::{FsOptions, RecoverReport, StoreError};
 use imgxfer_core::transport::{Endpoint, EndpointConfig, Identity, PeerRefusal, Refused, TransportError, Trust};
 use imgxfer_core::work::blocking;
 
 use crate::app::{ADMIN_TOKEN_FILE, Options};
+use crate::audit::{Actor, Audit, Entry, Event};
 use crate::config::{Config, IdentityFiles};
 use crate::metrics::Metrics;
 use crate::{files, spare};
@@ -50,14 +52,30 @@ pub(crate) fn trust(config: &Config) -> anyhow::Result<Trust> {
     Ok(trust)
 }
 
+/// Who a connection that was turned away said to be, with a proof or without.
+const fn key_of(error: &TransportError) -> Option<PeerId> {
+    match error {
+        TransportError::Peer(
+            PeerRefusal::Unknown { peer }
+            | PeerRefusal::Blocked { peer }
+            | PeerRefusal::WrongAuthority { peer }
+            | PeerRefusal::WrongPurpose { peer }
+            | PeerRefusal::Expired { peer, .. }
+            | PeerRefusal::NotYetValid { peer, .. }
+            | PeerRefusal::WrongName { peer, .. },
+        ) => Some(*peer),
+        _ => None,
+    }
+}
+
 pub(crate) fn endpoint(
     config: &Config,
     options: Options,
     identity: &Identity,
     trust: Trust,
-    metrics: Arc<Metrics>,
+    (metrics, audit): (Arc<Metrics>, Arc<OnceLock<Audit>>),
 ) -> anyhow::Result<Endpoint> {
-    let audit = move |refused: &Refused| {
+    let turned_away = move |refused: &Refused| {
         let reason = match &refused.error {
             TransportError::Peer(PeerRefusal::Unknown { .. } | PeerRefusal::NotPaired { .. }) => "unknown",
             TransportError::Peer(PeerRefusal::Blocked { .. }) => "blocked",
@@ -67,13 +85,17 @@ pub(crate) fn endpoint(
             _ => "handshake",
         };
         metrics.refused(reason);
+        if let Some(audit) = audit.get() {
+            let event = Event::Session { address: refused.address.to_string() };
+            audit.tell_stranger(&Entry::new(Actor::Stranger { key: key_of(&refused.error) }, event).refused(reason));
+        }
         tracing::warn!(address = %refused.address, problem = %refused.error, "a connection was turned away");
     };
     let settings = EndpointConfig::new(config.quic, identity.clone(), trust, imgxfer_core::ALPN)
         .with_profile(config.profile)
         .with_tcp_fallback(config.tcp_fallback)
         .with_congestion(config.congestion.clone())
-        .with_audit(audit);
+        .with_audit(turned_away);
     let settings = match config.mtu {
         Some(bytes) => settings.with_mtu_upper(bytes),
         None => settings,

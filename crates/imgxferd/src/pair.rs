@@ -10,6 +10,7 @@ use serde::Serialize;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
+use crate::audit::{Actor, Audit, Entry, Event, PeerRow};
 use crate::config::{PeerConfig, PeerRights, Sees};
 use crate::peers::{AddPeerError, Peers};
 
@@ -64,6 +65,7 @@ pub(crate) struct Pairings {
     endpoint: Arc<Endpoint>,
     peers: Arc<Peers>,
     site_name: String,
+    audit: Audit,
     state: watch::Sender<PairState>,
     current: Arc<Mutex<Current>>,
     /// Told the name of each new peer.
@@ -80,10 +82,18 @@ impl Pairings {
     pub(crate) fn new(
         endpoint: Arc<Endpoint>,
         peers: Arc<Peers>,
-        site_name: String,
+        (site_name, audit): (String, Audit),
         added: tokio::sync::mpsc::UnboundedSender<String>,
     ) -> Self {
-        Self { endpoint, peers, site_name, state: watch::Sender::new(PairState::Idle), current: Arc::default(), added }
+        Self {
+            endpoint,
+            peers,
+            site_name,
+            audit,
+            state: watch::Sender::new(PairState::Idle),
+            current: Arc::default(),
+            added,
+        }
     }
 
     fn current(&self) -> MutexGuard<'_, Current> {
@@ -120,6 +130,7 @@ impl Pairings {
                 Ok(state) => state,
                 Err(problem) => {
                     tracing::warn!(%problem, "pairing failed");
+                    pairings.audit.tell(&Entry::new(Actor::Daemon, Event::Pairing).failed(problem.clone()));
                     PairState::Failed { problem }
                 }
             };
@@ -157,6 +168,8 @@ impl Pairings {
                 // Somebody mistyped, or came by: the code is good for as many tries as it has.
                 Err(error) if invitation.tries_left() > 0 => {
                     tracing::warn!(problem = %error, "an attempt to pair failed; the code is still good");
+                    let stranger = Actor::Stranger { key: Some(session.peer()) };
+                    self.audit.tell(&Entry::new(stranger, Event::Pairing).refused(error.to_string()));
                 }
                 Err(error) => return Err(error.to_string()),
             }
@@ -178,6 +191,8 @@ impl Pairings {
         let (decide, decision) = oneshot::channel();
         self.current().decide = Some(decide);
         let fingerprint = offer.peer.fingerprint();
+        let used = Event::PairingCodeUsed { calls_itself: offer.name.clone(), peer_key: fingerprint.clone() };
+        self.audit.tell(&Entry::new(Actor::Stranger { key: Some(offer.peer) }, used));
         self.state.send_replace(PairState::Asking { name: offer.name, fingerprint });
         let Ok(decision) = decision.await else { return false };
         decision.accept && answer.send(decision).is_ok()
@@ -196,7 +211,13 @@ impl Pairings {
             PeerConfig::pinned(&name, paired.peer).with_rights(decision.rights.unwrap_or(rights), decision.sees);
         peer.address = decision.address.or(address);
         let peers = Arc::clone(&self.peers);
-        let added = blocking("write the peers down", move || peers.add_paired(peer)).await;
+        let (audit, told) = (self.audit.clone(), Event::PeerAdded { peer: PeerRow::of(&peer) });
+        let add = move || {
+            peers.add_paired(peer)?;
+            audit.tell_and_wait(&Entry::new(Actor::Admin, told));
+            Ok(())
+        };
+        let added = blocking("write the peers down", add).await;
         match added {
             Ok(Ok(())) => {}
             Ok(Err(AddPeerError::Duplicate(problem))) => return Err(problem),

@@ -10,8 +10,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Problem, bad, read};
+use super::{Problem, bad, read, tell};
 use crate::app::Shared;
+use crate::audit::Event;
 use crate::config::{Consultation, check_mbps};
 
 #[derive(Debug, Deserialize)]
@@ -35,6 +36,7 @@ pub(super) async fn start(
     let call = shared.rates.shown_call();
     if let Some(call) = call {
         let (mbps, seconds) = (call.limit_mbps, call.seconds_left);
+        tell(&shared, Event::ConsultationStarted { seconds, mbps });
         tracing::info!(mbps, seconds, "a consultation is on the line: transfers make room");
     }
     Ok(Json(json!({ "consultation": call })).into_response())
@@ -43,6 +45,7 @@ pub(super) async fn start(
 pub(super) async fn end(State(shared): State<Arc<Shared>>) -> Response {
     let was_on = shared.rates.end_call();
     if was_on {
+        tell(&shared, Event::ConsultationEnded);
         tracing::info!("the consultation is over; transfers go at their usual pace");
     }
     Json(json!({ "consultation": null, "was_on": was_on })).into_response()

@@ -14,8 +14,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -25,6 +26,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::app::Shared;
+use crate::audit::{Actor, Entry, Event};
 use crate::queue::{JobState, Queue, QueueError};
 use guard::Guard;
 pub(crate) use serve::serve;
@@ -41,16 +43,18 @@ pub(crate) fn router(shared: Arc<Shared>, token: &str, address: SocketAddr) -> R
         .route("/readyz", get(status::readyz))
         .route("/metrics", get(metrics))
         .route("/status", get(status::status));
-    let guarded = Router::new()
-        .route("/queue/{id}", get(job))
+    let changes = Router::new()
         .route("/queue/{id}/retry", post(retry))
         .route("/queue/{id}/priority", post(priority))
         .route("/consultation/start", post(consultation::start))
         .route("/consultation/end", post(consultation::end))
         .route("/pair/invite", post(pairing::invite))
         .route("/pair/join", post(pairing::join))
-        .route("/pair/state", get(pairing::state))
         .route("/pair/confirm", post(pairing::confirm))
+        .route_layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), needs_audit));
+    let guarded = changes
+        .route("/queue/{id}", get(job))
+        .route("/pair/state", get(pairing::state))
         .route("/drain", post(drain))
         .route_layer(axum::middleware::from_fn_with_state(guard.clone(), guard::needs_token));
     open.merge(guarded)
@@ -58,6 +62,20 @@ pub(crate) fn router(shared: Arc<Shared>, token: &str, address: SocketAddr) -> R
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(axum::middleware::from_fn_with_state(guard, guard::host_is_ours))
         .with_state(shared)
+}
+
+/// Nothing is changed without an audit where one is required.
+async fn needs_audit(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    if shared.audit.takes_work() {
+        return next.run(request).await;
+    }
+    let text = "the audit cannot be written, and audit.required is set: look at the log and the disk";
+    problem(StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+}
+
+/// Writes down what an operator did.
+fn tell(shared: &Shared, event: Event) {
+    shared.audit.tell(&Entry::new(Actor::Admin, event));
 }
 
 /// An error as this listener says it.
@@ -116,6 +134,7 @@ async fn job(State(shared): State<Arc<Shared>>, Path(id): Path<i64>) -> Result<R
 async fn retry(State(shared): State<Arc<Shared>>, Path(id): Path<i64>) -> Result<Response, Problem> {
     if on_queue(&shared, move |queue| queue.retry(id)).await? {
         tracing::info!(job = id, "an operator wants a job tried again");
+        tell(&shared, Event::JobRetried { job: id });
         return Ok(Json(json!({ "job": id, "state": "queued" })).into_response());
     }
     Err(match on_queue(&shared, move |queue| queue.job(id)).await? {
@@ -138,6 +157,7 @@ async fn priority(
     let NewPriority { priority } = read(body)?;
     if on_queue(&shared, move |queue| queue.set_priority(id, priority)).await? {
         tracing::info!(job = id, ?priority, "an operator gave a job another priority");
+        tell(&shared, Event::JobPriority { job: id, priority });
         return Ok(Json(json!({ "job": id, "priority": priority })).into_response());
     }
     Err(match on_queue(&shared, move |queue| queue.job(id)).await? {
@@ -153,6 +173,7 @@ fn no_such_job(id: i64) -> Problem {
 
 async fn drain(State(shared): State<Arc<Shared>>) -> Response {
     tracing::info!("an operator wants the daemon to stop");
+    tell(&shared, Event::StopAsked);
     shared.drain_wanted.send_replace(true);
     (StatusCode::ACCEPTED, Json(json!({ "state": "draining" }))).into_response()
 }

@@ -12,8 +12,9 @@ use imgxfer_core::transport::pairing::PairingCode;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Problem, bad, problem, read};
+use super::{Problem, bad, problem, read, tell};
 use crate::app::Shared;
+use crate::audit::Event;
 use crate::config::{PeerRights, Sees, check_name, is_host_and_port};
 use crate::pair::{Decision, PairState};
 
@@ -40,8 +41,10 @@ pub(super) async fn invite(State(shared): State<Arc<Shared>>, body: Body<Invite>
     if !(1..=MINUTES_MAX).contains(&minutes) {
         return Err(bad(format!("minutes is not within 1 and {MINUTES_MAX}")));
     }
-    let code = shared.pairings.invite(rights(&body.rights)?, Duration::from_secs(minutes * 60));
+    let rights = rights(&body.rights)?;
+    let code = shared.pairings.invite(rights, Duration::from_secs(minutes * 60));
     let code = code.map_err(|error| problem(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    tell(&shared, Event::PairingOpened { rights: rights.names(), minutes });
     tracing::info!(minutes, "an operator opened the door for pairing");
     let fingerprint = shared.identity.peer_id().fingerprint();
     Ok(Json(json!({ "code": code, "minutes": minutes, "fingerprint": fingerprint })).into_response())
@@ -65,7 +68,9 @@ pub(super) async fn join(State(shared): State<Arc<Shared>>, body: Body<Join>) ->
         .code
         .parse()
         .map_err(|error: imgxfer_core::transport::pairing::PairingCodeError| bad(error.to_string()))?;
-    shared.pairings.join(body.address, code, rights(&body.rights)?);
+    let rights = rights(&body.rights)?;
+    tell(&shared, Event::PairingJoined { address: body.address.clone(), rights: rights.names() });
+    shared.pairings.join(body.address, code, rights);
     Ok((StatusCode::ACCEPTED, Json(shared.pairings.state())).into_response())
 }
 

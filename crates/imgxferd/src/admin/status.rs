@@ -60,10 +60,17 @@ pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
             queue,
             "the queue cannot be read or written: look at the log and the disk; it is tried again by itself",
         ),
+        (
+            "audit",
+            shared.audit.is_sound(),
+            "the audit cannot be written: look at the log and the disk; it is tried again by itself",
+        ),
         ("quic", shared.endpoint.local_address().is_ok(), "the UDP socket is gone: restart"),
         ("running", !*shared.stopping.borrow(), "the daemon is stopping"),
     ];
-    let ready = checks.iter().all(|(_, sound, _)| *sound);
+    // Work goes on without an audit, unless the configuration says otherwise.
+    let forgiven = |name: &str| name == "audit" && shared.audit.takes_work();
+    let ready = checks.iter().all(|(name, sound, _)| *sound || forgiven(name));
     let checks: BTreeMap<&str, Value> = checks
         .into_iter()
         .map(|(name, sound, remedy)| {
@@ -110,6 +117,7 @@ pub(super) async fn snapshot(shared: &Shared) -> Result<Snapshot, Problem> {
             .map(|(limit, name)| (name, limit))
             .collect(),
         consultation: shared.rates.shown_call().is_some(),
+        audit: (!shared.audit.is_sound(), shared.audit.lost()),
         running: shared.live.count(),
         space_left,
     })

@@ -27,8 +27,8 @@ pub use schedule::Schedule;
 pub(crate) use schedule::check_mbps;
 pub use show::Setting;
 pub use types::{
-    After, Config, Consultation, DEFAULT_ADMIN_PORT, DEFAULT_QUIC_PORT, IdentityFiles, Inbox, LogFormat, PeerConfig,
-    PeerKey, PeerRights, Sees,
+    After, AuditConfig, Config, Consultation, DEFAULT_ADMIN_PORT, DEFAULT_QUIC_PORT, IdentityFiles, Inbox, LogFormat,
+    PeerConfig, PeerKey, PeerRights, Sees,
 };
 pub(crate) use types::{check_duplicate, check_name};
 

@@ -14,6 +14,7 @@ pub(super) struct Raw {
     pub(super) site: Site,
     pub(super) listen: Listen,
     pub(super) admin: Admin,
+    pub(super) audit: Audit,
     pub(super) store: Store,
     pub(super) identity: Identity,
     pub(super) trust: Trust,
@@ -47,6 +48,15 @@ pub(super) struct Admin {
     pub(super) listen: Text,
     pub(super) allow_remote: Flag,
     pub(super) hosts: Option<Spanned<Vec<String>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Audit {
+    pub(super) enabled: Flag,
+    pub(super) path: Text,
+    pub(super) keep_days: Number,
+    pub(super) required: Flag,
 }
 
 #[derive(Debug, Default, Deserialize)]

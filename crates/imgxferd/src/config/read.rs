@@ -39,6 +39,10 @@ pub(super) struct Layers {
     pub(super) admin_listen: Merged<String>,
     pub(super) admin_allow_remote: Merged<bool>,
     pub(super) admin_hosts: Merged<Vec<String>>,
+    pub(super) audit_enabled: Merged<bool>,
+    pub(super) audit_path: Merged<String>,
+    pub(super) audit_keep_days: Merged<u64>,
+    pub(super) audit_required: Merged<bool>,
     pub(super) store_path: Merged<String>,
     pub(super) store_reserve_bytes: Merged<u64>,
     pub(super) store_spool_ttl_days: Merged<u64>,
@@ -80,6 +84,10 @@ impl Layers {
         over(&mut self.admin_listen, place, raw.admin.listen);
         over(&mut self.admin_allow_remote, place, raw.admin.allow_remote);
         over(&mut self.admin_hosts, place, raw.admin.hosts);
+        over(&mut self.audit_enabled, place, raw.audit.enabled);
+        over(&mut self.audit_path, place, raw.audit.path);
+        over(&mut self.audit_keep_days, place, raw.audit.keep_days);
+        over(&mut self.audit_required, place, raw.audit.required);
         over(&mut self.store_path, place, raw.store.path);
         over(&mut self.store_reserve_bytes, place, raw.store.reserve_bytes);
         over(&mut self.store_spool_ttl_days, place, raw.store.spool_ttl_days);

@@ -17,7 +17,7 @@ use super::read::{Layers, Merged, Sourced};
 use super::schedule::{self, Schedule};
 use super::show::Setting;
 use super::types::{
-    After, Config, Consultation, IdentityFiles, Inbox, LogFormat, PeerConfig, PeerKey, PeerRights, Sees,
+    After, AuditConfig, Config, Consultation, IdentityFiles, Inbox, LogFormat, PeerConfig, PeerKey, PeerRights, Sees,
     check_duplicate, check_name,
 };
 
@@ -124,6 +124,7 @@ pub(super) fn resolve(mut layers: Layers) -> Result<Config> {
     line(&mut config, &layers)?;
     admin(&mut config, &layers)?;
     store(&mut config, &layers)?;
+    config.audit = audit(&config, &layers)?;
     config.identity = identity(&config, &layers)?;
     config.authorities = path("trust.authorities", layers.trust_authorities.as_ref())?;
     let transfers = number("limits.transfers", layers.limits_transfers.as_ref(), 16, (1, 1024))?;
@@ -198,6 +199,23 @@ fn store(config: &mut Config, layers: &Layers) -> Result<()> {
         config.scrub_bytes_a_second = Some(rate);
     }
     Ok(())
+}
+
+fn audit(config: &Config, layers: &Layers) -> Result<AuditConfig> {
+    let enabled = layers.audit_enabled.as_ref().is_none_or(|s| s.value);
+    let required = layers.audit_required.as_ref();
+    if let Some(required) = required.filter(|required| required.value && !enabled) {
+        let problem = "is true, and audit.enabled is false: remove one of the two";
+        return Err(ConfigError::new(required.origin.clone(), "audit.required", problem));
+    }
+    let days = layers.audit_keep_days.as_ref();
+    let days = days.map(|days| in_range("audit.keep_days", &days.origin, days.value, (1, 36_500))).transpose()?;
+    Ok(AuditConfig {
+        enabled,
+        path: path("audit.path", layers.audit_path.as_ref())?.unwrap_or_else(|| config.state_dir.join("audit")),
+        keep: days.map(|days| Duration::from_secs(days * 86_400)),
+        required: required.is_some_and(|s| s.value),
+    })
 }
 
 fn rates(config: &mut Config, layers: &mut Layers) -> Result<()> {
@@ -374,7 +392,8 @@ fn inbox(raw: &Sourced<raw::Inbox>, config: &Config) -> Result<Inbox> {
             return wrong("path", value.path.span(), problem);
         }
     }
-    for (what, folder) in [("state folder", &config.state_dir), ("store", &config.store)] {
+    for (what, folder) in [("state folder", &config.state_dir), ("store", &config.store), ("audit", &config.audit.path)]
+    {
         if path.starts_with(folder) || folder.starts_with(&path) {
             let problem = format!("overlaps the {what} {}: keep them apart", folder.display());
             return wrong("path", value.path.span(), problem);
@@ -503,6 +522,9 @@ fn settings(config: &Config, layers: &Layers) -> Vec<Setting> {
             origin_of(layers.admin_allow_remote.as_ref()),
         ),
         Setting::new("admin.hosts", config.admin_hosts.clone(), origin_of(layers.admin_hosts.as_ref())),
+        Setting::new("audit.enabled", config.audit.enabled, origin_of(layers.audit_enabled.as_ref())),
+        Setting::new("audit.path", text(&config.audit.path), origin_of(layers.audit_path.as_ref())),
+        Setting::new("audit.required", config.audit.required, origin_of(layers.audit_required.as_ref())),
         Setting::new("store.path", text(&config.store), origin_of(layers.store_path.as_ref())),
         Setting::new(
             "store.spool_ttl_days",
@@ -544,6 +566,10 @@ fn settings(config: &Config, layers: &Layers) -> Vec<Setting> {
     if let Some(bytes) = config.consultation.stat_bytes_a_second {
         let origin = origin_of(layers.consultation_stat_mbps.as_ref());
         out.push(Setting::new("consultation.stat_mbps", mbit_of_bytes(bytes), origin));
+    }
+    if let Some(keep) = config.audit.keep {
+        let days = whole(keep.as_secs() / 86_400);
+        out.push(Setting::new("audit.keep_days", days, origin_of(layers.audit_keep_days.as_ref())));
     }
     if let Some(bytes) = config.reserve_bytes {
         out.push(Setting::new("store.reserve_bytes", whole(bytes), origin_of(layers.store_reserve_bytes.as_ref())));

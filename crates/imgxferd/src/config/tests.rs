@@ -237,3 +237,17 @@ fn limits_and_priorities_are_read() {
     assert_eq!(shown("peers.a.limits"), "[\"mon-fri 08:00-18:00 4 Mbit/s\", \"20.5 Mbit/s\"]");
     assert_eq!(shown("limits.rates"), "[\"50 Mbit/s\"]");
 }
+
+#[test]
+fn the_audit_is_on_and_can_be_turned() {
+    let folder = tempfile::tempdir().unwrap();
+    let audit = load(folder.path(), "").unwrap().audit;
+    assert_eq!(audit, AuditConfig::in_folder(folder.path().join("state/audit")));
+    let text = "[audit]\npath = \"trail\"\nkeep_days = 400\nrequired = true\n";
+    let audit = load(folder.path(), text).unwrap().audit;
+    assert_eq!((audit.path, audit.required), (folder.path().join("trail"), true));
+    assert_eq!(audit.keep, Some(std::time::Duration::from_hours(400 * 24)));
+    assert!(!load(folder.path(), "[audit]\nenabled = false\n").unwrap().audit.enabled);
+    refused("[audit]\nkeep_days = 0\n", 3, &["audit.keep_days", "1 and 36500"]);
+    refused("[audit]\nenabled = false\nrequired = true\n", 4, &["audit.required", "audit.enabled"]);
+}

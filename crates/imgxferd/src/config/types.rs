@@ -46,6 +46,8 @@ pub struct Config {
     pub admin: SocketAddr,
     /// Names, besides `localhost` and IP addresses, under which the admin listener may be asked.
     pub admin_hosts: Vec<String>,
+    /// Who did what is written down, and where.
+    pub audit: AuditConfig,
     /// Folder of the record store and its index.
     pub store: PathBuf,
     /// Bytes kept free on the store's file system; `None` for the store's own default.
@@ -87,6 +89,7 @@ impl Config {
             state_dir: folder.to_owned(),
             quic: (Ipv4Addr::LOCALHOST, 0).into(),
             admin: (Ipv4Addr::LOCALHOST, 0).into(),
+            audit: AuditConfig::in_folder(folder.join("audit")),
             store: folder.join("store"),
             identity: IdentityFiles::Folder(folder.join("identity")),
             ..Self::defaults()
@@ -105,6 +108,7 @@ impl Config {
             dscp: None,
             admin: (Ipv4Addr::LOCALHOST, DEFAULT_ADMIN_PORT).into(),
             admin_hosts: Vec::new(),
+            audit: AuditConfig::in_folder(state_dir.join("audit")),
             store: state_dir.join("store"),
             reserve_bytes: None,
             spool_ttl: Duration::from_hours(7 * 24),
@@ -134,6 +138,28 @@ impl Config {
     #[must_use]
     pub fn peer(&self, name: &str) -> Option<&PeerConfig> {
         self.peers.iter().find(|peer| peer.name == name)
+    }
+}
+
+/// What is written down of who did what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AuditConfig {
+    /// Whether anything is. Default yes.
+    pub enabled: bool,
+    /// The folder of `audit.log`. Default `audit` in the state folder.
+    pub path: PathBuf,
+    /// How long records are kept at least, whole days; `None`, the default, for ever.
+    pub keep: Option<Duration>,
+    /// Whether new work is refused while it cannot be written. Default no: transfers go on.
+    pub required: bool,
+}
+
+impl AuditConfig {
+    /// Kept for ever in this folder, and not required.
+    #[must_use]
+    pub const fn in_folder(path: PathBuf) -> Self {
+        Self { enabled: true, path, keep: None, required: false }
     }
 }
 

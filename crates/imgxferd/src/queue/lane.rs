@@ -3,6 +3,7 @@
 //! Each peer has two lanes: one takes jobs of any priority, the most urgent first; the other only takes
 //! STAT jobs, so that an emergency does not wait for the end of a study that is under way.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use imgxfer_core::client::{Client, PushOptions, PushReport, RetryPolicy};
 use imgxfer_core::codec::LevelChoice;
 use imgxfer_core::error::{Fault, Retry, TransferError};
+use imgxfer_core::ids::StudyUid;
 use imgxfer_core::pace::Pace;
 use imgxfer_core::priority::Priority;
 use imgxfer_core::progress::TransferEvent;
@@ -24,7 +26,8 @@ use tracing::Instrument as _;
 use super::outcome::write_down;
 use super::source::Sent;
 use super::{Claim, Job, JobFile, JobSource, Outcome, Queue, QueueError, SentFile, Stamp, backoff, code_of};
-use crate::live::{Live, Ticket};
+use crate::audit::{About, Actor, Audit, Entry, Event};
+use crate::live::{Live, Running, Ticket};
 use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::rates::Rates;
@@ -39,6 +42,9 @@ pub(crate) enum LaneKind {
 /// Tries of a job some of whose files cannot be sent, before an operator is asked.
 const PARTIAL_TRIES: u32 = 5;
 
+/// How often it is looked whether the audit can be written again, where nothing is sent without one.
+const AUDIT_LOOK: Duration = Duration::from_secs(1);
+
 /// One try ends when nothing moved for this long; the job waits then, and others get their turn.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
 
@@ -51,6 +57,7 @@ pub(crate) struct PushParts {
     pub(crate) live: Live,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) rates: Arc<Rates>,
+    pub(crate) audit: Audit,
     /// True when no new job may begin.
     pub(crate) stopping: watch::Receiver<bool>,
     /// True when running jobs must end at once.
@@ -87,6 +94,13 @@ impl Lane {
         let mut in_a_row = 0;
         while !*self.parts.stopping.borrow() {
             changes.mark_unchanged();
+            if !self.parts.audit.takes_work() {
+                tokio::select! {
+                    _ = self.parts.stopping.changed() => {}
+                    () = tokio::time::sleep(AUDIT_LOOK) => {}
+                }
+                continue;
+            }
             let (peer, kind) = (self.peer.clone(), self.kind);
             let claim = self.blocking(move |queue| queue.claim(&peer, kind)).await;
             let hold = match claim {
@@ -158,16 +172,18 @@ impl Lane {
             },
         };
         let running = self.parts.live.end(ticket);
-        let seconds = running.map_or(0.0, |running| running.since.elapsed().as_secs_f64());
+        let seconds = running.as_ref().map_or(0.0, |running| running.since.elapsed().as_secs_f64());
         let sent = std::mem::take(&mut *sent.lock().unwrap_or_else(PoisonError::into_inner));
         let end = match pushed {
             None => {
+                self.tell_cut(job, running.as_ref(), &sent, ("stopped", false));
                 let back = self.write_down(move |queue| queue.put_back(id)).await;
                 back.map(|()| End::Hold(backoff(self.parts.seed, 1)))
             }
             Some(Ok(report)) => self.pushed(job, report, sent, seconds).await,
             Some(Err(error)) => {
                 self.parts.metrics.transfer_failed(Direction::Out, fault(&error));
+                self.tell_cut(job, running.as_ref(), &sent, (code_of(&error), !is_tried_again(&error)));
                 self.try_failed(job, &error, sent).await
             }
         };
@@ -212,10 +228,14 @@ impl Lane {
         let failed = count(|outcome| matches!(outcome, Outcome::Failed));
         let whole = report.receipt.complete && failed == 0 && report.receipt.instances == offered;
         let whole = whole && imgxfer_core::units::to_u64(sent.len()) == job.files;
+        let got = Actor::Peer { name: self.peer.clone(), key: report.receipt.receiver };
+        self.parts.audit.tell(&Entry::new(got, Event::ReceiptGot(About::of_receipt(&report.receipt))));
+        let about = About { studies: studies(&sent), ..About::of_receipt(&report.receipt) };
         if whole && offered > 0 {
             let root = report.receipt.root;
             let (peer, connections, progress) = (self.peer.clone(), report.connections, report.progress);
             self.write_down(move |queue| queue.complete(id, &peer, (&report.receipt, &report.signed), &sent)).await?;
+            self.parts.audit.tell(&self.forwarded(job, about));
             tracing::info!(
                 instances = offered,
                 bytes = progress.bytes_committed,
@@ -241,15 +261,37 @@ impl Lane {
             ),
         };
         tracing::warn!(%problem, attempts = job.attempts, "a job is not complete");
+        self.parts.audit.tell(&self.forwarded(job, about).failed(problem.clone()));
         self.write_down(move |queue| queue.note(id, &sent)).await?;
         self.again(job, problem, job.attempts < PARTIAL_TRIES).await?;
         Ok(End::Next)
     }
 
+    fn forwarded(&self, job: &Job, about: About) -> Entry {
+        let actor = job.inbox.clone().map_or(Actor::Daemon, Actor::Inbox);
+        Entry::new(actor, Event::Forwarded { peer: self.peer.clone(), job: job.id, about })
+    }
+
+    /// Writes down a try that ended early, if it was the last, or something has left this site in it.
+    fn tell_cut(&self, job: &Job, running: Option<&Running>, sent: &[SentFile], (why, last): (&'static str, bool)) {
+        let progress = running.map(|running| running.progress).unwrap_or_default();
+        if !last && progress.payload_bytes == 0 {
+            return;
+        }
+        let about = About {
+            transfer: running.and_then(|running| running.transfer).map(|transfer| transfer.to_string()),
+            studies: studies(sent),
+            instances: progress.instances_committed,
+            bytes: progress.bytes_committed,
+            ..About::default()
+        };
+        self.parts.audit.tell(&self.forwarded(job, about).failed(why));
+    }
+
     async fn try_failed(&self, job: &Job, error: &TransferError, sent: Vec<SentFile>) -> Result<End, QueueError> {
         let id = job.id;
         let problem = code_of(error);
-        let again = error.retry() != Retry::Never || matches!(error, TransferError::Cancelled);
+        let again = is_tried_again(error);
         if again {
             tracing::warn!(problem, attempts = job.attempts, "a transfer failed; it will be tried again");
         } else {
@@ -270,6 +312,15 @@ impl Lane {
             .await?;
         Ok(wait)
     }
+}
+
+fn is_tried_again(error: &TransferError) -> bool {
+    error.retry() != Retry::Never || matches!(error, TransferError::Cancelled)
+}
+
+/// The studies that files belong to.
+fn studies(sent: &[SentFile]) -> Vec<StudyUid> {
+    sent.iter().filter_map(|file| file.study.clone()).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// One push of one job.

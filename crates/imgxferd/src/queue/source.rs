@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use imgxfer_core::ids::InstanceHash;
+use imgxfer_core::ids::{InstanceHash, StudyUid};
 use imgxfer_core::send::{FileSource, KnownFiles, OtherFiles, Source, SourceItem, Totals};
 
 use super::Stamp;
@@ -25,6 +25,8 @@ pub(crate) enum Outcome {
 pub(crate) struct SentFile {
     pub(crate) path: PathBuf,
     pub(crate) outcome: Outcome,
+    /// The study that it belongs to, where it was read.
+    pub(crate) study: Option<StudyUid>,
 }
 
 /// What one try gave to the transfer so far.
@@ -89,7 +91,11 @@ impl Source for JobSource {
     fn next_item(&mut self) -> io::Result<Option<SourceItem>> {
         let Some(path) = self.files.next() else { return Ok(None) };
         let (item, outcome) = self.read(&path);
-        self.sent.lock().unwrap_or_else(PoisonError::into_inner).push(SentFile { path, outcome });
+        let study = match &item {
+            SourceItem::Instance(instance) => Some(instance.entry.study.clone()),
+            _ => None,
+        };
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner).push(SentFile { path, outcome, study });
         Ok(Some(item))
     }
 }

@@ -9,6 +9,7 @@
 )]
 
 mod admin;
+mod audit;
 mod binary;
 mod pace;
 mod pairing;
