@@ -78,6 +78,8 @@ pub(crate) enum Command {
     Verify(cmd::verify::VerifyArgs),
     /// Mend what is damaged in a store, from a peer that holds the same
     Repair(cmd::repair::RepairArgs),
+    /// Read and check what the daemon has written down of who did what
+    Audit(cmd::audit::AuditArgs),
     /// Check a receipt that a push has kept
     Receipt(cmd::receipt::ReceiptArgs),
     /// Measure hashing, cutting and compression on files of yours

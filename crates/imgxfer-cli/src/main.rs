@@ -3,6 +3,7 @@
 mod admin;
 mod args;
 mod ask;
+mod audit;
 mod bench;
 mod cmd;
 mod config;
@@ -51,6 +52,7 @@ fn run(cli: Cli, output: &Output) -> anyhow::Result<Exit> {
         Command::Peers(args) => cmd::peers::run(args, &places()?, output),
         Command::Verify(args) => cmd::verify::run(&args, output),
         Command::Repair(args) => wait(cmd::repair::run(&args, &places()?, output)),
+        Command::Audit(args) => cmd::audit::run(&args, output),
         Command::Receipt(args) => cmd::receipt::run(&args, output),
         Command::Bench(args) => wait(cmd::bench::run(&args, output)),
         Command::Demo(args) => wait(cmd::demo::run(&args, output)),

@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod audit;
 mod bench;
 mod demo;
 mod local;
