@@ -102,13 +102,16 @@ fn tell(found: &Verified, files: usize, anybody: bool, output: &Output) -> anyho
     if let Some(from) = &found.doubted_from {
         output.line(&format!("doubt    everything from {}:{} on", from.file.display(), from.line))?;
     } else if found.faults.is_empty() {
-        output.line("nothing was changed, removed or put in")?;
+        let up_to = found.signed.as_ref().map_or(0, |mark| mark.seq);
+        let part = if unsigned(found) > 0 { format!(" up to record {up_to}") } else { String::new() };
+        output.line(&format!("nothing was changed, removed or put in{part}"))?;
     }
     match unsigned(found) {
         0 => {}
         _ if !found.faults.is_empty() => {}
-        1 => output.say("the last record is not signed yet: whether more was behind it cannot be told"),
-        more => output.say(&format!("the last {more} records are not signed yet: a cut there cannot be told")),
+        more => output.say(&format!(
+            "records not signed yet: {more}. They hang together; whether any was cut off or made anew cannot be told"
+        )),
     }
     if anybody && !found.signers.is_empty() {
         output.say("compare the fingerprint with that of the site you mean, or name it with --key");

@@ -225,7 +225,10 @@ fn about(record: &Record) -> String {
             Value::Number(number) if name == "instances" => words.push(told_instances(record, number)),
             Value::Number(number) => words.push(format!("{name} {number}")),
             Value::Object(peer) => words.push(told_peer(peer)),
-            Value::Array(items) if name == "peers" => words.push(format!("{} peers", items.len())),
+            Value::Array(items) if name == "peers" => {
+                let names: Vec<&str> = items.iter().filter_map(|peer| peer.get("name")?.as_str()).collect();
+                words.push(if names.is_empty() { "no peers".to_owned() } else { format!("peers {}", names.join(" ")) });
+            }
             Value::Array(items) => {
                 let items: Vec<&str> = items.iter().filter_map(Value::as_str).collect();
                 words.push(format!("{name} {}", if items.is_empty() { "none".to_owned() } else { items.join(" ") }));

@@ -142,6 +142,11 @@ impl Check<'_> {
         Ok(())
     }
 
+    /// No line was wrong.
+    fn holds_so_far(&self) -> bool {
+        self.out.faults.iter().all(|fault| fault.line.is_none())
+    }
+
     fn is_known(&self, signer: PeerId) -> bool {
         self.keys.is_empty() || self.keys.contains(&signer)
     }
@@ -189,11 +194,14 @@ impl Check<'_> {
         }
         self.out.first.get_or_insert_with(|| mark.clone());
         self.link = Some((seq, record.hash));
-        if self.head.as_ref().is_some_and(|head| head.through == seq) {
-            self.head_met = self.head.as_ref().map(|head| head.hash() == Some(record.hash));
-        }
         if sound {
             self.look_into(record, &mark);
+        }
+        if self.head.as_ref().is_some_and(|head| head.through == seq) {
+            self.head_met = self.head.as_ref().map(|head| head.hash() == Some(record.hash));
+            if sound && self.head_met == Some(true) && self.holds_so_far() {
+                (self.out.signed, self.behind_signed) = (Some(mark.clone()), Some(mark.clone()));
+            }
         }
         self.out.last = Some(mark);
     }
@@ -250,7 +258,7 @@ impl Check<'_> {
         if !self.is_known(signer) {
             return self.here(Some(mark.seq), foreign(signer));
         }
-        if self.out.faults.iter().all(|fault| fault.line.is_none()) {
+        if self.holds_so_far() {
             self.out.signed.clone_from(&self.out.last);
             self.behind_signed = Some(mark.clone());
         }
@@ -297,10 +305,6 @@ impl Check<'_> {
         }
         if self.out.records > 0 && self.out.signers.is_empty() {
             self.fault(None, None, "there is no signature: nothing shows that a site of yours wrote this");
-        }
-        // The head covers the checkpoint itself, which no later one does.
-        if through == Some(last) && self.out.faults.is_empty() {
-            self.out.signed.clone_from(&self.out.last);
         }
     }
 }

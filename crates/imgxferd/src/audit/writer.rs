@@ -27,7 +27,7 @@ const GATHER: Duration = Duration::from_millis(100);
 /// A signature follows so many records ...
 const SEAL_RECORDS: u64 = 256;
 /// ... or so much time after the first that has none.
-const SEAL_AFTER: Duration = Duration::from_secs(60);
+const SEAL_AFTER: Duration = Duration::from_secs(10);
 /// How often old files are looked for.
 const PRUNE_EVERY: Duration = Duration::from_hours(1);
 /// Pauses between tries while the file cannot be written.
