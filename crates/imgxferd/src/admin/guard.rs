@@ -9,6 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use super::problem;
+use crate::audit::{Actor, Audit, Entry, Event};
 
 #[derive(Debug, Clone)]
 pub(super) struct Guard(Arc<Inner>);
@@ -17,6 +18,7 @@ struct Inner {
     token: blake3::Hash,
     port: u16,
     hosts: Vec<String>,
+    audit: Audit,
 }
 
 impl std::fmt::Debug for Inner {
@@ -26,10 +28,10 @@ impl std::fmt::Debug for Inner {
 }
 
 impl Guard {
-    pub(super) fn new(token: &str, address: SocketAddr, mut hosts: Vec<String>) -> Self {
+    pub(super) fn new(token: &str, address: SocketAddr, mut hosts: Vec<String>, audit: Audit) -> Self {
         hosts.push("localhost".to_owned());
         let token = blake3::hash(token.as_bytes());
-        Self(Arc::new(Inner { token, port: address.port(), hosts }))
+        Self(Arc::new(Inner { token, port: address.port(), hosts, audit }))
     }
 
     /// A name that a stranger's DNS could point here is none of ours. An IP address cannot be pointed.
@@ -72,6 +74,8 @@ pub(super) async fn needs_token(State(guard): State<Guard>, request: Request, ne
     if guard.admits(request.headers()) {
         return next.run(request).await;
     }
+    let entry = Entry::new(Actor::Stranger { key: None }, Event::Admin);
+    guard.0.audit.tell_stranger(&entry.refused("the admin token is missing or wrong"));
     let text = "needs the header Authorization: Bearer TOKEN, with the token from admin.token in the state folder";
     problem(StatusCode::UNAUTHORIZED, text).into_response()
 }
@@ -82,7 +86,8 @@ mod tests {
 
     #[test]
     fn only_names_of_this_machine_are_known() {
-        let guard = Guard::new("secret", "127.0.0.1:11121".parse().unwrap(), vec!["mon.example".to_owned()]);
+        let hosts = vec!["mon.example".to_owned()];
+        let guard = Guard::new("secret", "127.0.0.1:11121".parse().unwrap(), hosts, Audit::none());
         for host in [
             "localhost",
             "LOCALHOST:11121",
@@ -110,7 +115,7 @@ mod tests {
 
     #[test]
     fn the_token_must_be_exact() {
-        let guard = Guard::new("secret", "127.0.0.1:1".parse().unwrap(), Vec::new());
+        let guard = Guard::new("secret", "127.0.0.1:1".parse().unwrap(), Vec::new(), Audit::none());
         let with = |value: &str| HeaderMap::from_iter([(header::AUTHORIZATION, value.parse().unwrap())]);
         assert!(guard.admits(&with("Bearer secret")));
         for wrong in ["Bearer secre", "Bearer secret2", "secret", "Basic secret", "Bearer ", ""] {

@@ -37,7 +37,7 @@ const BODY_BYTES_MAX: usize = 16 << 10;
 
 /// All routes.
 pub(crate) fn router(shared: Arc<Shared>, token: &str, address: SocketAddr) -> Router {
-    let guard = Guard::new(token, address, shared.config.admin_hosts.clone());
+    let guard = Guard::new(token, address, shared.config.admin_hosts.clone(), shared.audit.clone());
     let open = Router::new()
         .route("/livez", get(async || "alive\n"))
         .route("/readyz", get(status::readyz))

@@ -237,6 +237,8 @@ pub(crate) enum Event {
     JobRetried {
         job: i64,
     },
+    /// Somebody asked the admin listener for what needs the token, without it.
+    Admin,
     /// An operator wants the daemon to stop.
     StopAsked,
 

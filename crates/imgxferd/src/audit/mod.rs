@@ -22,6 +22,7 @@ use std::time::Duration;
 use imgxfer_core::clock::Stopwatch;
 use imgxfer_core::sync::lock;
 use imgxfer_core::transport::Identity;
+use imgxfer_core::work::guarded;
 
 use crate::config::AuditConfig;
 use book::Turns;
@@ -83,17 +84,30 @@ impl Audit {
     }
 
     fn start_with(config: &AuditConfig, identity: &Identity, turns: Turns) -> std::io::Result<Self> {
-        let strangers = Mutex::new(Strangers { since: Stopwatch::start(), seen: 0 });
-        let over = AtomicBool::new(false);
         if !config.enabled {
-            let inner = Inner { desk: None, thread: Mutex::default(), required: false, strangers, over };
-            return Ok(Self(Arc::new(inner)));
+            return Ok(Self::none());
         }
         let desk = Arc::new(Desk::default());
         let writer = Writer::new(Arc::clone(&desk), config.path.clone(), turns, identity.clone());
-        let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run())?;
+        let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(move || {
+            let desk = Arc::clone(&writer.desk);
+            if let Err(error) = guarded("write the audit", move || writer.run()) {
+                tracing::error!(%error, "nothing is written to the audit any more until the daemon is started anew");
+                desk.give_up();
+            }
+        })?;
         let thread = Mutex::new(Some(thread));
-        Ok(Self(Arc::new(Inner { desk: Some(desk), thread, required: config.required, strangers, over })))
+        Ok(Self::of(Some(desk), thread, config.required))
+    }
+
+    /// None is kept.
+    pub(crate) fn none() -> Self {
+        Self::of(None, Mutex::default(), false)
+    }
+
+    fn of(desk: Option<Arc<Desk>>, thread: Mutex<Option<JoinHandle<()>>>, required: bool) -> Self {
+        let strangers = Mutex::new(Strangers { since: Stopwatch::start(), seen: 0 });
+        Self(Arc::new(Inner { desk, thread, required, strangers, over: AtomicBool::new(false) }))
     }
 
     /// Writes a record soon. Never waits.
@@ -166,7 +180,7 @@ impl Audit {
         }
         let thread = lock(&self.0.thread).take();
         if let Some(thread) = thread {
-            // A panic in it was logged.
+            // It cannot panic: that is caught, and told.
             drop(thread.join());
         }
     }

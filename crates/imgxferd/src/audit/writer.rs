@@ -76,10 +76,10 @@ impl Desk {
     pub(super) fn put(&self, entry: &Entry, hurry: bool) -> Option<u64> {
         let text = entry.text(&now());
         let mut queue = self.queue();
-        if queue.closed {
+        if queue.closed && !self.failing.load(Ordering::Relaxed) {
             return None;
         }
-        let full = queue.waiting.len() >= WAITING_MAX || queue.bytes + text.len() > WAITING_BYTES_MAX;
+        let full = queue.closed || queue.waiting.len() >= WAITING_MAX || queue.bytes + text.len() > WAITING_BYTES_MAX;
         if full {
             queue.lost += 1;
             self.lost.fetch_add(1, Ordering::Relaxed);
@@ -115,6 +115,13 @@ impl Desk {
     pub(super) fn close(&self) {
         self.queue().closing = true;
         self.wake.notify_one();
+    }
+
+    /// Nothing is written any more.
+    pub(super) fn give_up(&self) {
+        self.failing.store(true, Ordering::Relaxed);
+        self.queue().closed = true;
+        self.told.notify_all();
     }
 
     fn done(&self, records: u64) {

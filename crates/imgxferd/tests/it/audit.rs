@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use imgxfer_core::client::{Client, PullOptions, PullTarget, PushOptions, RetryPolicy};
-use imgxfer_core::codec::Registry;
+use imgxfer_core::codec::{Level, LevelChoice, Registry};
 use imgxfer_core::depot::Depot;
 use imgxfer_core::dicom::tags;
 use imgxfer_core::ids::PeerId;
+use imgxfer_core::priority::Priority;
 use imgxfer_core::receive::DepotIntake;
 use imgxfer_core::send::{FileSource, OtherFiles};
 use imgxfer_core::sim::studies::StudySpec;
@@ -17,10 +18,10 @@ use imgxfer_core::store::search::Search;
 use imgxfer_core::store::{MemIndex, MemRecords, Scope};
 use imgxfer_core::transport::{Dial, Endpoint, EndpointConfig, Identity, Trust};
 use imgxferd::audit::{AUDIT_FILE, Record, files_in, read_line, verify};
-use imgxferd::config::{Config, Inbox, PeerConfig, PeerRights, Sees, Sources};
+use imgxferd::config::{Config, Inbox, PeerConfig, PeerRights, Schedule, Sees, Sources};
 use imgxferd::queue::JobState;
 
-use crate::support::{all_in, ask, eventually, get, jobs, site, start};
+use crate::support::{all_in, ask, cloud_and_hospital, eventually, get, jobs, raw, site, start};
 
 const SECRETS: [&str; 4] = ["Mustermann", "Erika", "PID-4711", "ACC-0815"];
 
@@ -188,6 +189,9 @@ async fn two_daemons_that_pair_and_forward_tell_the_same_story() {
         eventually(async || (ask(daemon, "POST", "/pair/confirm", body).await.status == 202).then_some(())).await;
     }
     eventually(async || (!hospital.peers().all().is_empty() && !cloud.peers().all().is_empty()).then_some(())).await;
+    let address = hospital.admin_address();
+    let bare = format!("POST /drain HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    assert_eq!(raw(address, &bare).await.status, 401);
     ask(&hospital, "POST", "/consultation/start", "{\"minutes\": 5, \"mbps\": 50}").await;
     ask(&hospital, "POST", "/consultation/end", "").await;
     let spec = study(2, 4);
@@ -208,6 +212,7 @@ async fn two_daemons_that_pair_and_forward_tell_the_same_story() {
         "pairing-joined",
         "pairing-code-used",
         "peer-added",
+        "admin",
         "consultation-started",
         "consultation-ended",
         "receipt-got",
@@ -231,6 +236,43 @@ async fn two_daemons_that_pair_and_forward_tell_the_same_story() {
         let text = std::fs::read_to_string(state.join("audit").join(AUDIT_FILE)).unwrap();
         assert!(!text.contains(&code) && !text.contains(&code.replace('-', "")), "the code is nowhere");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_push_that_is_cut_short_is_told_with_what_it_left() {
+    let root = tempfile::tempdir().unwrap();
+    let (cloud, mut hospital) = cloud_and_hospital(root.path(), PeerRights::all()).await;
+    let states = [root.path().join("cloud"), hospital.state_dir.clone()];
+    hospital.peers[0].limits = Schedule::always(4.0);
+    hospital.peers[0].level = LevelChoice::Fixed(Level::STORE);
+    hospital.drain = Duration::ZERO;
+    let daemon = start(hospital).await;
+    let files = root.path().join("files");
+    let spec = StudySpec::new(4).with_instances(1, 16).with_size(512, 512);
+    spec.write_to(&files).unwrap();
+    daemon.enqueue("cloud", &[files], Priority::Routine).unwrap();
+    eventually(async || {
+        let status = get(&cloud, "/status").await.json();
+        (status["transfers"][0]["instances_committed"].as_u64()? > 0).then_some(())
+    })
+    .await;
+    daemon.stop().await;
+    eventually(async || (get(&cloud, "/status").await.json()["transfers"] == serde_json::json!([])).then_some(()))
+        .await;
+    cloud.stop().await;
+    let (here, there) = (records(&states[0]), records(&states[1]));
+    let (received, forwarded) = (told(&here, "received"), told(&there, "forwarded"));
+    for record in [received, forwarded] {
+        assert_eq!(
+            (record.text("outcome"), uids(record)),
+            ("failed", vec![spec.study_uid().to_string()]),
+            "{record:?}"
+        );
+    }
+    let left = received.number("instances").unwrap();
+    assert!((1..16).contains(&left), "{received:?}");
+    assert_eq!((received.text("transfer"), forwarded.text("why")), (forwarded.text("transfer"), "stopped"));
+    assert!(story(&here).iter().all(|(event, ..)| event != "receipt-given"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
