@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use imgxfer_core::transport::pairing::{self, Invitation, Paired, PairingCode, PairingError, PairingOffer};
-use imgxfer_core::transport::{Dial, Endpoint};
+use imgxfer_core::transport::{Dial, Endpoint, PairingWindow};
 use imgxfer_core::work::blocking;
 use serde::Serialize;
 use tokio::sync::{oneshot, watch};
@@ -74,7 +74,7 @@ pub(crate) struct Pairings {
 
 /// Which side of a pairing this one is.
 enum Side {
-    Invite(Invitation),
+    Invite(Invitation, PairingWindow),
     Join { address: String, code: PairingCode },
 }
 
@@ -108,7 +108,9 @@ impl Pairings {
     pub(crate) fn invite(&self, rights: PeerRights, valid_for: Duration) -> Result<String, PairingError> {
         let code = PairingCode::generate()?;
         let text = code.to_string();
-        self.start(Side::Invite(Invitation::new(code, valid_for)), rights);
+        // Open before the code is told: whoever has it may come at once.
+        let window = self.endpoint.open_pairing();
+        self.start(Side::Invite(Invitation::new(code, valid_for), window), rights);
         Ok(text)
     }
 
@@ -123,7 +125,7 @@ impl Pairings {
         let pairings = self.clone();
         let task = tokio::spawn(async move {
             let result = match side {
-                Side::Invite(invitation) => pairings.run_invite(&invitation, rights).await,
+                Side::Invite(invitation, window) => pairings.run_invite(&invitation, window, rights).await,
                 Side::Join { address, code } => pairings.run_join(&address, &code, rights).await,
             };
             let state = match result {
@@ -154,8 +156,12 @@ impl Pairings {
         decide.is_some_and(|decide| decide.send(decision).is_ok())
     }
 
-    async fn run_invite(&self, invitation: &Invitation, rights: PeerRights) -> Result<PairState, String> {
-        let mut window = self.endpoint.open_pairing();
+    async fn run_invite(
+        &self,
+        invitation: &Invitation,
+        mut window: PairingWindow,
+        rights: PeerRights,
+    ) -> Result<PairState, String> {
         let me = self.endpoint.identity().clone();
         loop {
             let session = tokio::time::timeout_at(invitation.expires(), window.accept()).await;

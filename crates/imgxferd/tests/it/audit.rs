@@ -188,7 +188,10 @@ async fn two_daemons_that_pair_and_forward_tell_the_same_story() {
     ] {
         eventually(async || (ask(daemon, "POST", "/pair/confirm", body).await.status == 202).then_some(())).await;
     }
-    eventually(async || (!hospital.peers().all().is_empty() && !cloud.peers().all().is_empty()).then_some(())).await;
+    for daemon in [&cloud, &hospital] {
+        let state = async || ask(daemon, "GET", "/pair/state", "").await.json();
+        eventually(async || (state().await["state"] == "paired").then_some(())).await;
+    }
     let address = hospital.admin_address();
     let bare = format!("POST /drain HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     assert_eq!(raw(address, &bare).await.status, 401);
