@@ -11,9 +11,8 @@
 use std::env;
 use std::error::Error;
 use std::path::Path;
-use std::time::Instant;
 
-use imgxfer_core::clock::UnixSeconds;
+use imgxfer_core::clock::{Stopwatch, UnixSeconds};
 use imgxfer_core::dicom::{Attributes, Level, Tag, tags};
 use imgxfer_core::store::search::Search;
 use imgxfer_core::store::{CommitBatch, Index, Scope, SqliteIndex, StoredInstance};
@@ -42,7 +41,7 @@ const DESCRIPTIONS: [&str; 8] = [
 ];
 const MODALITIES: [&str; 6] = ["CT", "MR", "CR", "US", "DX", "MG"];
 
-/// Numbers that depend on the seed alone (SplitMix64).
+/// Numbers that depend on the seed alone (`SplitMix64`).
 fn mixed(seed: u64) -> u64 {
     let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -76,7 +75,7 @@ fn study(number: u64) -> StoredInstance {
         .with(tags::PATIENT_ID, format!("{:08}", 10_000_000 + patient * 7))
         .with(tags::PATIENT_NAME, format!("{}^{}", family(patient), one_of(&GIVEN, patient ^ 2)))
         .with(tags::PATIENT_BIRTH_DATE, format!("{:04}0{}1{}", 1930 + patient % 90, 1 + patient % 9, patient % 9))
-        .with(tags::PATIENT_SEX, if patient % 2 == 0 { "F" } else { "M" })
+        .with(tags::PATIENT_SEX, if patient.is_multiple_of(2) { "F" } else { "M" })
         .with(tags::ACCESSION_NUMBER, format!("RF{number:09}"))
         .with(tags::STUDY_DATE, format!("{year:04}{month:02}{day:02}"))
         .with(tags::STUDY_TIME, format!("{:02}{:02}00", number % 24, number % 60))
@@ -92,7 +91,7 @@ fn study(number: u64) -> StoredInstance {
 
 fn fill(index: &SqliteIndex, studies: u64) -> Outcome {
     let there = index.totals()?.studies;
-    let started = Instant::now();
+    let started = Stopwatch::start();
     let mut next = there;
     while next < studies {
         let end = (next + 2_000).min(studies);
@@ -117,7 +116,7 @@ fn ask(index: &SqliteIndex, name: &str, times: u64, question: &dyn Fn(u64) -> Se
     let mut took = Vec::new();
     for number in 0..times {
         let search = question(mixed(number ^ 0xa5));
-        let started = Instant::now();
+        let started = Stopwatch::start();
         rows += index.find(&scope, &search)?.rows.len();
         took.push(started.elapsed().as_secs_f64() * 1e3);
     }

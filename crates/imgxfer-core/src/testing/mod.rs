@@ -10,6 +10,7 @@ pub mod faulty;
 mod index_suite;
 #[cfg(feature = "quic")]
 pub mod pair;
+mod search_suite;
 mod store_suite;
 
 use crate::chunk::ChunkClass;
@@ -22,6 +23,7 @@ use crate::units::{to_u32, to_u64, to_usize};
 use crate::wire::record::{Record, RecordChunk};
 
 pub use index_suite::index_suite;
+pub use search_suite::search_suite;
 pub use store_suite::store_suite;
 
 /// A record of `chunks`, compressed with zstd where that makes it smaller.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use imgxfer_core::store::{FsOptions, FsRecords, MemIndex, MemRecords, SqliteIndex};
 use imgxfer_core::testing::faulty::{Faults, FaultyIndex, FaultyRecords};
-use imgxfer_core::testing::{index_suite, store_suite};
+use imgxfer_core::testing::{index_suite, search_suite, store_suite};
 
 /// Nothing kept back: test folders may be on a small file system.
 fn options() -> FsOptions {
@@ -47,6 +47,14 @@ fn a_folder_is_a_record_store() {
 fn memory_is_an_index() {
     index_suite(&|| Arc::new(MemIndex::default()));
     index_suite(&|| Arc::new(FaultyIndex::new(Faults::default(), false)));
+}
+
+#[test]
+fn sqlite_answers_what_a_search_of_everything_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    for seed in 1..=3 {
+        search_suite(&|| Arc::new(SqliteIndex::open(&folder.path().join(format!("{seed}.sqlite"))).unwrap()), seed);
+    }
 }
 
 #[test]

@@ -263,6 +263,7 @@ impl Index for MemIndex {
         state.newest = state.newest.max(publication.order.0);
         let mut publish = |(place, study): (usize, &StudyUid)| {
             let study = state.studies.entry((publication.owner, study.clone())).or_default();
+            study.begin(publication.order);
             if study.root != Some(publication.root) {
                 study.root = Some(publication.root);
                 study.version += 1;

@@ -22,6 +22,8 @@ pub(super) struct Study {
     /// Places of each SOP Instance UID's contents.
     contents: HashMap<SopInstanceUid, BTreeSet<Place>>,
     pub(super) damaged: BTreeSet<Place>,
+    /// When the first that was told of it came.
+    first: Option<Order>,
     pub(super) version: u64,
     /// How many transfers run that add to it.
     pub(super) arriving: u64,
@@ -42,10 +44,16 @@ impl Study {
             }
             return false;
         }
+        self.begin(instance.order);
         self.contents.entry(instance.entry.sop_instance.clone()).or_default().insert(place.clone());
         self.instances.insert(place, StoredInstance { stated: None, ..instance.clone() });
         self.choose(&instance.entry.sop_instance);
         true
+    }
+
+    /// Something of it is told.
+    pub(super) fn begin(&mut self, order: Order) {
+        self.first.get_or_insert(order);
     }
 
     /// Marks the current one of a SOP Instance UID's contents.
@@ -134,7 +142,7 @@ impl Study {
         StudyRow {
             study: study.clone(),
             owner,
-            first: self.instances.values().map(|instance| instance.order).min().unwrap_or_default(),
+            first: self.first.unwrap_or_default(),
             attributes: summary.attributes,
             patients: summary.patients,
             modalities: summary.modalities,

@@ -1,0 +1,182 @@
+//! What every [`Index`] must answer: several hundred questions, beside a search that looks at everything.
+#![expect(clippy::unwrap_used, reason = "a failing operation fails the test that runs the suite")]
+
+use std::sync::Arc;
+
+use super::{Sample, Seeded, peer};
+use crate::clock::UnixSeconds;
+use crate::dicom::{Level, Tag, tags};
+use crate::ids::{InstanceHash, ManifestRoot, StudyUid};
+use crate::store::search::Search;
+use crate::store::{
+    CommitBatch, Index, InstancesOf, MemIndex, Order, Publication, Removal, Scope, StoredInstance, What,
+};
+use crate::units::to_u64;
+
+const NAMES: [&str; 12] = [
+    "DOE^John",
+    "Doe^Jane^^Dr",
+    "Müller^Jörg",
+    "MUELLER^Anna",
+    "O'Neill^Sean",
+    "Yamada^Tarou=山田^太郎",
+    "山本^花子",
+    "Wałęsa^Lech",
+    "Ñandú^José",
+    "van der Berg^Piet",
+    "",
+    "SMITH",
+];
+const DESCRIPTIONS: [&str; 6] = ["CT Thorax", "ct THORAX with contrast", "MRI Head", "Mühle?", "50% *", ""];
+
+/// Asks the index that `make` gives, filled with the same as one that looks at everything, the same questions.
+/// `seed` decides which.
+///
+/// # Panics
+/// When the two answer differently; the message repeats the seed and the question.
+pub fn search_suite(make: &dyn Fn() -> Arc<dyn Index>, seed: u64) {
+    let (index, naive) = (make(), MemIndex::default());
+    let mut random = Seeded::new(seed);
+    fill(&mut random, &[&*index, &naive]);
+    for number in 0..600 {
+        let search = question(&mut random);
+        let scope = match random.below(4) {
+            0 => Scope::All,
+            1 => Scope::Owners(vec![peer(1), peer(2)]),
+            _ => Scope::Owners(vec![peer(1)]),
+        };
+        let asked = || format!("seed {seed}, question {number}: {scope:?} {search:?} {:?}", search.criteria);
+        let expected = naive.find(&scope, &search).unwrap();
+        let found = index.find(&scope, &search).unwrap();
+        let keys = |answer: &crate::store::search::Answer| {
+            answer.rows.iter().map(crate::store::search::Found::cursor).collect::<Vec<_>>()
+        };
+        assert_eq!(keys(&found), keys(&expected), "{}", asked());
+        assert_eq!(found, expected, "{}", asked());
+    }
+}
+
+fn pick<'a>(random: &mut Seeded, list: &[&'a str]) -> &'a str {
+    list[random.below(list.len())]
+}
+
+fn study_of(number: usize) -> u64 {
+    to_u64(number)
+}
+
+/// An instance whose attributes are drawn at random; those of one study are mostly alike.
+fn instance(random: &mut Seeded, owner: u8, study: u64, series: u64, sop: u64) -> StoredInstance {
+    let mut of_study = Seeded::new(study * 7919 + u64::from(random.below(8) == 0));
+    let mut sample = Sample::new(peer(owner), study, series, sop, 200);
+    sample.bytes[0] = u8::try_from(random.below(3)).unwrap();
+    let date = format!("20{:02}{:02}{:02}", 20 + of_study.below(5), 1 + of_study.below(12), 1 + of_study.below(27));
+    let attributes = sample
+        .stored()
+        .attributes
+        .with(tags::PATIENT_NAME, pick(&mut of_study, &NAMES))
+        .with(tags::PATIENT_ID, pick(&mut of_study, &["P1", "P2", "p1", "P*", "0012", "123456", ""]))
+        .with(tags::PATIENT_BIRTH_DATE, pick(&mut of_study, &["19600101", "19991231", ""]))
+        .with(tags::STUDY_DATE, if of_study.below(9) == 0 { String::new() } else { date })
+        .with(tags::STUDY_TIME, pick(&mut of_study, &["101500", "235959.5", "08", ""]))
+        .with(tags::STUDY_DESCRIPTION, pick(&mut of_study, &DESCRIPTIONS))
+        .with(tags::REFERRING_PHYSICIAN_NAME, pick(&mut of_study, &NAMES))
+        .with(tags::ACCESSION_NUMBER, format!("A{}", study % 40))
+        .with(tags::MODALITY, pick(random, &["CT", "MR", "SR"]))
+        .with(tags::SERIES_DESCRIPTION, pick(random, &["axial", "Scout", ""]))
+        .with(tags::BODY_PART_EXAMINED, pick(random, &["CHEST", "HEAD", ""]))
+        .with(tags::NUMBER_OF_FRAMES, pick(random, &["1", "30", ""]));
+    StoredInstance { cut: random.below(12) == 0, ..sample.stored_with(attributes) }
+}
+
+fn fill(random: &mut Seeded, indexes: &[&dyn Index]) {
+    let mut order = 0;
+    for batch in 0..60 {
+        let owner = u8::try_from(1 + random.below(3)).unwrap();
+        let mut instances = Vec::new();
+        for _ in 0..10 {
+            order += 1;
+            let study = study_of(random.below(90));
+            let (series, sop) = (to_u64(random.below(3)), to_u64(random.below(4)));
+            instances.push(StoredInstance { order: Order(order), ..instance(random, owner, study, series, sop) });
+        }
+        let batch = CommitBatch { instances, at: UnixSeconds(batch), ..CommitBatch::default() };
+        indexes.iter().for_each(|index| drop(index.commit(&batch).unwrap()));
+        order += 1;
+        change(random, indexes, &batch, Order(order));
+    }
+}
+
+/// Publishes or removes something of a batch.
+fn change(random: &mut Seeded, indexes: &[&dyn Index], batch: &CommitBatch, order: Order) {
+    let first = &batch.instances[random.below(batch.instances.len())];
+    let (owner, study, at) = (first.owner, first.entry.study.clone(), batch.at);
+    match random.below(6) {
+        0 => {
+            let what = if random.below(2) == 0 { What::All } else { What::Contents(vec![first.entry.hash]) };
+            let removal = Removal { owner, study, what, at, order };
+            let removed: Vec<_> = indexes.iter().map(|index| index.remove(&removal).unwrap()).collect();
+            assert!(removed.windows(2).all(|pair| pair[0] == pair[1]), "both remove the same");
+        }
+        1..4 => {
+            let stated = stated(indexes, &Scope::Owners(vec![owner]), &study, random);
+            let root = ManifestRoot::from_bytes([u8::try_from(order.0 % 251).unwrap(); 32]);
+            let publication = Publication { owner, studies: vec![study], root, at, order, stated };
+            indexes.iter().for_each(|index| drop(index.publish(&publication).unwrap()));
+        }
+        _ => {}
+    }
+}
+
+fn stated(indexes: &[&dyn Index], scope: &Scope, study: &StudyUid, random: &mut Seeded) -> Vec<(u32, InstanceHash)> {
+    let all = indexes[0].instances(scope, &InstancesOf::all_versions(study.clone()), None, 100).unwrap();
+    all.iter().filter(|_| random.below(2) == 0).map(|instance| (0, instance.entry.hash)).collect()
+}
+
+fn question(random: &mut Seeded) -> Search {
+    let level = [Level::Study, Level::Study, Level::Series, Level::Instance][random.below(4)];
+    let mut search = Search { level, ..Search::default() };
+    for _ in 0..=random.below(3) {
+        let (tag, value) = criterion(random);
+        search = search.clone().by(tag, &value).unwrap_or(search);
+    }
+    search.count = random.below(4) == 0;
+    if random.below(3) == 0 {
+        search.limit = u32::try_from(1 + random.below(12)).unwrap();
+        search.skip = u32::try_from(random.below(4)).unwrap();
+    }
+    search
+}
+
+fn criterion(random: &mut Seeded) -> (Tag, String) {
+    const PATTERNS: [&str; 12] =
+        ["*a*", "*oe*", "D*", "*n^J*", "?OE^*", "*田*", "*山*太*", "*", "müller*", "*^*", "*zzz*", "山*"];
+    let name = |random: &mut Seeded| match random.below(2) {
+        0 => pick(random, &NAMES).to_owned(),
+        _ => pick(random, &PATTERNS).to_owned(),
+    };
+    match random.below(14) {
+        0 | 1 => (tags::PATIENT_NAME, name(random)),
+        2 => (tags::PATIENT_ID, pick(random, &["P1", "p*", "*2*", "0012", "nobody", "P?"]).to_owned()),
+        3 => (
+            tags::STUDY_DATE,
+            pick(random, &["2021-", "-20221231", "20210101-20231231", "20220505"]).replace("2021-", "20210101-"),
+        ),
+        4 => (tags::STUDY_DESCRIPTION, pick(random, &["*thorax*", "MRI*", "*h*", "mühle?", "50% *", "*e*"]).to_owned()),
+        5 => (tags::REFERRING_PHYSICIAN_NAME, name(random)),
+        6 => (tags::ACCESSION_NUMBER, format!("A{}", random.below(40))),
+        7 => (tags::MODALITIES_IN_STUDY, pick(random, &["CT", "MR\\SR", "XX"]).to_owned()),
+        8 => (tags::STUDY_INSTANCE_UID, super::study(study_of(random.below(90))).to_string()),
+        9 => (tags::PATIENT_BIRTH_DATE, pick(random, &["19600101", "19990101-", "20200101"]).to_owned()),
+        10 => (tags::SERIES_DESCRIPTION, pick(random, &["axial", "*o*"]).to_owned()),
+        11 => (tags::BODY_PART_EXAMINED, pick(random, &["CHEST", "CHEST\\HEAD"]).to_owned()),
+        12 => (tags::STUDY_TIME, pick(random, &["10", "0800-1100", "2359-"]).to_owned()),
+        _ => {
+            let sample =
+                Sample::new(peer(1), study_of(random.below(90)), to_u64(random.below(3)), to_u64(random.below(4)), 1);
+            match random.below(2) {
+                0 => (tags::SERIES_INSTANCE_UID, sample.entry().series.to_string()),
+                _ => (tags::SOP_INSTANCE_UID, sample.entry().sop_instance.to_string()),
+            }
+        }
+    }
+}
