@@ -31,7 +31,7 @@
 //! | `send`, `receive` | the two ends of a transfer: read, hash, encode, send; receive, verify, commit |
 //! | `client`, `server`, `repair` | the paved path |
 //!
-//! Without default features everything down to the store in memory builds, without tokio, quinn or files.
+//! Without default features everything down to the depot in memory builds, without tokio, quinn or files.
 
 pub mod chunk;
 pub mod clock;
