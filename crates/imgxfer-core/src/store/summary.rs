@@ -68,7 +68,7 @@ pub(super) fn join(instance: &mut StoredInstance, header: &Attributes) {
 }
 
 /// Who a patient is: identifier and issuer, or where there is neither, the name.
-fn key_of(patient: &Attributes) -> [&str; 3] {
+pub(super) fn patient_key(patient: &Attributes) -> [&str; 3] {
     let (id, issuer) = (patient.get(tags::PATIENT_ID), patient.get(tags::ISSUER_OF_PATIENT_ID));
     [id, issuer, if id.is_empty() { patient.get(tags::PATIENT_NAME) } else { "" }]
 }
@@ -85,7 +85,7 @@ pub(super) fn of_study(mut headers: Vec<Header>) -> Summary {
         summary.modalities.extend(header.attributes.each(tags::MODALITY).map(str::to_owned));
         summary.sop_classes.extend(header.attributes.each(tags::SOP_CLASS_UID).map(str::to_owned));
         let attributes = of_level(Level::Patient);
-        let patient = patients.entry(key_of(&attributes).map(str::to_owned)).or_default();
+        let patient = patients.entry(patient_key(&attributes).map(str::to_owned)).or_default();
         patient.attributes.extend(&attributes);
         patient.instances += header.instances;
     }

@@ -45,7 +45,9 @@ pub fn search_suite(make: &dyn Fn() -> Arc<dyn Index>, seed: u64) {
             1 => Scope::Owners(vec![peer(1), peer(2)]),
             _ => Scope::Owners(vec![peer(1)]),
         };
-        let asked = || format!("seed {seed}, question {number}: {scope:?} {search:?} {:?}", search.criteria);
+        let values: Vec<_> = search.criteria.iter().map(|criterion| criterion.value.as_str()).collect();
+        let named = (&search.studies, &search.series, &search.instances, &search.modalities);
+        let asked = || format!("seed {seed}, question {number}: {scope:?} {search:?} {values:?} {named:?}");
         let expected = naive.find(&scope, &search).unwrap();
         let found = index.find(&scope, &search).unwrap();
         let keys = |answer: &crate::store::search::Answer| {

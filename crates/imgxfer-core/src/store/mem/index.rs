@@ -129,6 +129,11 @@ impl State {
 
     fn search_study(&self, scope: &Scope, search: &Search, study: FoundStudy, rows: &mut Vec<Found>) {
         let instances = self.instances(scope, &InstancesOf::study(study.study.clone()));
+        // Of one owner's study a header is as new as the newest that has it, current or not.
+        let all = match study.owners.len() {
+            1 => self.instances(scope, &InstancesOf::all_versions(study.study.clone())),
+            _ => instances.clone(),
+        };
         let study = std::sync::Arc::new(study);
         if search.level <= Level::Study {
             let named = |i: &&StoredInstance| {
@@ -143,7 +148,8 @@ impl State {
         let mut by_series: BTreeMap<_, Vec<&StoredInstance>> = BTreeMap::new();
         instances.values().for_each(|i| by_series.entry(&i.entry.series).or_default().push(i));
         for (uid, instances) in by_series {
-            let (attributes, _) = summary::of_series(headers_of(instances.iter().copied()));
+            let of_series = all.values().copied().filter(|i| i.entry.series == *uid);
+            let (attributes, _) = summary::of_series(headers_of(of_series));
             let series = FoundSeries { series: uid.clone(), attributes, instances: to_u64(instances.len()) };
             if !search.admits_series(&series) {
                 continue;
@@ -152,7 +158,7 @@ impl State {
             let admitted = instances
                 .iter()
                 .map(|i| (FoundInstance::of(i), &i.attributes))
-                .filter(|(found, attributes)| search.admits_instance(found, attributes));
+                .filter(|(found, attributes)| search.admits_instance(&study, found, attributes));
             if search.level == Level::Series {
                 if admitted.count() > 0 {
                     rows.push(Found { study: std::sync::Arc::clone(&study), series, instance: None });

@@ -2,6 +2,7 @@
 
 use super::{FoundStudy, OwnerVersion};
 use crate::dicom::tags;
+use crate::store::summary::patient_key;
 use crate::store::{StudyPatient, StudyRow};
 
 /// Counts over distinct contents of several owners.
@@ -48,14 +49,7 @@ pub(in crate::store) fn merge<E>(
 }
 
 fn add_patient(patients: &mut Vec<StudyPatient>, new: StudyPatient) {
-    let key = |patient: &StudyPatient| {
-        let of = |tag| patient.attributes.get(tag).to_owned();
-        (of(tags::PATIENT_ID), of(tags::ISSUER_OF_PATIENT_ID), of(tags::PATIENT_NAME))
-    };
-    let is_same = |known: &&mut StudyPatient| {
-        let (known, new) = (key(known), key(&new));
-        (&known.0, &known.1) == (&new.0, &new.1) && (!known.0.is_empty() || known.2 == new.2)
-    };
+    let is_same = |known: &&mut StudyPatient| patient_key(&known.attributes) == patient_key(&new.attributes);
     match patients.iter_mut().find(is_same) {
         // The same instances may be counted twice: at least so many are of this patient.
         Some(known) => known.instances = known.instances.max(new.instances),

@@ -18,6 +18,7 @@ use crate::dicom::{Attribute, Attributes, Level, Match, Tag, ValueKind, search_k
 use crate::ids::{ContentId, InstanceHash, ManifestRoot, PeerId, SeriesUid, SopInstanceUid, StandardUid, StudyUid};
 use crate::limits::QUERY_ROWS_MAX;
 use crate::store::StoredInstance;
+use crate::store::summary::patient_key;
 use crate::units::to_usize;
 
 pub(super) use merge::{Counts, merge};
@@ -218,11 +219,22 @@ impl Search {
             && self.holds(Level::Series, &series.attributes)
     }
 
-    /// Whether an instance of an admitted series is asked for.
-    pub(super) fn admits_instance(&self, instance: &FoundInstance, attributes: &Attributes) -> bool {
+    /// Whether an instance of an admitted series of `study` is asked for. All its attributes say which of the study's
+    /// patients it is of; what is asked of a patient must be so of that one.
+    pub(super) fn admits_instance(
+        &self,
+        study: &FoundStudy,
+        instance: &FoundInstance,
+        attributes: &Attributes,
+    ) -> bool {
+        let patient = || {
+            let key = patient_key(attributes);
+            let known = study.patients.iter().find(|patient| patient_key(&patient.attributes) == key);
+            known.map_or(attributes, |patient| &patient.attributes)
+        };
         (self.instances.is_empty() || self.instances.contains(&instance.sop_instance))
             && self.holds(Level::Instance, &instance.attributes)
-            && self.holds(Level::Patient, attributes)
+            && (!self.is_of_patient() || self.holds(Level::Patient, patient()))
     }
 
     fn of_level(&self, level: Level) -> impl Iterator<Item = &Criterion> {

@@ -99,6 +99,7 @@ pub(super) fn publish(tx: &Transaction<'_>, publication: &Publication) -> Sql<Ve
             params![owner, study.as_str(), publication.root.as_bytes(), publication.at.0, signed(publication.order.0)];
         let (id, version): (i64, i64) = statement.query_row(row, |row| Ok((row.get(0)?, row.get(1)?)))?;
         versions.push(unsigned(version));
+        share(tx, study)?;
         let stated: Vec<_> =
             publication.stated.iter().filter(|(of, _)| *of == to_u32(place)).map(|(_, hash)| *hash).collect();
         let step = Contents::new(tx)?.state(id, &stated, publication.order)?;
@@ -107,6 +108,15 @@ pub(super) fn publish(tx: &Transaction<'_>, publication: &Publication) -> Sql<Ve
         }
     }
     Ok(versions)
+}
+
+/// Marks a study that several owners have: what is found of one row need not be all that is so of the study.
+fn share(tx: &Transaction<'_>, study: &StudyUid) -> Sql<()> {
+    let mut mark = tx.prepare_cached(
+        "UPDATE studies SET shared = 1
+         WHERE uid = ?1 AND NOT shared AND (SELECT count(*) FROM studies others WHERE others.uid = ?1) > 1",
+    )?;
+    mark.execute([study.as_str()]).map(drop)
 }
 
 /// The row number of a peer, made when it has none.
@@ -257,7 +267,9 @@ impl StudyWriter {
             None => {
                 let mut add =
                     tx.prepare_cached("INSERT INTO studies (owner, uid, first, updated) VALUES (?1, ?2, ?3, ?4)")?;
-                add.insert(params![owner, study.as_str(), signed(instance.order.0), at.0])?
+                let id = add.insert(params![owner, study.as_str(), signed(instance.order.0), at.0])?;
+                share(tx, study)?;
+                id
             }
         };
         Ok(Self { id, removals, series: HashMap::new(), headers: HashMap::new(), step: Step::default() })

@@ -36,8 +36,10 @@ CREATE TABLE studies (
     arriving INTEGER NOT NULL DEFAULT 0,
     root BLOB,
     updated INTEGER NOT NULL,
+    shared INTEGER NOT NULL DEFAULT 0,
     UNIQUE (uid, owner)
 ) STRICT;
+CREATE INDEX studies_shared ON studies (id) WHERE shared;
 CREATE INDEX studies_by_date ON studies (date DESC, uid, owner);
 CREATE TABLE study_keys (
     field INTEGER NOT NULL,

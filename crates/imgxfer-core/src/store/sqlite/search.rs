@@ -148,7 +148,13 @@ impl Asking<'_> {
     }
 
     fn by_pieces(&self, question: &str) -> Sql<Pieces> {
-        let mut matching = self.c.prepare_cached("SELECT rowid FROM study_pieces WHERE study_pieces MATCH ?1")?;
+        // What is asked of a study that several owners have may be so of one by one row and of another by another.
+        let shared = match &self.owners {
+            Some(owners) if owners.len() == 1 => "",
+            _ => "UNION SELECT id FROM studies WHERE shared",
+        };
+        let sql = format!("SELECT rowid FROM study_pieces WHERE study_pieces MATCH ?1 {shared}");
+        let mut matching = self.c.prepare_cached(&sql)?;
         let rows: Vec<i64> = matching.query_map([question], |row| row.get(0))?.collect::<Sql<_>>()?;
         if rows.len() > FEW {
             return Ok(Pieces::Many(RowSet::of(&rows)));
@@ -278,7 +284,8 @@ impl Asking<'_> {
     fn holds_named(&self, study: &FoundStudy) -> Sql<bool> {
         for series in self.series(study)? {
             let named = self.search.series.is_empty() || self.search.series.contains(&series.series);
-            if named && (self.search.instances.is_empty() || !self.instances(study, &series)?.is_empty()) {
+            let is_named = |instance: &StoredInstance| self.search.instances.contains(&instance.entry.sop_instance);
+            if named && (self.search.instances.is_empty() || self.all_instances(study, &series)?.iter().any(is_named)) {
                 return Ok(true);
             }
         }
@@ -342,7 +349,10 @@ impl Asking<'_> {
     fn instances(&self, study: &FoundStudy, series: &FoundSeries) -> Sql<Vec<FoundInstance>> {
         let all = self.all_instances(study, series)?;
         let found = all.iter().map(|instance| (FoundInstance::of(instance), &instance.attributes));
-        Ok(found.filter(|(found, all)| self.search.admits_instance(found, all)).map(|(found, _)| found).collect())
+        Ok(found
+            .filter(|(found, all)| self.search.admits_instance(study, found, all))
+            .map(|(found, _)| found)
+            .collect())
     }
 
     /// Takes series or instances of a study.
