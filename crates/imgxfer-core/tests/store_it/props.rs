@@ -237,6 +237,25 @@ proptest! {
 }
 
 #[test]
+fn long_provenances_are_cut_between_characters() {
+    let long = || "\u{20ac}".repeat(30_000);
+    let provenance = Provenance { source: long(), about: vec![(long(), long()); 300] };
+    let instance = imgxfer_core::testing::Sample::new(peer(1), 1, 1, 1, 10).stored();
+    let notes = note::committed(peer(1), UnixSeconds(0), Some(&provenance), std::slice::from_ref(&instance));
+    let cut = "\u{20ac}".repeat(333);
+    let expected = Provenance { source: cut.clone(), about: vec![(cut.clone(), cut); 16] };
+    assert_eq!(
+        Note::decode(&notes[0]),
+        Ok(Note::Committed { at: UnixSeconds(0), provenance: Some(expected), instances: vec![instance] })
+    );
+    // What is never written is not read.
+    let text = |len: u16| [&len.to_le_bytes()[..], &vec![b'a'; usize::from(len)]].concat();
+    assert!(Provenance::decode(&[text(1_000), vec![0]].concat()).is_ok());
+    assert!(Provenance::decode(&[text(1_001), vec![0]].concat()).is_err());
+    assert!(Provenance::decode(&[text(1), vec![17], vec![0; 4 * 17]].concat()).is_err());
+}
+
+#[test]
 fn long_attributes_are_cut_between_characters() {
     let mut instance = imgxfer_core::testing::Sample::new(peer(1), 1, 1, 1, 10).stored();
     instance.attributes.set(tags::STUDY_DESCRIPTION, "\u{20ac}".repeat(30_000));
