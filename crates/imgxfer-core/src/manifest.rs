@@ -126,7 +126,7 @@ impl InstanceEntry {
         // A UID has at most 64 characters.
         hasher.update(&[u8::try_from(syntax.len()).unwrap_or(u8::MAX)]);
         hasher.update(syntax.as_bytes());
-        for chunk in self.chunks.iter().filter(|chunk| chunk.class != ChunkClass::Meta) {
+        for chunk in self.chunks.iter().skip_while(|chunk| chunk.class == ChunkClass::Meta) {
             hasher.update(chunk.id.as_bytes());
             hasher.update(&chunk.len.to_le_bytes());
         }

@@ -336,11 +336,14 @@ impl Provenance {
         fn text(reader: &mut Reader<'_>) -> Result<String, NoteError> {
             let len = usize::from(reader.u16()?);
             let text = std::str::from_utf8(reader.take(len)?).map_err(|_| NoteError::Malformed)?;
-            Ok(text.to_owned())
+            if len <= PROVENANCE_TEXT_MAX { Ok(text.to_owned()) } else { Err(NoteError::Malformed) }
         }
         let mut reader = Reader::new(bytes);
         let source = text(&mut reader)?;
         let count = reader.u8()?;
+        if usize::from(count) > PARTICULARS_MAX {
+            return Err(NoteError::Malformed);
+        }
         let mut one = || Ok((text(&mut reader)?, text(&mut reader)?));
         let about = (0..count).map(|_| one()).collect::<Result<_, NoteError>>()?;
         if reader.is_empty() { Ok(Self { source, about }) } else { Err(NoteError::Malformed) }
