@@ -79,8 +79,9 @@ fn a_corrected_name_changes_the_header_alone() {
             cuts_of(&bytes).iter().map(id).collect::<Vec<_>>()
         };
         let (before, after) = (ids(&study), ids(&study.clone().with_patient_name("A^Much^Longer^Name^Indeed")));
-        assert_eq!(before[1..], after[1..]);
-        assert_ne!(before[0], after[0]);
+        assert_eq!(before[0], after[0], "the file meta group");
+        assert_ne!(before[1], after[1], "the header");
+        assert_eq!(before[2..], after[2..], "pixels and what is behind them");
     }
 }
 

@@ -76,21 +76,22 @@ fn a_header_costs_a_fraction_of_itself_and_is_read_back_from_one_record() {
     let folder = tempfile::tempdir().unwrap();
     StudySpec::new(5).with_instances(1, 300).with_size(32, 32).write_to(folder.path()).unwrap();
     let pages = pages(folder.path());
-    let mut headers = 0;
+    let (mut metas, mut headers) = (0, 0);
     for plan in all_plans(&pages).iter().filter(|plan| class(plan) == ChunkClass::Header) {
         let made = encode(plan, &coding());
         assert!(made.withdrawn.is_empty() && made.records.len() == 1);
         let record = &made.records[0];
         assert_eq!(record.header().codec, CodecId::ZSTD);
         assert_eq!(record.header().chunks.len(), plan.chunks.len());
-        headers += plan.chunks.len();
+        let of = |class| plan.chunks.iter().filter(|at| plan.entry(**at).class == class).count();
+        (metas, headers) = (metas + of(ChunkClass::Meta), headers + of(ChunkClass::Header));
         for slot in [0, plan.chunks.len() / 2, plan.chunks.len() - 1] {
             let (bytes, decoded) = read_back(record, slot);
             assert_eq!(crate::ids::ChunkId::of(&bytes), plan.entry(plan.chunks[slot]).id);
             assert!(decoded <= RECORD_RAW_BYTES_MAX && plan.chunks.len() <= CHUNKS_PER_RECORD_MAX);
         }
     }
-    assert_eq!(headers, 300);
+    assert_eq!((metas, headers), (300, 300), "file meta groups stand with headers");
 }
 
 /// Folders of `IMGXFER_TEST_DATA` that hold a series: prints what their records look like.
