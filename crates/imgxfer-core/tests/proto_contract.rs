@@ -80,7 +80,8 @@ fn of_attribute(attribute: &str) -> (String, u32) {
     let kind = parts[0].split(" = ").next().unwrap();
     let number = parts.iter().find_map(|part| part.strip_prefix("tag = \"")?.strip_suffix('"')).unwrap();
     let label = if parts.contains(&"repeated") { "repeated " } else { "" };
-    let known = ["repeated"].map(str::to_owned);
+    // A message may be absent in any case.
+    let known = ["repeated", "optional"].map(str::to_owned);
     let rest = parts[1..].iter().filter(|part| !part.starts_with("tag = ") && !known.contains(&(**part).to_owned()));
     assert_eq!(rest.count(), 0, "an option that the contract does not know: {attribute}");
     (format!("{label}{kind}"), number.parse().unwrap())
@@ -111,7 +112,15 @@ fn of_source(text: &str) -> Contract {
             }
             let (mut of_type, number) = of_attribute(&attribute);
             let name = match line.strip_prefix("pub ") {
-                Some(field) => field.split(':').next().unwrap().to_owned(),
+                Some(field) => {
+                    let (name, of) = field.trim_end_matches(',').split_once(": ").unwrap();
+                    // Which message it is says the field's own type.
+                    let message = of.split_once('<').map(|(_, inner)| inner.trim_end_matches('>'));
+                    if let (Some(label), Some(message)) = (of_type.strip_suffix("message"), message) {
+                        of_type = format!("{label}{message}");
+                    }
+                    name.to_owned()
+                }
                 None => {
                     let (name, of) = line.trim_end_matches(',').split_once('(').unwrap();
                     assert_eq!(of_type, "message", "{line}");

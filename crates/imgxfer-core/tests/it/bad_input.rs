@@ -18,12 +18,12 @@ use imgxfer_core::receive::FolderIntake;
 use imgxfer_core::send::{FileSource, OtherFiles, Source, SourceItem, Totals, printable};
 use imgxfer_core::server::Rights;
 use imgxfer_core::sim::studies::{StudySpec, not_dicom, without_meta};
-use imgxfer_core::store::{FsOptions, FsRecords, Scope, SqliteIndex, StudyQuery};
+use imgxfer_core::store::{FsOptions, FsRecords, SqliteIndex, Versions};
 use imgxfer_core::testing::noise;
 use imgxfer_core::transport::Identity;
 use imgxfer_core::wire::message::RefuseCode;
 
-use crate::harness::{Site, client_of, contents, depot_at, push};
+use crate::harness::{Site, client_of, contents, depot_at, push, rows};
 
 /// A study on disk, and a site to push it to.
 struct Bench {
@@ -72,10 +72,10 @@ impl Bench {
     async fn pull_all(&self) -> Vec<Vec<u8>> {
         let out = tempfile::tempdir().unwrap();
         let client = client_of(&self.site);
-        for row in self.site.depot.index.studies(&Scope::All, &StudyQuery::default()).unwrap() {
+        for row in rows(self.site.depot.index.as_ref()) {
             let path = out.path().to_owned();
             let intake = move |peer| Ok(Arc::new(FolderIntake::open(&path, peer, Registry::default())?) as _);
-            let target = PullTarget::study(row.study);
+            let target = PullTarget::study(row.study).with_versions(Versions::All);
             let pulled = client.pull(&self.site.dial, &target, intake, &PullOptions::default(), &|_: &_| {}).await;
             assert!(pulled.unwrap().receipt.complete);
         }
@@ -236,8 +236,8 @@ async fn two_contents_under_one_uid_are_both_kept() {
     bench.write("other.dcm", &other);
     let pushed = bench.push(OtherFiles::Skip).await;
     assert_eq!(pushed.report.receipt.instances, 6);
-    let rows = bench.site.depot.index.studies(&Scope::All, &StudyQuery::default()).unwrap();
-    assert_eq!((rows.len(), rows[0].conflicts, rows[0].instances), (1, 1, 6));
+    let rows = rows(bench.site.depot.index.as_ref());
+    assert_eq!((rows.len(), rows[0].conflicts, rows[0].instances, rows[0].contents), (1, 1, 5, 6));
     bench.assert_holds(&[&other]).await;
 }
 
@@ -433,7 +433,7 @@ async fn a_full_disk_refuses_and_the_rest_goes_when_there_is_room() {
         panic!("{error:?}")
     };
     assert!(remedy.contains("no disk space") && remedy.contains("what arrived is safe"), "{remedy}");
-    let rows = site.depot.index.studies(&Scope::All, &StudyQuery::default()).unwrap();
+    let rows = rows(site.depot.index.as_ref());
     assert_eq!((rows[0].instances, rows[0].arriving), (3, false), "nothing arrives any more");
     site.stop().await;
     // ... and again when there is room: only the rest travels.

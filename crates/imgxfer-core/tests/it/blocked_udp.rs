@@ -15,7 +15,8 @@ use imgxfer_core::receive::DepotIntake;
 use imgxfer_core::send::{FileSource, OtherFiles};
 use imgxfer_core::server::{Host, Rights};
 use imgxfer_core::sim::studies::StudySpec;
-use imgxfer_core::store::{MemIndex, MemRecords, Scope, StudyQuery};
+use imgxfer_core::store::search::Search;
+use imgxfer_core::store::{MemIndex, MemRecords, Scope};
 use imgxfer_core::testing::pair;
 use imgxfer_core::transport::{Carrier, Dial, Endpoint, EndpointConfig, Identity, Session, Trust};
 
@@ -133,7 +134,7 @@ async fn a_study_goes_and_comes_back_over_tls() {
     let report = sites.push(&study, &|_: &_| {}).await.unwrap();
     assert_eq!((report.receipt.complete, report.connections), (true, 1));
     assert_eq!(sites.pull(&study).await, study.hashes());
-    let rows = sites.client.query(&sites.dial, &StudyQuery::default()).await.unwrap();
+    let rows = sites.client.find(&sites.dial, &Search::default()).await.unwrap().rows;
     assert_eq!(rows.len(), 1);
     assert!(sites.carriers().iter().all(|carrier| *carrier == Carrier::Tls), "{:?}", sites.carriers());
     sites.cloud.stop().await;

@@ -13,11 +13,12 @@ use imgxfer_core::progress::{Observer, TransferEvent};
 use imgxfer_core::receive::DepotIntake;
 use imgxfer_core::send::{FileSource, OtherFiles};
 use imgxfer_core::sim::studies::StudySpec;
-use imgxfer_core::store::{Scope, StudyQuery};
+use imgxfer_core::store::Scope;
 use imgxfer_core::testing::pair;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::harness::rows;
 use crate::virtual_time::Sites;
 
 /// Nearly 4 MB: 100 instances of 128 x 128 pixels, eight to a record.
@@ -248,6 +249,6 @@ async fn a_pull_that_is_dropped_resumes() {
     let report = pull(&sites, &study, &here).await.unwrap();
     assert_eq!(here.visible(), study.hashes);
     assert!(report.progress.bytes_present > 0, "{:?}", report.progress);
-    let rows = here.depot.index.studies(&Scope::All, &StudyQuery::default()).unwrap();
+    let rows = rows(here.depot.index.as_ref());
     assert_eq!((rows.len(), rows[0].arriving), (1, false));
 }

@@ -14,6 +14,8 @@ use imgxfer_core::testing::faulty::{Fault, Faults, FaultyRecords};
 use imgxfer_core::testing::pair::{Drive, Item, Site};
 use imgxfer_core::testing::{noise, peer, record_of};
 
+use crate::harness::all_of;
+
 const SEEDS: u64 = 40;
 
 /// A site whose medium may fail.
@@ -40,7 +42,7 @@ fn after_power_cut(records: &FaultyRecords, seed: u64) -> BTreeSet<[u8; 32]> {
     let records: Arc<dyn RecordStore> = Arc::new(records.clone());
     let mut found = BTreeSet::new();
     for (_, study) in index.study_keys(None, 1000).unwrap() {
-        for instance in index.instances(&Scope::All, &study, None, 1000).unwrap() {
+        for instance in all_of(&index, &study) {
             let hash = *instance.entry.hash.as_bytes();
             let reader = StoredReader::of(Arc::clone(&records), Registry::default(), instance).unwrap();
             reader.verify().unwrap_or_else(|e| panic!("seed {seed}: a committed instance is unreadable: {e}"));

@@ -11,14 +11,14 @@ use imgxfer_core::send::OtherFiles;
 use imgxfer_core::server::Rights;
 use imgxfer_core::sim::studies::StudySpec;
 use imgxfer_core::store::{
-    CheckOptions, FsOptions, RecoverReport, Scope, SqliteIndex, StoredReader, StudyQuery, check,
+    CheckOptions, FsOptions, InstancesOf, RecoverReport, Scope, SqliteIndex, StoredReader, check,
 };
 use imgxfer_core::transport::Identity;
 
-use crate::harness::{Site, client_of, contents, depot_at, push};
+use crate::harness::{Site, client_of, contents, depot_at, push, rows};
 
 fn fixture(part: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/store-v2").join(part)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/store-v3").join(part)
 }
 
 /// Writes the fixture anew: two sites have pushed the same study, and each one of its own.
@@ -85,14 +85,16 @@ fn read_back(depot: &Depot) -> (BTreeMap<Vec<u8>, usize>, Vec<u64>) {
     let mut found = BTreeMap::new();
     let keys = depot.index.study_keys(None, 100).unwrap();
     for (owner, study) in keys {
-        for instance in depot.index.instances(&Scope::Owners(vec![owner]), &study, None, 100).unwrap() {
+        for instance in
+            depot.index.instances(&Scope::Owners(vec![owner]), &InstancesOf::all_versions(study), None, 100).unwrap()
+        {
             let reader = StoredReader::of(Arc::clone(&depot.records), Registry::default(), instance).unwrap();
             let mut bytes = vec![0; usize::try_from(reader.len()).unwrap()];
             reader.read_exact_at(0, &mut bytes).unwrap();
             *found.entry(bytes).or_default() += 1;
         }
     }
-    let rows = depot.index.studies(&Scope::All, &StudyQuery::default()).unwrap();
+    let rows = rows(depot.index.as_ref());
     (found, rows.iter().map(|row| row.version).collect())
 }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use imgxfer_core::chunk::ChunkClass;
 use imgxfer_core::clock::UnixSeconds;
 use imgxfer_core::codec::{CodecId, Registry};
+use imgxfer_core::dicom::{Tag, tags};
 use imgxfer_core::ids::{
     ChunkId, InstanceHash, ManifestRoot, PageHash, PeerId, SeriesUid, SopInstanceUid, StandardUid, StudyUid, TransferId,
 };
@@ -15,8 +16,9 @@ use imgxfer_core::manifest::{self, ChunkEntry, InstanceAt, InstanceEntry, Page};
 use imgxfer_core::receipt::Receipt;
 use imgxfer_core::testing::record_of;
 use imgxfer_core::wire::message::{
-    Accept, Body, Committed, End, Failed, Need, PageBody, PageKnown, PageRef, Pull, Query, QueryEnd, ReceiptBody,
-    Received, Refused, Start, Study, Withdraw, Working,
+    Accept, Body, Committed, End, Failed, Fetch, Find, FindEnd, InstancePart, Need, Owner, PageBody, PageKnown,
+    PageRef, Patient, Place, ReceiptBody, Received, Refused, Row, SeriesPart, Start, StudyPart, Value, Withdraw,
+    Working,
 };
 use imgxfer_core::wire::record::{Record, RecordChunk};
 
@@ -52,31 +54,90 @@ fn fill(byte: u8) -> Bytes {
     Bytes::copy_from_slice(&[byte; 32])
 }
 
+/// The parts of rows of an answer, with every field set.
+fn parts() -> (StudyPart, SeriesPart, InstancePart) {
+    let text = str::to_owned;
+    let value = |tag: Tag, value| Value { tag: tag.number(), value: text(value), exact: false };
+    let study = StudyPart {
+        study: text("1.2.3.4"),
+        owners: vec![
+            Owner { owner: fill(0x11), version: 3, root: fill(0x44) },
+            Owner { owner: fill(0x99), version: 0, root: Bytes::new() },
+        ],
+        attributes: vec![value(tags::STUDY_DATE, "20260102"), value(tags::ACCESSION_NUMBER, "A1")],
+        patients: vec![
+            Patient {
+                attributes: vec![value(tags::PATIENT_NAME, "Test^Patient"), value(tags::PATIENT_ID, "P1")],
+                instances: 296,
+            },
+            Patient { attributes: vec![value(tags::PATIENT_ID, "P2")], instances: 4 },
+        ],
+        modalities: vec![text("CT"), text("SR")],
+        sop_classes: vec![text("1.2.840.10008.5.1.4.1.1.2")],
+        series: 2,
+        instances: 300,
+        contents: 302,
+        conflicts: 1,
+        bytes: 5_000_000_000,
+        arriving: true,
+        updated: 1_790_000_000,
+    };
+    let series = SeriesPart {
+        series: text("1.2.3.4.5"),
+        attributes: vec![value(tags::MODALITY, "CT"), value(tags::SERIES_DESCRIPTION, "Thorax")],
+        instances: 200,
+    };
+    let instance = InstancePart {
+        sop_instance: text("1.2.3.4.5.6"),
+        sop_class: text("1.2.840.10008.5.1.4.1.1.2"),
+        transfer_syntax: text("1.2.840.10008.1.2.1"),
+        attributes: vec![value(tags::INSTANCE_NUMBER, "7")],
+        hash: fill(0x55),
+        content: fill(0x66),
+        len: 525_000,
+    };
+    (study, series, instance)
+}
+
 /// One of each kind of message, with every field set.
 pub(crate) fn messages() -> Vec<(&'static str, Body)> {
     let text = str::to_owned;
+    let by = |tag: Tag, value, exact| Value { tag: tag.number(), value: text(value), exact };
+    let (study, series, instance) = parts();
     vec![
         (
-            "pull",
-            Body::Pull(Pull {
-                study: text("1.2.3.4"),
-                accession_number: text("A1"),
-                patient_id: text("P1"),
+            "fetch",
+            Body::Fetch(Fetch {
+                by: vec![
+                    by(tags::STUDY_INSTANCE_UID, "1.2.3.4\\1.2.3.5", false),
+                    by(tags::PATIENT_NAME, "Test*", false),
+                    by(tags::ACCESSION_NUMBER, "A*1", true),
+                ],
+                all_versions: true,
+                order: 1,
                 priority: 1,
                 codecs: vec![0, 1],
                 level: 3,
             }),
         ),
         (
-            "query",
-            Body::Query(Query {
-                study: text("1.2.3.4"),
-                patient_id: text("P1"),
-                accession_number: text("A1"),
-                modality: text("CT"),
-                date_from: text("20260101"),
-                date_to: text("20261231"),
+            "find",
+            Body::Find(Find {
+                level: 2,
+                by: vec![
+                    by(tags::STUDY_DATE, "20260101-20261231", false),
+                    by(tags::MODALITIES_IN_STUDY, "CT", false),
+                    by(tags::PATIENT_ID, "P?1", true),
+                ],
+                after: Some(Place {
+                    date: text("20260102"),
+                    study: text("1.2.3.4"),
+                    series: text("1.2.3.4.5"),
+                    sop_instance: text("1.2.3.4.5.6"),
+                }),
+                skip: 20,
                 limit: 300,
+                count: true,
             }),
         ),
         (
@@ -88,6 +149,7 @@ pub(crate) fn messages() -> Vec<(&'static str, Body)> {
                 bytes: 5_000_000_000,
                 features: vec![1],
                 prove: false,
+                others: 0,
             }),
         ),
         (
@@ -96,6 +158,15 @@ pub(crate) fn messages() -> Vec<(&'static str, Body)> {
                 transfer: Bytes::copy_from_slice(&[0x22; 16]),
                 features: vec![1, 2],
                 prove: true,
+                ..Start::default()
+            }),
+        ),
+        (
+            "start-others",
+            Body::Start(Start {
+                transfer: Bytes::copy_from_slice(&[0x22; 16]),
+                instances: 300,
+                others: 4,
                 ..Start::default()
             }),
         ),
@@ -119,29 +190,11 @@ pub(crate) fn messages() -> Vec<(&'static str, Body)> {
                 signature: Bytes::from_static(b"signature"),
             }),
         ),
-        (
-            "study",
-            Body::Study(Study {
-                study: text("1.2.3.4"),
-                owner: fill(0x11),
-                patient_id: text("P1"),
-                patient_name: text("Test^Patient"),
-                accession_number: text("A1"),
-                study_date: text("20260102"),
-                study_time: text("101112"),
-                study_description: text("Thorax"),
-                modalities: text("CT\\SR"),
-                series: 2,
-                instances: 300,
-                conflicts: 1,
-                bytes: 5_000_000_000,
-                version: 3,
-                arriving: true,
-                root: fill(0x44),
-                updated: 1_790_000_000,
-            }),
-        ),
-        ("query-end", Body::QueryEnd(QueryEnd { more: true })),
+        ("row-study", Body::Row(Row { study: Some(study.clone()), series: None, instance: None })),
+        ("row-series", Body::Row(Row { study: None, series: Some(series.clone()), instance: None })),
+        ("row-instance", Body::Row(Row { study: None, series: None, instance: Some(instance.clone()) })),
+        ("row-whole", Body::Row(Row { study: Some(study), series: Some(series), instance: Some(instance) })),
+        ("find-end", Body::FindEnd(FindEnd { more: true, total_and_one: 5_001, incomplete: true })),
         ("refused", Body::Refused(Refused { code: 3, remedy: text("make room") })),
         ("working", Body::Working(Working { done: 5_000_000_000 })),
     ]
@@ -182,10 +235,30 @@ pub(crate) fn page() -> Page {
     Page { instances: vec![instance, empty] }
 }
 
+/// A page of an instance whose file meta group is a chunk of its own.
+fn page_with_meta() -> Page {
+    let mut instance = page().instances.remove(0);
+    let meta = ChunkEntry { id: ChunkId::from_bytes([0x99; 32]), len: 344, class: ChunkClass::Meta };
+    instance.chunks.insert(0, meta);
+    instance.len += 344;
+    Page { instances: vec![instance] }
+}
+
 #[test]
 fn manifest_page_and_root() {
     assert_vector("page-v1", &page().encode());
     assert_eq!(Page::decode(&vector("page-v1")), Ok(page()));
+    assert_vector("page-meta-v1", &page_with_meta().encode());
+    assert_eq!(Page::decode(&vector("page-meta-v1")), Ok(page_with_meta()));
+    // What stands in the file meta group is no part of what an instance holds.
+    let (with, without) = (&page_with_meta().instances[0], &page().instances[0]);
+    assert_eq!((with.content_id(), with.meta_len()), (without.content_id(), 344));
+    assert_vector("content-v1", with.content_id().as_bytes());
+    // What calls itself so behind the header is part of it all the same.
+    let mut moved = with.clone();
+    moved.chunks.swap(0, 1);
+    assert_ne!(moved.content_id(), with.content_id());
+    assert_eq!(moved.meta_len(), 0);
     let pages = [Page::hash_of(&page().encode()), PageHash::from_bytes([0x88; 32])];
     let withdrawn = BTreeSet::from([InstanceAt { page: 1, place: 5 }]);
     assert_vector("root-v1", manifest::root(&pages, &withdrawn).as_bytes());

@@ -10,10 +10,11 @@ use imgxfer_core::client::{Client, PushOptions, PushReport, RetryPolicy};
 use imgxfer_core::codec::Registry;
 use imgxfer_core::depot::Depot;
 use imgxfer_core::error::TransferError;
+use imgxfer_core::ids::StudyUid;
 use imgxfer_core::progress::TransferEvent;
 use imgxfer_core::send::{FileSource, OtherFiles};
 use imgxfer_core::server::{Host, Rights, Server, ServerLimits};
-use imgxfer_core::store::FsOptions;
+use imgxfer_core::store::{FsOptions, Index, InstancesOf, Scope, StoredInstance, StudyRow};
 use imgxfer_core::transport::{Dial, Endpoint, EndpointConfig, Identity, Session, Trust};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -30,6 +31,17 @@ impl Host for SameRights {
 /// A store on disk.
 pub(crate) fn depot_at(folder: &Path) -> Depot {
     Depot::open(folder, FsOptions::default(), Registry::default()).unwrap().0
+}
+
+/// The row of each owner's study, ordered by owner.
+pub(crate) fn rows(index: &dyn Index) -> Vec<StudyRow> {
+    let keys = index.study_keys(None, 1000).unwrap();
+    keys.iter().flat_map(|(owner, study)| index.study(&Scope::Owners(vec![*owner]), study).unwrap()).collect()
+}
+
+/// Every content of every instance of a study, whoever owns it.
+pub(crate) fn all_of(index: &dyn Index, study: &StudyUid) -> Vec<StoredInstance> {
+    index.instances(&Scope::All, &InstancesOf::all_versions(study.clone()), None, 1000).unwrap()
 }
 
 /// A site that serves.

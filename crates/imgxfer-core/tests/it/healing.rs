@@ -13,10 +13,10 @@ use imgxfer_core::receive::DepotIntake;
 use imgxfer_core::send::{FileSource, OtherFiles};
 use imgxfer_core::server::Rights;
 use imgxfer_core::sim::studies::StudySpec;
-use imgxfer_core::store::{CheckOptions, CheckReport, Finding, FsOptions, Scope, StudyQuery, check};
+use imgxfer_core::store::{CheckOptions, CheckReport, Finding, FsOptions, Scope, check};
 use imgxfer_core::transport::Identity;
 
-use crate::harness::{Site, client_with, depot_at, flip};
+use crate::harness::{Site, all_of, client_with, depot_at, flip, rows};
 
 /// A site with a store on disk that files are pushed to, one start after the other.
 struct Hospital {
@@ -70,7 +70,7 @@ impl Hospital {
     /// Instances, versions and damaged instances of the one study.
     fn holds(&self) -> (u64, u64, usize) {
         let depot = depot_at(self.store.path());
-        let rows = depot.index.studies(&Scope::All, &StudyQuery::default()).unwrap();
+        let rows = rows(depot.index.as_ref());
         assert_eq!(rows.len(), 1);
         (rows[0].instances, rows[0].version, depot.index.damaged(100).unwrap().len())
     }
@@ -83,10 +83,9 @@ async fn a_push_heals_exactly_what_is_rotten() {
     assert_eq!(hospital.push().await, 0, "everything is there");
     let (pack, at, rotten) = {
         let depot = depot_at(hospital.store.path());
-        let instances = depot.index.instances(&Scope::All, &depot.index.study_keys(None, 1).unwrap()[0].1, None, 100);
-        let instances = instances.unwrap();
+        let instances = all_of(depot.index.as_ref(), &depot.index.study_keys(None, 1).unwrap()[0].1);
         // Frames stand with their neighbours, and headers with headers.
-        let at = instances[3].chunks[1].record;
+        let at = instances[3].chunks[2].record;
         let chunks = instances.iter().flat_map(|i| i.entry.chunks.iter().zip(&i.chunks));
         let rotten: HashMap<_, _> =
             chunks.filter(|(_, place)| place.record == at).map(|(chunk, _)| (chunk.id, u64::from(chunk.len))).collect();
@@ -117,8 +116,7 @@ async fn a_record_of_which_one_chunk_is_rotten_is_sent_again_whole() {
         // In the middle of the longest record, which holds pixels of several instances.
         let (pack, at) = {
             let depot = depot_at(hospital.store.path());
-            let instances =
-                depot.index.instances(&Scope::All, &depot.index.study_keys(None, 1).unwrap()[0].1, None, 100).unwrap();
+            let instances = all_of(depot.index.as_ref(), &depot.index.study_keys(None, 1).unwrap()[0].1);
             let at =
                 instances.iter().flat_map(|i| &i.chunks).map(|chunk| chunk.record).max_by_key(|at| at.len).unwrap();
             assert!(instances.iter().filter(|i| i.chunks.iter().any(|chunk| chunk.record == at)).count() > 1);
@@ -160,6 +158,20 @@ async fn what_stands_in_a_pack_with_a_damaged_header_is_sent_again() {
     assert_eq!(hospital.holds(), (8, 1, 0));
 }
 
+/// Changes one row.
+fn update(database: &rusqlite::Connection, change: &str) {
+    assert_eq!(database.execute(&format!("UPDATE {change}"), []).unwrap(), 1);
+}
+
+/// Changes a text within the bytes of a column, where it stands last, in the first row.
+fn replace(database: &rusqlite::Connection, table: &str, column: &str, from: &str, to: &str) {
+    let sql = format!("SELECT {column} FROM {table} WHERE id = 1");
+    let mut bytes: Vec<u8> = database.query_row(&sql, [], |row| row.get(0)).unwrap();
+    let at = bytes.windows(from.len()).rposition(|window| window == from.as_bytes()).unwrap();
+    bytes[at..at + from.len()].copy_from_slice(to.as_bytes());
+    database.execute(&format!("UPDATE {table} SET {column} = ?1 WHERE id = 1"), [bytes]).unwrap();
+}
+
 /// A flipped bit in a row is no error of any database, and would show a study under another patient.
 #[tokio::test]
 async fn a_row_of_the_index_that_is_wrong_is_found_and_an_index_made_anew_is_right() {
@@ -167,16 +179,21 @@ async fn a_row_of_the_index_that_is_wrong_is_found_and_an_index_made_anew_is_rig
     hospital.push().await;
     let index = hospital.store.path().join("index.db");
     let wrong = |report: &CheckReport| report.findings.iter().any(|f| matches!(f, Finding::Row { .. }));
-    for change in [
-        "patient_name = 'SOMEBODY^ELSE'",
-        "instance_count = instance_count + 1",
-        "bytes = bytes - 1",
-        "modalities = 'MR'",
-    ] {
+    let changes: [(&str, fn(&rusqlite::Connection)); 8] = [
+        ("patient", |database| replace(database, "studies", "summary", "Synthetic^Patient", "Somebody^Else_And")),
+        ("modality", |database| replace(database, "studies", "summary", "CT", "MR")),
+        ("patient of instances", |database| {
+            replace(database, "headers", "attributes", "Synthetic^Patient", "Somebody^Else_And");
+        }),
+        ("instances", |database| update(database, "studies SET instance_count = instance_count + 1")),
+        ("contents", |database| update(database, "studies SET content_count = content_count + 1")),
+        ("series", |database| update(database, "studies SET series_count = series_count - 1")),
+        ("bytes", |database| update(database, "studies SET bytes = bytes - 1")),
+        ("what is current", |database| update(database, "instances SET current = 0 WHERE id = 3")),
+    ];
+    for (change, make) in changes {
         assert!(hospital.check().is_clean(), "before: {change}");
-        let database = rusqlite::Connection::open(&index).unwrap();
-        assert_eq!(database.execute(&format!("UPDATE studies SET {change}"), []).unwrap(), 1);
-        drop(database);
+        make(&rusqlite::Connection::open(&index).unwrap());
         let found = hospital.check();
         assert!(
             wrong(&found) && !found.is_sound() && !found.findings.iter().any(Finding::is_loss),
@@ -198,9 +215,9 @@ async fn a_push_that_proves_finds_what_is_rotten_by_itself() {
     let instances = {
         let depot = depot_at(hospital.store.path());
         let study = depot.index.study_keys(None, 1).unwrap().remove(0).1;
-        depot.index.instances(&Scope::All, &study, None, 100).unwrap()
+        all_of(depot.index.as_ref(), &study)
     };
-    let at = instances[3].chunks[1].record;
+    let at = instances[3].chunks[2].record;
     let chunks = instances.iter().flat_map(|i| i.entry.chunks.iter().zip(&i.chunks));
     let rotten: HashMap<_, _> =
         chunks.filter(|(_, place)| place.record == at).map(|(chunk, _)| (chunk.id, u64::from(chunk.len))).collect();
@@ -225,7 +242,7 @@ async fn a_record_whose_check_is_rotten_is_sent_again() {
         let (at, study) = {
             let depot = depot_at(hospital.store.path());
             let study = depot.index.study_keys(None, 1).unwrap().remove(0).1;
-            (depot.index.instances(&Scope::All, &study, None, 100).unwrap()[3].chunks[1].record, study)
+            (all_of(depot.index.as_ref(), &study)[3].chunks[2].record, study)
         };
         let pack = hospital.packs().into_iter().find(|p| p.to_string_lossy().contains(&at.pack.to_string())).unwrap();
         flip(&pack, at.offset + 16);
@@ -234,7 +251,7 @@ async fn a_record_whose_check_is_rotten_is_sent_again() {
         }
         assert!(hospital.push_with(&options).await > 0);
         assert_eq!(hospital.holds(), (8, 1, 0));
-        let stands = depot_at(hospital.store.path()).index.instances(&Scope::All, &study, None, 100).unwrap();
+        let stands = all_of(depot_at(hospital.store.path()).index.as_ref(), &study);
         assert!(stands.iter().flat_map(|i| &i.chunks).all(|chunk| chunk.record != at), "nothing stands in it any more");
         let found = hospital.check();
         assert!(found.is_sound(), "{found:?}");
@@ -286,7 +303,7 @@ async fn an_older_index_learns_what_it_does_not_know() {
     std::fs::copy(&copy, hospital.store.path().join("index.db")).unwrap();
     let depot = depot_at(hospital.store.path());
     assert_eq!(depot.collect(UnixSeconds(i64::MAX)).unwrap().packs_removed, 0);
-    let rows = depot.index.studies(&Scope::All, &StudyQuery::default()).unwrap();
+    let rows = rows(depot.index.as_ref());
     let mut counts: Vec<_> = rows.iter().map(|row| (row.instances, row.version > 0)).collect();
     counts.sort_unstable();
     assert_eq!(counts, [(3, true), (8, true)]);

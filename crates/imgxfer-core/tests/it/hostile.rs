@@ -71,7 +71,7 @@ fn a_puller_refuses_instances_of_a_study_that_it_did_not_ask_for() {
     let asked = page.instances[0].study.clone();
     let page = Page { instances: vec![page.instances[0].clone()] };
     let give = |only| {
-        let mut receiver = Receiver::accept(&start(), &[CodecId::STORE]).unwrap().with_only(Some(only));
+        let mut receiver = Receiver::accept(&start(), &[CodecId::STORE]).unwrap().with_only(vec![only]);
         receiver.handle_message(Body::Page(body_of(0, &page)))
     };
     assert_eq!(give(asked), Ok(()));

@@ -16,12 +16,13 @@ use imgxfer_core::receive::DepotIntake;
 use imgxfer_core::send::{FileSource, OtherFiles};
 use imgxfer_core::server::{Direction, Host, Rights, TransferWatch};
 use imgxfer_core::sim::studies::StudySpec;
-use imgxfer_core::store::{MemIndex, MemRecords, Scope, StudyQuery};
+use imgxfer_core::store::search::{Answer, Search};
+use imgxfer_core::store::{MemIndex, MemRecords, Scope};
 use imgxfer_core::testing::pair;
 use imgxfer_core::transport::{Endpoint, EndpointConfig, Identity, Session, TransportError, Trust};
 use imgxfer_core::wire::message::RefuseCode;
 
-use crate::harness::{Site, client_of, client_with, push};
+use crate::harness::{Site, client_of, client_with, push, rows};
 
 /// Each peer may do everything, with what it sent itself.
 struct OwnOnly;
@@ -91,9 +92,11 @@ async fn the_same_study_from_two_peers_is_two_studies_and_tells_neither_of_the_o
     let after_the_other = push_study(&second, &site, &spec).await;
     assert_eq!(alone, after_the_other, "that a study is here already must not show");
     for (client, id) in [(&first, first_id), (&second, second_id)] {
-        let rows = client.query(&site.dial, &StudyQuery::default()).await.unwrap();
-        assert_eq!(rows.iter().map(|row| row.owner).collect::<Vec<_>>(), [id]);
-        assert_eq!((rows[0].instances, rows[0].conflicts, rows[0].arriving), (6, 0, false));
+        let rows = client.find(&site.dial, &Search::default()).await.unwrap().rows;
+        assert_eq!(rows.len(), 1);
+        let found = &rows[0].study;
+        assert_eq!(found.owners.iter().map(|owner| owner.owner).collect::<Vec<_>>(), [id]);
+        assert_eq!((found.instances, found.contents, found.conflicts, found.arriving), (6, 6, 0, false));
         assert_eq!(pull_study(client, &site, &spec.study_uid()).await.unwrap(), hashes(&spec));
     }
     assert_eq!(push_study(&second, &site, &spec).await, 0);
@@ -147,7 +150,7 @@ async fn two_peers_push_the_same_study_at_once() {
     let spec = study(32);
     let (a, b) = tokio::join!(push_study(&first, &site, &spec), push_study(&second, &site, &spec));
     assert_eq!(a, b);
-    let rows = site.depot.index.studies(&Scope::All, &StudyQuery::default()).unwrap();
+    let rows = rows(site.depot.index.as_ref());
     assert_eq!(rows.iter().map(|row| (row.instances, row.conflicts)).collect::<Vec<_>>(), [(6, 0), (6, 0)]);
     for client in [&first, &second] {
         assert_eq!(pull_study(client, &site, &spec.study_uid()).await.unwrap(), hashes(&spec));
@@ -234,7 +237,7 @@ async fn one_peer_pushes_one_study_twice_at_once() {
     let (client, _) = client(&site);
     let spec = study(36);
     tokio::join!(push_study(&client, &site, &spec), push_study(&client, &site, &spec));
-    let rows = site.depot.index.studies(&Scope::All, &StudyQuery::default()).unwrap();
+    let rows = rows(site.depot.index.as_ref());
     assert_eq!((rows.len(), rows[0].instances, rows[0].conflicts, rows[0].arriving), (1, 6, 0, false));
     assert_eq!(pull_study(&client, &site, &spec.study_uid()).await.unwrap(), hashes(&spec));
     site.stop().await;
@@ -256,7 +259,7 @@ async fn what_a_peer_may_not_do_is_refused() {
     study(37).write_to(folder.path()).unwrap();
     let (pushed, _) = push(&client, &site, &[folder.path().to_owned()], OtherFiles::Skip).await;
     assert_eq!(refusal(pushed.unwrap_err()).0, RefuseCode::NotAllowed);
-    let queried = client.query(&site.dial, &StudyQuery::default()).await;
+    let queried = client.find(&site.dial, &Search::default()).await;
     assert_eq!(refusal(queried.unwrap_err()).0, RefuseCode::NotAllowed);
     let pulled = pull_study(&client, &site, &study(37).study_uid()).await;
     assert_eq!(refusal(pulled.unwrap_err()).0, RefuseCode::NotAllowed);
@@ -275,7 +278,7 @@ async fn a_study_of_another_and_one_that_is_not_there_look_alike() {
     let missing = refusal(pull_study(&stranger, &site, &study(39).study_uid()).await.unwrap_err());
     assert_eq!(hidden.0, RefuseCode::NotFound);
     assert_eq!(hidden, missing);
-    assert!(stranger.query(&site.dial, &StudyQuery::default()).await.unwrap().is_empty());
+    assert_eq!(stranger.find(&site.dial, &Search::default()).await.unwrap(), Answer::default());
     site.stop().await;
 }
 
@@ -287,7 +290,7 @@ async fn another_version_of_the_protocol_is_named_as_such() {
     assert_ne!(ALPN, b"imgxfer/2");
     let config = EndpointConfig::new("127.0.0.1:0".parse().unwrap(), identity, Trust::new(), b"imgxfer/2");
     let client = Client::new(Endpoint::bind(config).unwrap());
-    let error = client.query(&site.dial, &StudyQuery::default()).await.unwrap_err();
+    let error = client.find(&site.dial, &Search::default()).await.unwrap_err();
     assert!(matches!(error, TransferError::Transport(TransportError::Version)), "{error:?}");
     assert_eq!(error.retry(), Retry::Never);
     assert!(error.to_string().contains("newer imgxfer"), "{error}");

@@ -11,7 +11,8 @@ use imgxfer_core::send::OtherFiles;
 use imgxfer_core::server::Rights;
 use imgxfer_core::sim::data::real_data_dir;
 use imgxfer_core::sim::studies::StudySpec;
-use imgxfer_core::store::{Scope, StudyQuery};
+use imgxfer_core::store::Versions;
+use imgxfer_core::store::search::{Found, Search};
 use imgxfer_core::transport::Identity;
 
 use crate::harness::{Site, client_of, contents, depot_at, push};
@@ -33,11 +34,11 @@ async fn every_real_file_arrives_and_comes_back_byte_for_byte() {
     eprintln!("{:?}", report.progress);
 
     let out = tempfile::tempdir().unwrap();
-    let rows = client.query(&site.dial, &StudyQuery::default()).await.unwrap();
+    let rows = client.find(&site.dial, &Search::default()).await.unwrap().rows;
     for row in &rows {
         let path = out.path().to_owned();
         let intake = move |peer| Ok(Arc::new(FolderIntake::open(&path, peer, Registry::default())?) as _);
-        let target = PullTarget::study(row.study.clone());
+        let target = PullTarget::study(row.study.study.clone()).with_versions(Versions::All);
         let pulled = client.pull(&site.dial, &target, intake, &PullOptions::default(), &|_: &TransferEvent| {}).await;
         assert!(pulled.unwrap().receipt.complete);
     }
@@ -49,7 +50,7 @@ async fn every_real_file_arrives_and_comes_back_byte_for_byte() {
     let again = again.unwrap();
     eprintln!("again: {:?}", again.progress);
     assert_eq!(again.progress.payload_bytes, 0);
-    site.depot.index.studies(&Scope::All, &StudyQuery::default()).unwrap();
+    site.depot.index.totals().unwrap();
     site.stop().await;
 }
 
@@ -65,11 +66,14 @@ async fn the_same_content_of_two_owners_comes_once() {
     for client in [&client, &client_of(&site)] {
         assert!(push(client, &site, &paths, OtherFiles::Skip).await.0.unwrap().receipt.complete);
     }
-    let rows = client.query(&site.dial, &StudyQuery::default()).await.unwrap();
-    assert_eq!(rows.iter().map(|row| row.instances).collect::<Vec<_>>(), [6, 6], "each owner has all of them");
+    let rows = client.find(&site.dial, &Search::default()).await.unwrap().rows;
+    let counts = |row: &Found| (row.study.owners.len(), row.study.instances, row.study.contents);
+    assert_eq!(rows.iter().map(counts).collect::<Vec<_>>(), [(2, 6, 6)], "one study of two owners");
+    let of_each = crate::harness::rows(site.depot.index.as_ref());
+    assert_eq!(of_each.iter().map(|row| row.instances).collect::<Vec<_>>(), [6, 6], "each owner has all of them");
     let path = out.path().to_owned();
     let intake = move |peer| Ok(Arc::new(FolderIntake::open(&path, peer, Registry::default())?) as _);
-    let target = PullTarget::study(rows[0].study.clone());
+    let target = PullTarget::study(rows[0].study.study.clone());
     let pulled = client.pull(&site.dial, &target, intake, &PullOptions::default(), &|_: &TransferEvent| {}).await;
     let receipt = pulled.unwrap().receipt;
     assert!(receipt.complete && receipt.instances == 6, "{receipt:?}");

@@ -8,13 +8,14 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use imgxfer_core::chunk::ChunkClass;
 use imgxfer_core::codec::CodecId;
+use imgxfer_core::dicom::tags;
 use imgxfer_core::ids::{ChunkId, InstanceHash, PackId, SeriesUid, SopInstanceUid, StandardUid, StudyUid, TransferId};
 use imgxfer_core::manifest::{ChunkEntry, InstanceAt, InstanceEntry, Page};
 use imgxfer_core::proto::{
     InstanceFailure, Lookup, Receiver, ReceiverOutput, Sender, SenderOutput, Unproven, VerifyJob,
 };
 use imgxfer_core::store::{ChunkAt, RecordAt};
-use imgxfer_core::wire::message::{Body, FailCode, Pull, ReceiptBody};
+use imgxfer_core::wire::message::{Body, FailCode, Fetch, ReceiptBody, Value};
 
 /// A message on its way.
 #[derive(Debug, Clone)]
@@ -28,7 +29,7 @@ enum Said {
 struct Script {
     pages: Vec<Page>,
     /// Asked for in front of it, where it is a pull.
-    pull: Option<Pull>,
+    fetch: Option<Fetch>,
     /// Contents that the receiver has committed before, and pages of them that it knows by their hash.
     committed: Vec<InstanceHash>,
     known: Vec<usize>,
@@ -54,9 +55,13 @@ fn page(numbers: std::ops::Range<u32>) -> Page {
             sop_class: Some(StandardUid::new("1.2.840.10008.5.1.4.1.1.2").unwrap()),
             transfer_syntax: Some(StandardUid::new("1.2.840.10008.1.2.1").unwrap()),
             name: Vec::new(),
-            len: 1000 + 8000,
+            len: 300 + 1000 + 8000,
             hash: InstanceHash::from_bytes([u8::try_from(n).unwrap(); 32]),
-            chunks: vec![chunk("header", 1000, ChunkClass::Header), chunk("pixels", 8000, ChunkClass::Pixels)],
+            chunks: vec![
+                chunk("meta", 300, ChunkClass::Meta),
+                chunk("header", 1000, ChunkClass::Header),
+                chunk("pixels", 8000, ChunkClass::Pixels),
+            ],
         }
     };
     Page { instances: numbers.map(instance).collect() }
@@ -66,7 +71,7 @@ fn page(numbers: std::ops::Range<u32>) -> Page {
 fn push() -> Script {
     let pages = vec![page(1..4), page(4..6), page(6..7)];
     Script {
-        damaged: Some(pages[0].instances[1].chunks[1].id),
+        damaged: Some(pages[0].instances[1].chunks[2].id),
         withdrawn: Some(InstanceAt { page: 1, place: 0 }),
         unproven: Some(InstanceAt { page: 1, place: 1 }),
         pages,
@@ -79,7 +84,13 @@ fn pull() -> Script {
     let pages = vec![page(11..14), page(14..16), page(16..19)];
     let there = pages[..2].iter().flat_map(|page| &page.instances).chain(&pages[2].instances[..1]);
     Script {
-        pull: Some(Pull { study: "1.2.3".to_owned(), priority: 1, codecs: vec![0, 1], level: 2, ..Pull::default() }),
+        fetch: Some(Fetch {
+            by: vec![Value { tag: tags::STUDY_INSTANCE_UID.number(), value: "1.2.3".to_owned(), exact: false }],
+            priority: 1,
+            codecs: vec![0, 1],
+            level: 2,
+            ..Fetch::default()
+        }),
         committed: there.map(|instance| instance.hash).collect(),
         known: vec![1],
         pages,
@@ -215,7 +226,7 @@ fn somewhere() -> ChunkAt {
 /// Both of today, one message at a time.
 fn converse(script: &Script) -> Vec<Said> {
     let (mut sender, mut receiver) = (SenderSide::new(script), ReceiverSide::new(script));
-    let mut said: Vec<Said> = script.pull.iter().map(|pull| Said::ByReceiver(Body::Pull(pull.clone()))).collect();
+    let mut said: Vec<Said> = script.fetch.iter().map(|fetch| Said::ByReceiver(Body::Fetch(fetch.clone()))).collect();
     let mut on_the_way: VecDeque<Said> = sender.say(None).into_iter().map(Said::BySender).collect();
     while let Some(message) = on_the_way.pop_front() {
         said.push(message.clone());
@@ -229,7 +240,7 @@ fn converse(script: &Script) -> Vec<Said> {
 }
 
 fn file(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(format!("exchange-{name}-v1.txt"))
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(format!("exchange-{name}-v2.txt"))
 }
 
 /// `IMGXFER_WRITE_VECTORS=1` writes a recording that is not there, never one that is.
@@ -290,9 +301,9 @@ fn assert_same(today: &Body, then: &Body, what: &str) {
 fn play(name: &str, script: &Script) {
     write_if_asked(name, script);
     let mut then = recorded(name);
-    if let Some(pull) = &script.pull {
-        let Said::ByReceiver(Body::Pull(asked)) = then.remove(0) else { panic!("{name} begins with a pull") };
-        assert_eq!(asked, *pull);
+    if let Some(fetch) = &script.fetch {
+        let Said::ByReceiver(Body::Fetch(asked)) = then.remove(0) else { panic!("{name} begins with a fetch") };
+        assert_eq!(asked, *fetch);
     }
     // Today's sender hears what the receiver said then.
     let mut sender = SenderSide::new(script);
@@ -349,11 +360,11 @@ fn the_recordings_have_everything() {
         "Committed",
         "End",
         "Failed",
+        "Fetch",
         "Need",
         "Page",
         "PageKnown",
         "PageRef",
-        "Pull",
         "Receipt",
         "Received",
         "Start",

@@ -9,10 +9,10 @@ use imgxfer_core::repair::{Outcome, RepairReport, renew_notes, repair};
 use imgxfer_core::send::OtherFiles;
 use imgxfer_core::server::Rights;
 use imgxfer_core::sim::studies::StudySpec;
-use imgxfer_core::store::{CheckOptions, CheckReport, Finding, RecordAt, Scope, StoredInstance, StudyQuery, check};
+use imgxfer_core::store::{CheckOptions, CheckReport, Finding, RecordAt, StoredInstance, check};
 use imgxfer_core::transport::Identity;
 
-use crate::harness::{Site, client_of, client_with, depot_at, flip, push};
+use crate::harness::{Site, all_of, client_of, client_with, depot_at, flip, push, rows};
 
 const SIZE: u16 = 64;
 
@@ -61,7 +61,7 @@ impl Two {
     fn instances(&self) -> Vec<StoredInstance> {
         let depot = self.depot();
         let study = study(7).study_uid();
-        depot.index.instances(&Scope::All, &study, None, 100).unwrap()
+        all_of(depot.index.as_ref(), &study)
     }
 
     fn pack(&self, at: &RecordAt) -> PathBuf {
@@ -72,7 +72,7 @@ impl Two {
     /// Spoils the record of an instance's pixels; returns the hashes of all instances in it, and their bytes in it.
     fn spoil(&self, which: usize) -> (Vec<InstanceHash>, u64) {
         let instances = self.instances();
-        let at = instances[which].chunks[1].record;
+        let at = instances[which].chunks[2].record;
         flip(&self.pack(&at), at.offset + u64::from(at.len) - 1);
         let hit = |i: &&StoredInstance| i.chunks.iter().any(|chunk| chunk.record == at);
         let bytes = instances.iter().flat_map(|i| i.entry.chunks.iter().zip(&i.chunks));
@@ -99,7 +99,7 @@ impl Two {
             assert_eq!((&now.entry, now.owner, &now.attributes), (&before.entry, before.owner, &before.attributes));
             assert_eq!(now.owner, self.sender.peer_id());
         }
-        let rows = self.depot().index.studies(&Scope::All, &StudyQuery::default()).unwrap();
+        let rows = rows(self.depot().index.as_ref());
         assert_eq!(rows.len(), 1, "no owner more");
         assert_eq!((rows[0].version, rows[0].arriving), (1, false), "no version more");
     }
@@ -132,7 +132,7 @@ async fn exactly_what_is_damaged_is_fetched() {
 async fn a_record_whose_check_is_rotten_is_fetched() {
     let two = Two::new(|folder| drop(study(7).write_to(folder).unwrap())).await;
     let before = two.instances();
-    let at = before[3].chunks[1].record;
+    let at = before[3].chunks[2].record;
     flip(&two.pack(&at), at.offset + 16);
     two.check();
     let report = two.repair().await;
@@ -179,8 +179,8 @@ async fn what_is_damaged_at_the_peer_too_is_not_given() {
     let (hit, _) = two.spoil(3);
     two.check();
     let theirs = two.peer.depot.clone();
-    let at_peer = theirs.index.instances(&Scope::All, &study(7).study_uid(), None, 100).unwrap();
-    let at = at_peer[3].chunks[1].record;
+    let at_peer = all_of(theirs.index.as_ref(), &study(7).study_uid());
+    let at = at_peer[3].chunks[2].record;
     let id = at.pack.to_string();
     let pack = two._peer_store.path().join("packs").join(&id[..2]).join(format!("{id}.pack"));
     flip(&pack, at.offset + u64::from(at.len) - 1);

@@ -15,7 +15,8 @@ use imgxfer_core::proto::{Lookup, Unproven, VerifyJob};
 use imgxfer_core::receive::{DepotIntake, Intake, Staged};
 use imgxfer_core::send::{FileSource, OtherFiles, Source, SourceItem, Totals};
 use imgxfer_core::sim::studies::StudySpec;
-use imgxfer_core::store::{RecordAt, Scope, StoreError, StudyQuery};
+use imgxfer_core::store::search::Search;
+use imgxfer_core::store::{RecordAt, Scope, StoreError};
 use imgxfer_core::testing::pair;
 use imgxfer_core::wire::record::Record;
 use tokio::sync::Notify;
@@ -169,7 +170,7 @@ async fn a_receiver_that_takes_long_to_read_back_is_waited_for() {
     let options = PushOptions::default().with_retry(RetryPolicy::once());
     let sent = sites.client.push(&dial, source, &options, &|_: &_| {}).await.unwrap();
     assert!(sent.receipt.complete);
-    let study = sites.client.query(&dial, &StudyQuery::default()).await.unwrap().remove(0).study;
+    let study = sites.client.find(&dial, &Search::default()).await.unwrap().rows.remove(0).study.study.clone();
 
     let (clock, seconds) = sync_channel(0);
     let seconds = Arc::new(Mutex::new(Some(seconds)));
