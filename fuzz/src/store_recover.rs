@@ -4,10 +4,40 @@
 use std::collections::HashMap;
 
 use imgxfer_core::clock::UnixSeconds;
-use imgxfer_core::ids::PackId;
+use imgxfer_core::ids::{ChunkId, PackId};
 use imgxfer_core::store::fs::{PACK_HEADER_BYTES, PackHeader};
-use imgxfer_core::store::{MemIndex, MemRecords, RecordStore, SpoolLimits, recipe, spool_chunks};
+use imgxfer_core::store::note::NOTE_MAGIC;
+use imgxfer_core::store::{MemIndex, MemRecords, Note, RecordStore, SpoolLimits, note, recipe, spool_chunks};
 use imgxfer_core::testing::peer;
+
+/// A note whose check holds, and what writing what it says gives.
+fn check_note(bytes: &[u8]) {
+    let Some((checked, _)) = bytes.split_last_chunk::<8>().filter(|(note, _)| note.starts_with(&NOTE_MAGIC)) else {
+        return;
+    };
+    let whole = [checked, &ChunkId::of(checked).as_bytes()[..8]].concat();
+    let Ok(says) = Note::decode(&whole) else { return };
+    let again = |bytes: Vec<u8>| assert_eq!(Note::decode(&bytes).as_ref(), Ok(&says));
+    match &says {
+        Note::Published(publication) => again(note::published(publication)),
+        Note::Removed(removal) => again(note::removed(removal)),
+        Note::Committed { at, provenance, instances } => {
+            let Some(owner) = instances.first().map(|instance| instance.owner) else { return };
+            let mut read = Vec::new();
+            for bytes in note::committed(owner, *at, provenance.as_ref(), instances) {
+                match Note::decode(&bytes) {
+                    Ok(Note::Committed { at: when, provenance: from, instances }) => {
+                        assert_eq!((when, &from), (*at, provenance));
+                        read.extend(instances);
+                    }
+                    other => panic!("a note that was written is another: {other:?}"),
+                }
+            }
+            assert_eq!(read, *instances);
+        }
+        other => panic!("a kind of note that is not tried: {other:?}"),
+    }
+}
 
 /// See the module.
 pub fn check(bytes: &[u8]) {
@@ -19,6 +49,7 @@ pub fn check(bytes: &[u8]) {
     if let Ok(instance) = recipe::decode(peer(1), bytes) {
         assert_eq!(recipe::encode(&instance), bytes);
     }
+    check_note(bytes);
     let store = MemRecords::default();
     let id = PackId::from_bytes([1; 16]);
     store.insert_pack(id, peer(1), UnixSeconds(0), bytes.to_vec());

@@ -3,11 +3,14 @@
 
 use bytes::Bytes;
 use imgxfer_core::codec::CodecId;
+use imgxfer_core::dicom::Level;
 use imgxfer_core::ids::TransferId;
 use imgxfer_core::manifest::Page;
 use imgxfer_core::proto::{Lookup, Receiver, ReceiverOutput, Sender};
-use imgxfer_core::store::{StudyQuery, StudyRow};
 use imgxfer_core::testing::{Sample, peer};
+use imgxfer_core::store::search::messages::{
+    AnswerFromWire, RowsToWire, criteria_from_wire, criteria_to_wire, find_from_wire, find_to_wire,
+};
 use imgxfer_core::wire::message::{Accept, Body, Start};
 
 /// Length (two bytes, little endian) and message, again and again.
@@ -62,13 +65,29 @@ pub fn check(data: &[u8]) {
     busy.finish(true);
     let (mut fresh_ok, mut busy_ok, mut receiver_ok) = (true, true, true);
     let mut receiver = receiver();
+    let (mut found, mut answer_ok) = (AnswerFromWire::default(), true);
     for message in messages {
         fresh_ok = fresh_ok && fresh.handle_message(message.clone()).is_ok();
         busy_ok = busy_ok && busy.handle_message(message.clone()).is_ok();
         match &message {
             Body::Start(start) => drop(Receiver::accept(start, &[])),
-            Body::Query(query) => drop(StudyQuery::from_wire(query.clone())),
-            Body::Study(study) => drop(StudyRow::from_wire(study.clone())),
+            // What is understood of a question says the same when it is passed on.
+            Body::Find(find) => {
+                if let Ok(search) = find_from_wire(find) {
+                    assert_eq!(find_from_wire(&find_to_wire(&search)).as_ref(), Ok(&search));
+                }
+            }
+            Body::Fetch(fetch) => {
+                if let Ok(search) = criteria_from_wire(Level::Instance, &fetch.by) {
+                    assert_eq!(criteria_from_wire(Level::Instance, &criteria_to_wire(&search)).as_ref(), Ok(&search));
+                }
+            }
+            Body::Row(row) => answer_ok = answer_ok && found.row(row).is_some(),
+            Body::FindEnd(end) => {
+                let answer = std::mem::take(&mut found).end(end);
+                let mut rows = RowsToWire::default();
+                answer.rows.iter().for_each(|found| drop(rows.row(found)));
+            }
             _ => {}
         }
         receiver_ok = receiver_ok && receiver.handle_message(message).is_ok();
