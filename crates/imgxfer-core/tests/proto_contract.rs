@@ -161,9 +161,13 @@ fn the_envelope_lists_every_kind_of_message() {
 #[test]
 fn a_difference_is_found() {
     let proto = text("../../docs/imgxfer.proto");
-    for (from, to) in
-        [("bytes hash = 2", "bytes hash = 3"), ("bytes hash = 2", "string hash = 2"), ("hash = 2", "digest = 2")]
-    {
+    for (from, to) in [
+        ("bytes hash = 2", "bytes hash = 3"),
+        ("bytes hash = 2", "string hash = 2"),
+        ("hash = 2", "digest = 2"),
+        ("repeated Value by = 2", "Value by = 2"),
+        ("Place after = 3", "Value after = 3"),
+    ] {
         assert!(proto.contains(from));
         assert_ne!(of_proto(&proto.replace(from, to)), of_proto(&proto), "{to}");
     }
