@@ -11,9 +11,11 @@ use std::path::Path;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use imgxfer_benches::incompressible;
 use imgxfer_core::clock::UnixSeconds;
+use imgxfer_core::dicom::tags;
+use imgxfer_core::store::search::Search;
 use imgxfer_core::store::{
-    CommitBatch, FsOptions, FsRecords, Index, MemIndex, RecordStore, Scope, SpoolLimits, SqliteIndex, StoredInstance,
-    StudyQuery, spool_chunks,
+    CommitBatch, FsOptions, FsRecords, Index, InstancesOf, MemIndex, RecordStore, Scope, SpoolLimits, SqliteIndex,
+    StoredInstance, spool_chunks,
 };
 use imgxfer_core::testing::{Sample, peer, record_of, study};
 
@@ -96,12 +98,6 @@ fn commit(c: &mut Criterion) {
     group.finish();
 }
 
-fn asking(change: impl FnOnce(&mut StudyQuery)) -> StudyQuery {
-    let mut query = StudyQuery::default();
-    change(&mut query);
-    query
-}
-
 fn query(c: &mut Criterion) {
     let folder = tempfile::tempdir().unwrap();
     let index = SqliteIndex::open(&folder.path().join("index")).unwrap();
@@ -123,16 +119,18 @@ fn query(c: &mut Criterion) {
     group.sample_size(10);
     group.bench_function("has 256 of one study", |b| b.iter(|| index.has(&scope, &study(large), &hashes).unwrap()));
     group.bench_function("instances, 256 of one study", |b| {
-        b.iter(|| index.instances(&scope, &study(large), None, 256).unwrap());
+        b.iter(|| index.instances(&scope, &InstancesOf::study(study(large)), None, 256).unwrap());
     });
-    let queries = [
-        ("study by uid", asking(|query| query.study = Some(study(77)))),
-        ("study by accession number", asking(|query| query.accession_number = Some("A77".to_owned()))),
-        ("100 newest", asking(|query| query.limit = Some(100))),
-        ("all", StudyQuery::default()),
+    let by = |tag, value| Search::default().by(tag, value).unwrap();
+    let questions = [
+        ("study by uid", Search::study(study(77))),
+        ("study by accession number", by(tags::ACCESSION_NUMBER, "A77")),
+        ("studies by a part of the name", by(tags::PATIENT_NAME, "*patient 77*")),
+        ("100 newest", Search { limit: 100, ..Search::default() }),
+        ("all", Search::default()),
     ];
-    for (name, query) in queries {
-        group.bench_function(name, |b| b.iter(|| index.studies(&scope, &query).unwrap()));
+    for (name, search) in questions {
+        group.bench_function(name, |b| b.iter(|| index.find(&scope, &search).unwrap()));
     }
     group.finish();
 }

@@ -7,10 +7,10 @@ use imgxfer_core::dicom::Level;
 use imgxfer_core::ids::TransferId;
 use imgxfer_core::manifest::Page;
 use imgxfer_core::proto::{Lookup, Receiver, ReceiverOutput, Sender};
-use imgxfer_core::testing::{Sample, peer};
 use imgxfer_core::store::search::messages::{
     AnswerFromWire, RowsToWire, criteria_from_wire, criteria_to_wire, find_from_wire, find_to_wire,
 };
+use imgxfer_core::testing::{Sample, peer};
 use imgxfer_core::wire::message::{Accept, Body, Start};
 
 /// Length (two bytes, little endian) and message, again and again.

@@ -61,13 +61,18 @@ fn conflicting_contents_are_kept_and_told() {
     study(&user.path("c"), 2, 1);
     user.run(&["push", "c", "--to", "cloud"]).success();
     user.run(&["ls", "--from", "cloud", "--limit", "1"]).success().stderr(contains("than these 1: raise --limit"));
-    user.run(&["ls", "--from", "cloud", "--limit", "2"]).success().stderr(contains("more studies").not());
+    user.run(&["ls", "--from", "cloud", "--limit", "2"]).success().stderr(contains("more match").not());
     user.run(&["ls", "--from", "cloud"]).success().stdout(contains("CONFLICTS").and(contains("complete v2")));
-    let (code, lines) = user.json(&["pull", &uid, "--from", "cloud", "--out", "out"]);
+    let (code, lines) = user.json(&["pull", &uid, "--from", "cloud", "--out", "out", "--all-versions"]);
     assert_eq!(code, 0);
     let done = event(&lines, "done");
     assert_eq!((&done["written"], done["conflicts"].as_array().unwrap().len()), (&4.into(), 2));
     user.run(&["verify", "out"]).success();
+    // What was sent last is what comes where nothing else is asked for.
+    let (code, lines) = user.json(&["pull", &uid, "--from", "cloud", "--out", "now"]);
+    let done = event(&lines, "done");
+    assert_eq!((code, &done["written"], done["conflicts"].as_array().unwrap().len()), (0, &2.into(), 0));
+    user.run(&["verify", "now", "--against", "b"]).success();
 }
 
 #[test]

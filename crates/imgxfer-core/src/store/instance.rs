@@ -93,7 +93,6 @@ impl StoredReader {
     /// records in the packs `fresh`, which the same program wrote just now, the check is not compared: all that it covers
     /// is hashed in chunks. Others must hold as a whole, as they must for whoever reads them later.
     /// Readers of instances of the same study share `cache`.
-    #[cfg(feature = "quic")]
     pub(crate) fn to_prove(
         records: Arc<dyn RecordStore>,
         registry: Registry,
@@ -232,7 +231,6 @@ impl StoredReader {
     }
 
     /// The entry and the places that this was made of.
-    #[cfg(feature = "quic")]
     pub(crate) fn into_parts(self) -> (InstanceEntry, Vec<ChunkAt>) {
         (self.entry, self.places)
     }

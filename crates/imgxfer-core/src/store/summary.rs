@@ -60,6 +60,7 @@ pub(super) fn divide(instance: &StoredInstance) -> (Attributes, Attributes) {
 }
 
 /// Puts together what [`divide`] divided.
+#[cfg(feature = "fs")]
 pub(super) fn join(instance: &mut StoredInstance, header: &Attributes) {
     let mut whole = header.clone();
     whole.set(tags::SOP_CLASS_UID, "");
@@ -138,6 +139,7 @@ pub(super) fn headers_of<'a>(instances: impl IntoIterator<Item = &'a StoredInsta
 }
 
 impl Summary {
+    #[cfg(feature = "fs")]
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         put_attributes(&mut out, &self.attributes);
@@ -154,6 +156,7 @@ impl Summary {
         out
     }
 
+    #[cfg(feature = "fs")]
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, RecipeError> {
         if bytes.is_empty() {
             return Ok(Self::default());

@@ -99,6 +99,10 @@ fn parts() -> (StudyPart, SeriesPart, InstancePart) {
     (study, series, instance)
 }
 
+fn row(study: Option<StudyPart>, series: Option<SeriesPart>, instance: Option<InstancePart>) -> Body {
+    Body::Row(Row { study: study.map(Box::new), series: series.map(Box::new), instance: instance.map(Box::new) })
+}
+
 /// One of each kind of message, with every field set.
 pub(crate) fn messages() -> Vec<(&'static str, Body)> {
     let text = str::to_owned;
@@ -190,10 +194,10 @@ pub(crate) fn messages() -> Vec<(&'static str, Body)> {
                 signature: Bytes::from_static(b"signature"),
             }),
         ),
-        ("row-study", Body::Row(Row { study: Some(study.clone()), series: None, instance: None })),
-        ("row-series", Body::Row(Row { study: None, series: Some(series.clone()), instance: None })),
-        ("row-instance", Body::Row(Row { study: None, series: None, instance: Some(instance.clone()) })),
-        ("row-whole", Body::Row(Row { study: Some(study), series: Some(series), instance: Some(instance) })),
+        ("row-study", row(Some(study.clone()), None, None)),
+        ("row-series", row(None, Some(series.clone()), None)),
+        ("row-instance", row(None, None, Some(instance.clone()))),
+        ("row-whole", row(Some(study), Some(series), Some(instance))),
         ("find-end", Body::FindEnd(FindEnd { more: true, total_and_one: 5_001, incomplete: true })),
         ("refused", Body::Refused(Refused { code: 3, remedy: text("make room") })),
         ("working", Body::Working(Working { done: 5_000_000_000 })),

@@ -4,7 +4,7 @@ use std::os::unix::fs::FileExt as _;
 
 use imgxfer_core::priority::Priority;
 use imgxfer_core::sim::studies::StudySpec;
-use imgxfer_core::store::{RecordAt, Scope};
+use imgxfer_core::store::{InstancesOf, RecordAt, Scope};
 use imgxferd::Daemon;
 use imgxferd::config::{Config, PeerRights};
 use imgxferd::queue::JobState;
@@ -26,13 +26,14 @@ async fn stored(root: &std::path::Path) -> (Config, RecordAt, u64) {
     study.write_to(&root.join("files")).unwrap();
     daemon.enqueue("cloud", &[root.join("files")], Priority::Routine).unwrap();
     jobs(daemon.queue(), all_in(JobState::Done)).await;
-    let instances = cloud.depot().index.instances(&Scope::All, &study.study_uid(), None, 100).unwrap();
+    let of = InstancesOf::study(study.study_uid());
+    let instances = cloud.depot().index.instances(&Scope::All, &of, None, 100).unwrap();
     let records: std::collections::HashSet<RecordAt> =
         instances.iter().flat_map(|i| &i.chunks).map(|chunk| chunk.record).collect();
     daemon.stop().await;
     cloud.stop().await;
     let config = Config::in_folder(&root.join("cloud"), "cloud");
-    (config, instances[1].chunks[1].record, records.iter().map(|at| u64::from(at.len)).sum())
+    (config, instances[1].chunks[2].record, records.iter().map(|at| u64::from(at.len)).sum())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
