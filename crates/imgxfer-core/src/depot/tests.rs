@@ -1,4 +1,5 @@
 //! Putting, finding, reading parts and removing, in memory and in a folder.
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the report")]
 
 use std::sync::Arc;
 
@@ -51,7 +52,7 @@ fn what_is_put_is_found_and_read_back() {
     let stored = all(&depot, &identity.study);
     assert_eq!(stored.len(), 3);
     let mut read: Vec<_> = stored.iter().map(|instance| bytes_of(&depot, instance.clone())).collect();
-    let mut expected = files.clone();
+    let mut expected = files;
     read.sort();
     expected.sort();
     assert_eq!(read, expected, "byte for byte");

@@ -6,12 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use super::recipe::{RecipeError, put_attributes, take_attributes};
 use super::{Order, StoredInstance};
 use crate::dicom::{Attributes, Level, Tag, tags};
 use crate::ids::SeriesUid;
-use crate::units::{to_u32, to_usize};
-use crate::wire::bytes::Reader;
 
 /// What instances of a series share: attributes of patient, study and series, and the SOP class.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,15 +54,6 @@ pub(super) fn divide(instance: &StoredInstance) -> (Attributes, Attributes) {
         instance.attributes.iter().map(|(tag, value)| (tag, value.to_owned())).partition(|(tag, _)| is_own(*tag));
     shared.push((tags::SOP_CLASS_UID, instance.entry.sop_class.as_ref().map_or("", |uid| uid.as_str()).to_owned()));
     (shared.into_iter().collect(), own.into_iter().collect())
-}
-
-/// Puts together what [`divide`] divided.
-#[cfg(feature = "fs")]
-pub(super) fn join(instance: &mut StoredInstance, header: &Attributes) {
-    let mut whole = header.clone();
-    whole.set(tags::SOP_CLASS_UID, "");
-    whole.extend(&instance.attributes);
-    instance.attributes = whole;
 }
 
 /// Who a patient is: identifier and issuer, or where there is neither, the name.
@@ -136,47 +124,4 @@ pub(super) fn headers_of<'a>(instances: impl IntoIterator<Item = &'a StoredInsta
     let mut headers = Headers::default();
     instances.into_iter().for_each(|instance| headers.add(instance));
     headers.into_vec()
-}
-
-impl Summary {
-    #[cfg(feature = "fs")]
-    pub(super) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        put_attributes(&mut out, &self.attributes);
-        out.extend_from_slice(&to_u32(self.patients.len()).to_le_bytes());
-        for patient in &self.patients {
-            put_attributes(&mut out, &patient.attributes);
-            out.extend_from_slice(&patient.instances.to_le_bytes());
-        }
-        for list in [&self.modalities, &self.sop_classes] {
-            let list = list.join("\\");
-            out.extend_from_slice(&to_u32(list.len()).to_le_bytes());
-            out.extend_from_slice(list.as_bytes());
-        }
-        out
-    }
-
-    #[cfg(feature = "fs")]
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, RecipeError> {
-        if bytes.is_empty() {
-            return Ok(Self::default());
-        }
-        let mut reader = Reader::new(bytes);
-        let attributes = take_attributes(&mut reader)?;
-        let mut patients = Vec::new();
-        for _ in 0..reader.u32()? {
-            let attributes = take_attributes(&mut reader)?;
-            patients.push(StudyPatient { attributes, instances: reader.u64()? });
-        }
-        let mut list = || -> Result<Vec<String>, RecipeError> {
-            let len = to_usize(u64::from(reader.u32()?));
-            let text = std::str::from_utf8(reader.take(len)?).map_err(|_| RecipeError::Malformed)?;
-            Ok(text.split('\\').filter(|part| !part.is_empty()).map(str::to_owned).collect())
-        };
-        let (modalities, sop_classes) = (list()?, list()?);
-        if !reader.is_empty() {
-            return Err(RecipeError::Malformed);
-        }
-        Ok(Self { attributes, patients, modalities, sop_classes })
-    }
 }

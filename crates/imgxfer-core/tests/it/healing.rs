@@ -179,7 +179,8 @@ async fn a_row_of_the_index_that_is_wrong_is_found_and_an_index_made_anew_is_rig
     hospital.push().await;
     let index = hospital.store.path().join("index.db");
     let wrong = |report: &CheckReport| report.findings.iter().any(|f| matches!(f, Finding::Row { .. }));
-    let changes: [(&str, fn(&rusqlite::Connection)); 8] = [
+    type Change = fn(&rusqlite::Connection);
+    let changes: [(&str, Change); 8] = [
         ("patient", |database| replace(database, "studies", "summary", "Synthetic^Patient", "Somebody^Else_And")),
         ("modality", |database| replace(database, "studies", "summary", "CT", "MR")),
         ("patient of instances", |database| {

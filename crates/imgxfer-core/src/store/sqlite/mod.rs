@@ -14,6 +14,7 @@ mod refresh;
 mod removals;
 mod schema;
 mod search;
+mod stored;
 
 use std::collections::HashSet;
 use std::fmt;

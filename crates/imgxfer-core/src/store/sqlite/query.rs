@@ -3,10 +3,11 @@
 use rusqlite::{CachedStatement, Connection, Row, params};
 
 use super::commit::Sql;
+use super::stored::join;
 use crate::clock::UnixSeconds;
 use crate::ids::{InstanceHash, ManifestRoot, PeerId, SopInstanceUid, StudyUid};
 use crate::store::search::Counts;
-use crate::store::summary::{self, Summary};
+use crate::store::summary::Summary;
 use crate::store::versions::is_conflict;
 use crate::store::{Held, IndexTotals, InstancesOf, Order, Scope, StoredInstance, StudyRow, Versions, recipe};
 use crate::units::to_u64;
@@ -65,7 +66,7 @@ pub(super) fn instance(row: &Row<'_>, owner: PeerId) -> Sql<StoredInstance> {
     let mut found = recipe::decode(owner, row.get_ref(0)?.as_blob()?).map_err(|_| malformed(0))?;
     let mut reader = Reader::new(row.get_ref(1)?.as_blob()?);
     let header = recipe::take_attributes(&mut reader).map_err(|_| malformed(1))?;
-    summary::join(&mut found, &header);
+    join(&mut found, &header);
     found.order = Order(unsigned(row.get(2)?));
     found.stated = row.get::<_, Option<i64>>(3)?.map(|order| Order(unsigned(order)));
     found.current = row.get(4)?;
