@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use imgxfer_core::client::{PullOptions, RetryPolicy};
 use imgxfer_core::codec::LevelChoice;
-use imgxfer_core::ids::PeerId;
+use imgxfer_core::ids::{PeerId, StandardUid};
 use imgxfer_core::pace::{Pace, RateLimit};
 use imgxfer_core::units::bytes_of_mbit;
 
@@ -178,6 +178,13 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     };
     let number: u64 = number.parse().map_err(|_| wrong())?;
     number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(wrong)
+}
+
+/// UIDs with commas between them, as they are: at least one.
+pub(crate) fn parse_uids(text: &str) -> Result<String, String> {
+    let mut parts = text.split(',').map(str::trim);
+    parts.try_for_each(|part| StandardUid::new(part).map(drop)).map_err(|error| error.to_string())?;
+    Ok(text.to_owned())
 }
 
 /// Reads a limit in Mbit/s.

@@ -54,10 +54,10 @@ struct What {
     #[arg(long, value_name = "ID", value_parser = not_empty)]
     patient_id: Option<String>,
     /// This series alone; several with commas
-    #[arg(long, value_name = "UID")]
+    #[arg(long, value_name = "UID", value_parser = crate::args::parse_uids)]
     series: Option<String>,
     /// This instance alone; several with commas
-    #[arg(long, value_name = "UID")]
+    #[arg(long, value_name = "UID", value_parser = crate::args::parse_uids)]
     instance: Option<String>,
 }
 

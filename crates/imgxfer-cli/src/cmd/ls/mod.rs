@@ -70,13 +70,13 @@ pub(crate) struct LsArgs {
     #[arg(long, value_name = "NAME")]
     referring: Option<String>,
     /// Study Instance UID; several with commas
-    #[arg(long, value_name = "UID")]
+    #[arg(long, value_name = "UID", value_parser = crate::args::parse_uids)]
     study: Option<String>,
     /// Series Instance UID; several with commas
-    #[arg(long, value_name = "UID")]
+    #[arg(long, value_name = "UID", value_parser = crate::args::parse_uids)]
     series: Option<String>,
     /// SOP Instance UID; several with commas
-    #[arg(long, value_name = "UID")]
+    #[arg(long, value_name = "UID", value_parser = crate::args::parse_uids)]
     instance: Option<String>,
     /// Any attribute that is kept, by its keyword or tag, such as BodyPartExamined=CHEST; may be given several times
     #[arg(long = "by", value_name = "KEYWORD=VALUE", value_parser = attribute)]
