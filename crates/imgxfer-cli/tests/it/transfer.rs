@@ -47,6 +47,40 @@ fn a_study_goes_there_and_back() {
     let (code, lines) = user.json(&["pull", "--accession", "ACC000001", "--from", "cloud", "--out", "out2"]);
     assert_eq!((code, &event(&lines, "done")["written"]), (0, &5.into()));
     user.run(&["pull", "1.2.3", "--from", "cloud", "--out", "out3"]).code(4);
+    user.run(&["pull", &uid, "--accession", "ACC000002", "--from", "cloud", "--out", "out3"]).code(4);
+}
+
+#[test]
+fn series_and_instances_are_listed_and_fetched() {
+    let user = User::with_identity();
+    let _site = Site::serving(&user, Rights::all()).known_to(&user, "cloud");
+    let spec = imgxfer_core::sim::studies::StudySpec::new(1).with_instances(2, 3).with_size(64, 64);
+    spec.write_to(&user.path("in/first")).unwrap();
+    study(&user.path("in/second"), 2, 1);
+    let uid = spec.study_uid();
+    user.run(&["push", "in", "--to", "cloud"]).success();
+    let ls = |arguments: &[&str]| user.json(&[&["ls", "--from", "cloud"], arguments].concat()).1;
+    let series = ls(&["--level", "series", "--study", uid.as_str()]);
+    assert_eq!(series.iter().map(|row| &row["instances"]).collect::<Vec<_>>(), [&3, &3], "{series:?}");
+    let series = series[1]["series"].as_str().unwrap();
+    let instances = ls(&["--level", "instances", "--series", series]);
+    assert_eq!(instances.len(), 3, "{instances:?}");
+    let instance = instances[2]["instance"].as_str().unwrap();
+    user.run(&["ls", "--from", "cloud", "--level", "instances", "--count", "--limit", "2"])
+        .success()
+        .stderr(contains("7 match").and(contains("more match than these 2")));
+    assert_eq!(ls(&["--skip", "1"]).len(), 1);
+    assert_eq!(ls(&["--patient-name", "synthetic*"]).len(), 2, "whatever the case");
+    assert_eq!(ls(&["--by", "PatientID=SYN000002"]).len(), 1);
+    let pull = |arguments: &[&str], out: &str| {
+        let (code, lines) = user.json(&[&["pull", "--from", "cloud", "--out", out], arguments].concat());
+        assert_eq!(code, 0, "{lines:?}");
+        event(&lines, "done")["written"].as_u64().unwrap()
+    };
+    assert_eq!(pull(&["--series", series], "series"), 3);
+    assert_eq!(pull(&["--instance", instance], "instance"), 1);
+    assert_eq!(pull(&[uid.as_str(), "--middles-first"], "whole"), 6);
+    user.run(&["verify", "whole"]).success();
 }
 
 #[test]
