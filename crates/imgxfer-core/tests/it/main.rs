@@ -17,6 +17,7 @@ mod healing;
 mod hostile;
 mod in_memory;
 mod limits;
+mod patients;
 mod peers;
 mod props;
 mod push_pull;
