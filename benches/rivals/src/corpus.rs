@@ -77,7 +77,7 @@ impl Corpus {
                 let mut pixels = vec![0; usize::try_from(*len)?];
                 file.read_exact_at(*offset, &mut pixels)?;
                 if self.seen.insert(blake3::hash(&pixels)) {
-                    let modality = match found.attributes.get(tags::MODALITY).as_str() {
+                    let modality = match found.attributes.get(tags::MODALITY) {
                         "" => "?".to_owned(),
                         known => known.to_owned(),
                     };
