@@ -80,8 +80,8 @@ fn of_attribute(attribute: &str) -> (String, u32) {
     let kind = parts[0].split(" = ").next().unwrap();
     let number = parts.iter().find_map(|part| part.strip_prefix("tag = \"")?.strip_suffix('"')).unwrap();
     let label = if parts.contains(&"repeated") { "repeated " } else { "" };
-    // A message may be absent in any case.
-    let known = ["repeated", "optional"].map(str::to_owned);
+    // A message may be absent in any case, and where it is kept is the program's affair.
+    let known = ["repeated", "optional", "boxed"].map(str::to_owned);
     let rest = parts[1..].iter().filter(|part| !part.starts_with("tag = ") && !known.contains(&(**part).to_owned()));
     assert_eq!(rest.count(), 0, "an option that the contract does not know: {attribute}");
     (format!("{label}{kind}"), number.parse().unwrap())
@@ -115,7 +115,7 @@ fn of_source(text: &str) -> Contract {
                 Some(field) => {
                     let (name, of) = field.trim_end_matches(',').split_once(": ").unwrap();
                     // Which message it is says the field's own type.
-                    let message = of.split_once('<').map(|(_, inner)| inner.trim_end_matches('>'));
+                    let message = of.rsplit_once('<').map(|(_, inner)| inner.trim_end_matches('>'));
                     if let (Some(label), Some(message)) = (of_type.strip_suffix("message"), message) {
                         of_type = format!("{label}{message}");
                     }

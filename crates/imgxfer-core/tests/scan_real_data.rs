@@ -44,6 +44,7 @@ fn text(object: &DefaultDicomObject, tag: dicom_core::Tag) -> String {
 fn differences(scan: &Scan, object: &DefaultDicomObject) -> Vec<&'static str> {
     let identity = |get: fn(&dicom::Identity) -> &str| scan.identity.as_ref().map_or("", get).to_owned();
     let first = |text: String| text.split(['\\', '=']).next().unwrap_or("").trim().to_owned();
+    // Empty components at the end of a name say nothing; dates of before 1993 have dots (PS3.5 section 6.2).
     let a = &scan.attributes;
     let pairs = [
         ("study", identity(|i| i.study.as_str()), text(object, tags::STUDY_INSTANCE_UID)),
@@ -54,13 +55,17 @@ fn differences(scan: &Scan, object: &DefaultDicomObject) -> Vec<&'static str> {
             scan.transfer_syntax.as_ref().map_or("", |u| u.as_str()).to_owned(),
             object.meta().transfer_syntax().trim_end_matches('\0').to_owned(),
         ),
-        ("patient id", a.get(kept::PATIENT_ID).to_owned(), first(text(object, tags::PATIENT_ID))),
-        ("name", a.get(kept::PATIENT_NAME).to_owned(), first(text(object, tags::PATIENT_NAME))),
-        ("accession", a.get(kept::ACCESSION_NUMBER).to_owned(), first(text(object, tags::ACCESSION_NUMBER))),
-        ("date", a.get(kept::STUDY_DATE).to_owned(), first(text(object, tags::STUDY_DATE))),
-        ("modality", a.get(kept::MODALITY).to_owned(), first(text(object, tags::MODALITY))),
-        ("description", a.get(kept::STUDY_DESCRIPTION).to_owned(), first(text(object, tags::STUDY_DESCRIPTION))),
-        ("series number", a.get(kept::SERIES_NUMBER).to_owned(), first(text(object, tags::SERIES_NUMBER))),
+        ("patient id", first(a.get(kept::PATIENT_ID).to_owned()), first(text(object, tags::PATIENT_ID))),
+        (
+            "name",
+            first(a.get(kept::PATIENT_NAME).to_owned()),
+            first(text(object, tags::PATIENT_NAME)).trim_end_matches(['^', ' ']).to_owned(),
+        ),
+        ("accession", first(a.get(kept::ACCESSION_NUMBER).to_owned()), first(text(object, tags::ACCESSION_NUMBER))),
+        ("date", first(a.get(kept::STUDY_DATE).to_owned()), first(text(object, tags::STUDY_DATE)).replace('.', "")),
+        ("modality", first(a.get(kept::MODALITY).to_owned()), first(text(object, tags::MODALITY))),
+        ("description", first(a.get(kept::STUDY_DESCRIPTION).to_owned()), first(text(object, tags::STUDY_DESCRIPTION))),
+        ("series number", first(a.get(kept::SERIES_NUMBER).to_owned()), first(text(object, tags::SERIES_NUMBER))),
     ];
     // An instance that lacks one of its three UIDs, or has one that is none, has no identity here.
     let uid_tags = [tags::STUDY_INSTANCE_UID, tags::SERIES_INSTANCE_UID, tags::SOP_INSTANCE_UID];
