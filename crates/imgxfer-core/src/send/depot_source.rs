@@ -9,7 +9,7 @@ use crate::chunk;
 use crate::codec::PixelShape;
 use crate::depot::Depot;
 use crate::dicom::{self, Level, tags};
-use crate::ids::{SeriesUid, SopInstanceUid, StudyUid};
+use crate::ids::{InstanceHash, SeriesUid, SopInstanceUid, StudyUid};
 use crate::store::search::{FoundStudy, Search};
 use crate::store::{
     ChunkAt, InstancesOf, RecordAt, RecordCache, Scope, StoreError, StoredInstance, StoredReader, Versions,
@@ -81,7 +81,7 @@ pub struct DepotSource {
     current: Option<(StudyUid, Option<StoredInstance>)>,
     ready: std::vec::IntoIter<StoredInstance>,
     /// Instances that were given out of turn.
-    given: HashSet<SopInstanceUid>,
+    given: HashSet<InstanceHash>,
     totals: Totals,
     others: u64,
     cache: RecordCache,
@@ -121,7 +121,7 @@ impl Source for DepotSource {
             read.retain(|next| {
                 let new = !before.as_ref().is_some_and(|before| same(before, next));
                 before = Some(next.clone());
-                new && is_wanted(&self.wanted, next) && !self.given.contains(&next.entry.sop_instance)
+                new && is_wanted(&self.wanted, next) && !self.given.contains(&next.entry.hash)
             });
             self.ready = read.into_iter();
         }
@@ -243,7 +243,7 @@ impl DepotSource {
                 let Some((_, middle)) = places.get(places.len() / 2) else { continue };
                 let of = InstancesOf { series: Some(series), sop_instance: Some(middle.clone()), ..self.of(study) };
                 let found = self.depot.index.instances(&self.scope, &of, None, 1)?;
-                self.given.extend(found.iter().map(|instance| instance.entry.sop_instance.clone()));
+                self.given.extend(found.iter().map(|instance| instance.entry.hash));
                 middles.extend(found);
             }
         }
