@@ -53,7 +53,9 @@ fn a_daemons_audit_is_shown_and_verified() {
         lines
     };
     let all = filtered(&[]);
-    assert_eq!(event(&all, "received")["studies"][0], uid);
+    // A push over a line that broke is told as well.
+    let whole = |line: &&serde_json::Value| line["event"] == "received" && line["outcome"] == "ok";
+    assert_eq!(all.iter().find(whole).unwrap()["studies"][0], uid);
     assert_eq!(event(&all, "query")["rows"], 1);
     assert_eq!(filtered(&["--study", &uid, "--event", "received"]).len(), 1);
     assert!(filtered(&["--study", "1.2.3"]).is_empty());

@@ -61,7 +61,8 @@ impl Depot {
     }
 
     /// Removes what an owner has of a study. When it returns, no start shows it again, and none brings it back from an
-    /// older index; it may be sent again. The room is given back later.
+    /// older index; it may be sent again. Its records stay in their
+    /// packs: nothing gives that room back yet.
     ///
     /// # Errors
     /// [`StoreError`].

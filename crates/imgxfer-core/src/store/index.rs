@@ -108,7 +108,7 @@ pub trait Index: Send + Sync + fmt::Debug {
     fn publish(&self, publication: &Publication) -> Result<Vec<u64>, StoreError>;
 
     /// Removes instances, and remembers that they were removed: what a note tells of them that is older is not
-    /// recorded any more. Their records stay until packs are compacted.
+    /// recorded any more. Their records stay in their packs.
     ///
     /// # Errors
     /// [`StoreError`].

@@ -335,26 +335,3 @@ fn a_really_full_disk_loses_nothing_synced() {
     places.iter().for_each(|at| drop(store.read(*at).unwrap()));
     store.create_pack(peer(1)).unwrap().append(&record_of(&[b"room again"])).unwrap();
 }
-
-/// Prints how long it takes to look through half a gigabyte of spool.
-#[test]
-#[ignore = "writes 512 MiB"]
-fn spool_is_looked_through_quickly() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = fs_store(&folder);
-    let index = MemIndex::default();
-    for number in 0..8 {
-        let mut pack = store.create_pack(peer(1)).unwrap();
-        for i in 0..1024 {
-            pack.append(&record_of(&[&noise(number * 5000 + i, 64 << 10)])).unwrap();
-        }
-    }
-    let watch = imgxfer_core::clock::Stopwatch::start();
-    let found =
-        imgxfer_core::store::spool_chunks(&store, &index, &peer(1), Default::default(), &mut |_| Ok(true)).unwrap();
-    println!("{} chunks in 512 MiB found in {:?}", found.len(), watch.elapsed());
-    let watch = imgxfer_core::clock::Stopwatch::start();
-    drop(store);
-    let _store = fs_store(&folder);
-    println!("opened in {:?}", watch.elapsed());
-}

@@ -104,8 +104,11 @@ pub enum SearchError {
     #[error("{0} is not an attribute that can be searched by")]
     Unknown(Tag),
     /// The value makes no sense for the attribute.
-    #[error("the value given for {0} cannot be matched: it is malformed")]
+    #[error("the value given for {0} is malformed: see the value representations of DICOM PS3.5 section 6.2")]
     Value(&'static str),
+    /// Two lists of UIDs or modalities: a question has one of each kind.
+    #[error("{0} is asked for twice: put all values into one list")]
+    Twice(&'static str),
     /// The attribute is one of something below what is asked for.
     #[error("{0} is an attribute of series or instances: ask for those")]
     Level(&'static str),
@@ -170,21 +173,30 @@ impl Search {
 
     /// Takes what is asked for by UID, or by modality. Returns whether the tag is one of those.
     fn by_uid(&mut self, tag: Tag, value: &str) -> Result<bool, SearchError> {
+        /// An empty list means any: what is given must never become one.
         fn each<T, E>(
+            list: &mut Vec<T>,
             keyword: &'static str,
             value: &str,
             parse: impl Fn(&str) -> Result<T, E>,
-        ) -> Result<Vec<T>, SearchError> {
+        ) -> Result<(), SearchError> {
+            if value.is_empty() {
+                return Ok(());
+            }
+            if !list.is_empty() {
+                return Err(SearchError::Twice(keyword));
+            }
             let parts = value.split(['\\', ',']).map(str::trim).filter(|part| !part.is_empty());
-            parts.map(|part| parse(part).map_err(|_| SearchError::Value(keyword))).collect()
+            *list = parts.map(|part| parse(part).map_err(|_| SearchError::Value(keyword))).collect::<Result<_, _>>()?;
+            if list.is_empty() { Err(SearchError::Value(keyword)) } else { Ok(()) }
         }
         match tag {
-            tags::STUDY_INSTANCE_UID => self.studies = each("StudyInstanceUID", value, StudyUid::new)?,
-            tags::SERIES_INSTANCE_UID => self.series = each("SeriesInstanceUID", value, SeriesUid::new)?,
-            tags::SOP_INSTANCE_UID => self.instances = each("SOPInstanceUID", value, SopInstanceUid::new)?,
+            tags::STUDY_INSTANCE_UID => each(&mut self.studies, "StudyInstanceUID", value, StudyUid::new)?,
+            tags::SERIES_INSTANCE_UID => each(&mut self.series, "SeriesInstanceUID", value, SeriesUid::new)?,
+            tags::SOP_INSTANCE_UID => each(&mut self.instances, "SOPInstanceUID", value, SopInstanceUid::new)?,
             tags::MODALITIES_IN_STUDY => {
                 let parse = |part: &str| Ok::<_, SearchError>(part.to_uppercase());
-                self.modalities = each("ModalitiesInStudy", value, parse)?;
+                each(&mut self.modalities, "ModalitiesInStudy", value, parse)?;
             }
             _ => return Ok(false),
         }
@@ -478,7 +490,7 @@ pub struct Answer {
     pub more: bool,
     /// How many rows there are in all, where they were to be counted.
     pub total: Option<u64>,
-    /// Whether attributes are still being filled in, so that something may be missing.
+    /// Whether attributes are still being filled in, so that something may be missing. No index does that yet.
     pub incomplete: bool,
 }
 
@@ -517,5 +529,22 @@ impl<'s> Collector<'s> {
     pub(super) fn finish(mut self) -> Answer {
         self.answer.total = self.search.count.then_some(self.total);
         self.answer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_that_is_given_narrows() {
+        let by = |values: &[&str]| {
+            values.iter().try_fold(Search::default(), |search, value| search.by(tags::SERIES_INSTANCE_UID, value))
+        };
+        assert_eq!(by(&["1.2,1.3"]).map(|search| search.series.len()), Ok(2));
+        assert_eq!(by(&["1.2", ""]).map(|search| search.series.len()), Ok(1), "nothing takes nothing away");
+        assert_eq!(by(&[","]), Err(SearchError::Value("SeriesInstanceUID")));
+        assert_eq!(by(&["x"]), Err(SearchError::Value("SeriesInstanceUID")));
+        assert_eq!(by(&["1.2", "1.3"]), Err(SearchError::Twice("SeriesInstanceUID")));
     }
 }
