@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::StoredInstance;
+use super::{RecordAt, StoredInstance};
 use crate::clock::UnixSeconds;
 use crate::ids::{InstanceHash, ManifestRoot, PackId, PageHash, PeerId, StudyUid};
 
@@ -113,8 +113,8 @@ pub struct Removed {
     pub instances: u64,
     /// Their original bytes.
     pub bytes: u64,
-    /// Packs that they stood in.
-    pub packs: Vec<PackId>,
+    /// Records that they stood in, each once, in order. Others may stand in them, too.
+    pub records: Vec<RecordAt>,
 }
 
 /// How much an index knows of.

@@ -12,7 +12,7 @@ pub struct CollectReport {
     pub packs_removed: u64,
     /// Bytes in them.
     pub bytes_removed: u64,
-    /// Packs that stay because committed instances stand in them.
+    /// Packs that stay because committed instances stand in them, or notes.
     pub packs_in_use: u64,
     /// Packs that stay because a transfer uses them or they are too young.
     pub packs_spared: u64,
@@ -48,7 +48,8 @@ pub fn collect(
             report.packs_spared += 1;
             continue;
         }
-        if tells_more(records, index, pack.id)? || !index.doom(pack.id)? {
+        let noted = index.noted(pack.id)?.unwrap_or(0);
+        if noted > 0 || tells_anything(records, pack.id)? || !index.doom(pack.id)? {
             report.packs_in_use += 1;
             continue;
         }
@@ -58,22 +59,21 @@ pub fn collect(
             continue;
         }
         records.delete(pack.id)?;
-        index.spare(pack.id)?;
+        index.forget(pack.id)?;
         report.packs_removed += 1;
         report.bytes_removed += pack.len;
     }
     Ok(report)
 }
 
-/// Whether a pack has notes that the index does not know: it is not for the index to say then that nobody needs it.
-fn tells_more(records: &dyn RecordStore, index: &dyn Index, pack: PackId) -> Result<bool, StoreError> {
-    let noted = index.noted(pack)?.unwrap_or(0);
+/// Whether a pack tells anything: it is not for the index to say then that nobody needs it.
+fn tells_anything(records: &dyn RecordStore, pack: PackId) -> Result<bool, StoreError> {
     let mut more = false;
     let mut look = |_: u64, _: &[u8]| {
         more = true;
         Ok(())
     };
-    match records.notes(pack, noted, &mut look) {
+    match records.notes(pack, 0, &mut look) {
         Ok(_) | Err(StoreError::NoSuchPack(_) | StoreError::Damaged { .. }) => Ok(more),
         Err(e) => Err(e),
     }

@@ -82,11 +82,11 @@ pub trait Index: Send + Sync + fmt::Debug {
     /// [`StoreError`].
     fn end(&self, owner: PeerId, studies: &[StudyUid]) -> Result<(), StoreError>;
 
-    /// Forgets all transfers: none runs at the start.
+    /// Forgets what the last process was at: at the start no transfer runs, and no pack is about to be removed.
     ///
     /// # Errors
     /// [`StoreError`].
-    fn clear_arrivals(&self) -> Result<(), StoreError>;
+    fn forget_running(&self) -> Result<(), StoreError>;
 
     /// Up to where the notes of a pack are recorded; `None` when none is.
     ///
@@ -101,7 +101,7 @@ pub trait Index: Send + Sync + fmt::Debug {
     fn note(&self, pack: PackId, end: u64) -> Result<(), StoreError>;
 
     /// Publishes a version of studies: a manifest is committed in whole. Publishing the same root again changes no
-    /// version. Returns the version of each.
+    /// version. Returns the version of each: 0 for one of which all was removed later than this was told.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -183,23 +183,48 @@ pub trait Index: Send + Sync + fmt::Debug {
     fn pack_extent(&self, pack: PackId) -> Result<Option<u64>, StoreError>;
 
     /// Marks a pack as about to be removed, unless a committed instance stands in it. Returns whether it is marked.
-    /// From then on a commit that names it fails.
+    /// From then on a commit that names it fails. What its notes tell is the caller's to look after.
     ///
     /// # Errors
     /// [`StoreError`].
     fn doom(&self, pack: PackId) -> Result<bool, StoreError>;
 
-    /// Whether a pack is marked by [`Index::doom`].
+    /// Whether a pack is marked by [`Index::doom`], or has been removed since the start.
     ///
     /// # Errors
     /// [`StoreError`].
     fn is_doomed(&self, pack: PackId) -> Result<bool, StoreError>;
 
-    /// Takes the mark of [`Index::doom`] back: the pack stays after all, or it is gone.
+    /// Takes the mark of [`Index::doom`] back: the pack stays after all.
     ///
     /// # Errors
     /// [`StoreError`].
     fn spare(&self, pack: PackId) -> Result<(), StoreError>;
+
+    /// A pack that was marked by [`Index::doom`] is gone. Its name stays marked until [`Index::forget_running`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn forget(&self, pack: PackId) -> Result<(), StoreError>;
+
+    /// The studies of which instances stand in a pack, with their owners. Some may be named that stood in it once.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn studies_in(&self, pack: PackId) -> Result<Vec<(PeerId, StudyUid)>, StoreError>;
+
+    /// Up to `limit` packs with records that nothing needs since instances were removed, and about how many bytes
+    /// that is, most first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn wasteful(&self, limit: usize) -> Result<Vec<(PackId, u64)>, StoreError>;
+
+    /// So many bytes of a pack are needed by nobody: somebody has counted them.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn set_waste(&self, pack: PackId, bytes: u64) -> Result<(), StoreError>;
 
     /// Notes that these records are damaged. Committed instances of `study` that stand in them, whoever owns them,
     /// are *damaged* from then on: [`Index::has`] does not count them, and committing one again gives it the places

@@ -131,6 +131,19 @@ pub trait RecordStore: Send + Sync + fmt::Debug {
     /// [`StoreError::Full`] or [`StoreError::Io`].
     fn create_pack(&self, owner: PeerId) -> Result<Box<dyn PackWriter>, StoreError>;
 
+    /// Starts a pack for what makes room: what is moved out of a pack, which it stands in for then, and notes of
+    /// removals. It takes the place of `stands_for` among the packs in the order in which they were made, so that what
+    /// they tell is told in the same order; the last place without one. Such a pack may use half of what is kept back
+    /// of the medium ([`RecordStore::space_left`]), so that room can be made where there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] or [`StoreError::Io`]; [`StoreError::NoSuchPack`].
+    fn create_pack_to_make_room(
+        &self,
+        owner: PeerId,
+        stands_for: Option<PackId>,
+    ) -> Result<Box<dyn PackWriter>, StoreError>;
+
     /// Reads a record and compares its check.
     ///
     /// # Errors
@@ -201,7 +214,7 @@ pub trait RecordStore: Send + Sync + fmt::Debug {
     /// The id of the store, which its index carries, too.
     fn store_id(&self) -> StoreId;
 
-    /// Removes a pack. Removing one that is not there is no error.
+    /// Removes a pack, for good: it does not come back after loss of power. Removing one that is not there is no error.
     ///
     /// # Errors
     /// [`StoreError::Io`].

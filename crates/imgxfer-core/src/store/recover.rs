@@ -33,7 +33,7 @@ pub struct RecoverReport {
 /// # Errors
 /// [`StoreError`]; what was applied stays so.
 pub fn recover(records: &dyn RecordStore, index: &dyn Index) -> Result<RecoverReport, StoreError> {
-    index.clear_arrivals()?;
+    index.forget_running()?;
     let mut packs = records.packs()?;
     packs.sort_by_key(|pack| (pack.sequence, pack.id));
     let lens: HashMap<PackId, u64> = packs.iter().map(|pack| (pack.id, pack.len)).collect();

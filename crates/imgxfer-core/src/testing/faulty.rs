@@ -197,6 +197,18 @@ impl RecordStore for FaultyRecords {
         Ok(Box::new(FaultyWriter { store: self.clone(), inner: self.live.create_pack(owner)?, broken: false }))
     }
 
+    fn create_pack_to_make_room(
+        &self,
+        owner: PeerId,
+        stands_for: Option<PackId>,
+    ) -> Result<Box<dyn PackWriter>, StoreError> {
+        if let Some(fault) = self.faults.step() {
+            return Err(error_of(fault));
+        }
+        let inner = self.live.create_pack_to_make_room(owner, stands_for)?;
+        Ok(Box::new(FaultyWriter { store: self.clone(), inner, broken: false }))
+    }
+
     fn read(&self, at: RecordAt) -> Result<Record, StoreError> {
         let mut left = lock(&self.reads_left);
         match left.take() {
@@ -433,8 +445,8 @@ impl Index for FaultyIndex {
         self.write(|| self.inner.end(owner, studies))
     }
 
-    fn clear_arrivals(&self) -> Result<(), StoreError> {
-        self.write(|| self.inner.clear_arrivals())
+    fn forget_running(&self) -> Result<(), StoreError> {
+        self.write(|| self.inner.forget_running())
     }
 
     fn noted(&self, pack: PackId) -> Result<Option<u64>, StoreError> {
@@ -455,6 +467,22 @@ impl Index for FaultyIndex {
 
     fn spare(&self, pack: PackId) -> Result<(), StoreError> {
         self.write(|| self.inner.spare(pack))
+    }
+
+    fn forget(&self, pack: PackId) -> Result<(), StoreError> {
+        self.write(|| self.inner.forget(pack))
+    }
+
+    fn studies_in(&self, pack: PackId) -> Result<Vec<(PeerId, StudyUid)>, StoreError> {
+        self.inner.studies_in(pack)
+    }
+
+    fn wasteful(&self, limit: usize) -> Result<Vec<(PackId, u64)>, StoreError> {
+        self.inner.wasteful(limit)
+    }
+
+    fn set_waste(&self, pack: PackId, bytes: u64) -> Result<(), StoreError> {
+        self.write(|| self.inner.set_waste(pack, bytes))
     }
 
     fn note_damage(&self, study: &StudyUid, records: &[RecordAt]) -> Result<u64, StoreError> {

@@ -197,7 +197,7 @@ fn versions_are_published_once(index: &dyn Index) {
     index.end(peer(1), &studies[..1]).unwrap();
     assert_eq!(rows(index).iter().filter(|r| r.arriving).count(), 1, "one of two transfers has ended");
     assert_eq!(publish(index, 1, &studies[..1], root(1), 6), [1], "nothing new in it");
-    index.clear_arrivals().unwrap();
+    index.forget_running().unwrap();
     assert!(rows(index).iter().all(|r| !r.arriving), "and not arriving any more");
     assert_eq!(publish(index, 1, &studies[..1], root(2), 7), [2], "second version");
     assert_eq!(publish(index, 2, &[study(9)], root(2), 7), [1], "one never heard of");
@@ -346,7 +346,7 @@ fn what_is_removed_does_not_come_back(index: &dyn Index) {
     let some = What::Contents(vec![instances[2].entry.hash]);
     let one = Removal { owner, study: study_uid.clone(), what: some, at, order: Order(10) };
     let removed = index.remove(&one).unwrap();
-    assert_eq!((removed.instances, removed.bytes, removed.packs.len()), (1, 3000, 1));
+    assert_eq!((removed.instances, removed.bytes, removed.records.len()), (1, 3000, 3));
     let mine = Scope::Owners(vec![peer(1)]);
     assert_eq!(all_of(index, &mine, &study(1), 10).len(), 3);
     assert_eq!(index.study(&mine, &study(1)).unwrap()[0].instances, 3, "sums follow");

@@ -131,6 +131,15 @@ impl RecordStore for FsRecords {
         Ok(Box::new(writer::FsWriter::create(&self.shared, owner)?))
     }
 
+    fn create_pack_to_make_room(
+        &self,
+        owner: PeerId,
+        stands_for: Option<PackId>,
+    ) -> Result<Box<dyn PackWriter>, StoreError> {
+        let place = stands_for.map(|pack| self.pack(pack)).transpose()?.map(|pack| pack.sequence);
+        Ok(Box::new(writer::FsWriter::create_to_make_room(&self.shared, owner, place)?))
+    }
+
     fn read(&self, at: RecordAt) -> Result<Record, StoreError> {
         let file = self.file(at.pack)?;
         let live = file.now().map_err(|e| io_error("read a pack", e))?;
@@ -198,12 +207,10 @@ impl RecordStore for FsRecords {
         self.shared.refuse_if_read_only()?;
         lock(&self.shared.open).retain(|(id, _)| *id != pack);
         match std::fs::remove_file(self.shared.folder.pack_path(pack)) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(io_error("remove a pack", e)),
-            _ => {
-                drop(lock(&self.shared.packs).remove(&pack));
-                Ok(())
-            }
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(io_error("remove a pack", e)),
+            _ => drop(lock(&self.shared.packs).remove(&pack)),
         }
+        dirs::sync(&self.shared.folder.pack_folder(pack)).map_err(|e| io_error("remove a pack", e))
     }
 
     fn space_left(&self) -> Option<u64> {

@@ -19,6 +19,15 @@ pub(super) struct Space {
     granted: AtomicU64,
 }
 
+/// What a writer may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// What is free above the reserve.
+    Free,
+    /// Half of the reserve as well: to make room.
+    HalfTheReserve,
+}
+
 /// Free space as the file system tells it to users other than root.
 #[derive(Debug, Clone, Copy)]
 struct Free {
@@ -40,14 +49,15 @@ impl Space {
     /// Grants a writer `wanted` bytes, beside what others were granted.
     ///
     /// # Errors
-    /// [`StoreError::Full`] when there are not as many above the reserve.
-    pub(super) fn grant(&self, wanted: u64) -> Result<(), StoreError> {
+    /// [`StoreError::Full`] when there are not as many that it may use.
+    pub(super) fn grant(&self, wanted: u64, may: Use) -> Result<(), StoreError> {
         let granted = self.granted.fetch_add(wanted, Ordering::AcqRel).saturating_add(wanted);
         let look = self.look().map_err(|source| StoreError::Io { what: "ask for the free space", source });
         let answer =
             look.and_then(
                 |Free { free, reserve }| {
-                    if free.saturating_sub(reserve) < granted { Err(StoreError::Full { free }) } else { Ok(()) }
+                    let kept = if may == Use::HalfTheReserve { reserve / 2 } else { reserve };
+                    if free.saturating_sub(kept) < granted { Err(StoreError::Full { free }) } else { Ok(()) }
                 },
             );
         if answer.is_err() {

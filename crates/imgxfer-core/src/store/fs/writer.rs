@@ -12,6 +12,7 @@ use rustix::rand::GetRandomFlags;
 
 use super::header::{PACK_HEADER_BYTES, PackHeader};
 use super::pack::{Pack, closed};
+use super::space::Use;
 use super::{Shared, io_error, lock};
 use crate::clock::UnixSeconds;
 use crate::ids::{PackId, PeerId};
@@ -21,6 +22,8 @@ use crate::wire::record::Record;
 
 /// Free space is asked for anew after this many bytes.
 const SPACE_STEP_BYTES: u64 = 16 << 20;
+/// The same where there may be little.
+const SCARCE_STEP_BYTES: u64 = 1 << 20;
 /// A pack is full at this length, and another is begun.
 const PACK_BYTES_MAX: u64 = 256 << 20;
 
@@ -31,6 +34,7 @@ pub(super) struct FsWriter {
     file: Arc<File>,
     id: PackId,
     len: u64,
+    may: Use,
     /// Bytes that may be written before the free space is asked for again.
     granted: u64,
     /// An append failed: nothing more is appended; what was appended whole can still be made durable.
@@ -46,31 +50,53 @@ impl fmt::Debug for FsWriter {
 
 impl FsWriter {
     pub(super) fn create(shared: &Arc<Shared>, owner: PeerId) -> Result<Self, StoreError> {
+        Self::begin(shared, owner, None, Use::Free)
+    }
+
+    /// One that may use half of the reserve, and stands at `place` in the order of packs.
+    pub(super) fn create_to_make_room(
+        shared: &Arc<Shared>,
+        owner: PeerId,
+        place: Option<u64>,
+    ) -> Result<Self, StoreError> {
+        Self::begin(shared, owner, place, Use::HalfTheReserve)
+    }
+
+    fn begin(shared: &Arc<Shared>, owner: PeerId, place: Option<u64>, may: Use) -> Result<Self, StoreError> {
         shared.refuse_if_read_only()?;
         let id = PackId::from_bytes(random_id().map_err(|e| io_error("draw a random name", e))?);
-        let sequence = shared.sequence.fetch_add(1, Ordering::AcqRel);
+        let sequence = place.unwrap_or_else(|| shared.sequence.fetch_add(1, Ordering::AcqRel));
         let header = PackHeader { owner, id, created: UnixSeconds::now(), store: shared.store, sequence };
-        shared.space.grant(SPACE_STEP_BYTES)?;
+        let granted = step_of(may);
+        shared.space.grant(granted, may)?;
         let path = shared.folder.pack_path(id);
         let made = create_file(&path, &header);
-        let file = Arc::new(made.inspect_err(|_| shared.space.used(SPACE_STEP_BYTES))?);
+        let file = Arc::new(made.inspect_err(|_| shared.space.used(granted))?);
         let pack = Arc::new(Pack::begun(&header, &file));
         drop(lock(&shared.packs).insert(id, Arc::clone(&pack)));
         let len = pack.len();
-        Ok(Self { shared: Arc::clone(shared), pack, file, id, len, granted: SPACE_STEP_BYTES, closed: false })
+        Ok(Self { shared: Arc::clone(shared), pack, file, id, len, may, granted, closed: false })
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         let len = to_u64(bytes.len());
         if self.granted < len {
-            let more = SPACE_STEP_BYTES.max(len);
-            self.shared.space.grant(more)?;
+            let more = step_of(self.may).max(len);
+            self.shared.space.grant(more, self.may)?;
             self.granted += more;
         }
         self.file.write_all_at(bytes, self.len).map_err(|e| io_error("write to a pack", e))?;
         self.granted -= len;
         self.shared.space.used(len);
         Ok(())
+    }
+}
+
+/// How much is asked for at a time.
+const fn step_of(may: Use) -> u64 {
+    match may {
+        Use::Free => SPACE_STEP_BYTES,
+        Use::HalfTheReserve => SCARCE_STEP_BYTES,
     }
 }
 
@@ -213,8 +239,8 @@ mod tests {
         let first = writer(&folder);
         let shared = Arc::clone(&first.shared);
         let left = shared.space.left().unwrap();
-        shared.space.grant(left.saturating_sub(2 * SPACE_STEP_BYTES)).unwrap();
-        let second = shared.space.grant(4 * SPACE_STEP_BYTES);
+        shared.space.grant(left.saturating_sub(2 * SPACE_STEP_BYTES), Use::Free).unwrap();
+        let second = shared.space.grant(4 * SPACE_STEP_BYTES, Use::Free);
         assert!(matches!(second, Err(StoreError::Full { .. })), "the first writer's grant counts");
         drop(first);
     }

@@ -34,6 +34,7 @@ struct State {
     extents: HashMap<PackId, u64>,
     noted: HashMap<PackId, u64>,
     doomed: HashSet<PackId>,
+    waste: HashMap<PackId, u64>,
     damage: HashMap<StudyUid, HashSet<RecordAt>>,
     removals: BTreeMap<Order, Removal>,
     /// The newest place in the order of things.
@@ -46,6 +47,23 @@ impl State {
             let known = ends.entry(pack).or_default();
             *known = (*known).max(end);
         }
+    }
+
+    fn studies_in(&self, pack: PackId) -> Vec<(PeerId, StudyUid)> {
+        let stands = |instance: &StoredInstance| instance.chunks.iter().any(|chunk| chunk.record.pack == pack);
+        let studies = self.studies.iter().filter(|(_, study)| study.instances.values().any(stands));
+        studies.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Nothing of a study stands in these records any more.
+    fn waste(&mut self, records: BTreeSet<RecordAt>) {
+        records.iter().for_each(|at| *self.waste.entry(at.pack).or_default() += u64::from(at.len));
+    }
+
+    /// Whether all of a study was removed later than `order`.
+    fn is_gone(&self, owner: PeerId, study: &StudyUid, order: Order) -> bool {
+        let later = self.removals.range(order..).filter(|(removed, _)| **removed > order);
+        later.into_iter().any(|(_, r)| r.what == What::All && r.owner == owner && r.study == *study)
     }
 
     fn is_removed(&self, instance: &StoredInstance) -> bool {
@@ -204,9 +222,11 @@ impl Index for MemIndex {
         for (place, instance) in batch.instances.iter().enumerate() {
             state.newest = state.newest.max(instance.order.0);
             if state.is_removed(instance) {
+                state.waste(instance.chunks.iter().map(|chunk| chunk.record).collect());
                 continue;
             }
             let study = state.studies.entry((instance.owner, instance.entry.study.clone())).or_default();
+            let known = study.instances.get(&place_of(instance)).map(|known| known.chunks.clone()).unwrap_or_default();
             let added = study.add(instance, batch.newest, batch.proven);
             if study.contents_of(&instance.entry.sop_instance) > 1 {
                 contended.push(place);
@@ -215,6 +235,8 @@ impl Index for MemIndex {
                 continue;
             }
             study.updated = batch.at;
+            let stands: HashSet<_> = instance.chunks.iter().map(|chunk| chunk.record).collect();
+            state.waste(known.iter().map(|chunk| chunk.record).filter(|at| !stands.contains(at)).collect());
             for chunk in &instance.chunks {
                 let extent = state.extents.entry(chunk.record.pack).or_default();
                 *extent = (*extent).max(chunk.record.offset + u64::from(chunk.record.len));
@@ -250,8 +272,10 @@ impl Index for MemIndex {
         Ok(())
     }
 
-    fn clear_arrivals(&self) -> Result<(), StoreError> {
-        self.lock().studies.values_mut().for_each(|study| study.arriving = 0);
+    fn forget_running(&self) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        state.studies.values_mut().for_each(|study| study.arriving = 0);
+        state.doomed.clear();
         Ok(())
     }
 
@@ -268,13 +292,19 @@ impl Index for MemIndex {
         let mut state = self.lock();
         state.newest = state.newest.max(publication.order.0);
         let mut publish = |(place, study): (usize, &StudyUid)| {
+            if state.is_gone(publication.owner, study, publication.order) {
+                return 0;
+            }
             let study = state.studies.entry((publication.owner, study.clone())).or_default();
             study.begin(publication.order);
-            if study.root != Some(publication.root) {
+            if publication.order < study.published {
+                // A later one is published already.
+            } else if study.root != Some(publication.root) {
                 study.root = Some(publication.root);
                 study.version += 1;
                 study.updated = publication.at;
             }
+            study.published = study.published.max(publication.order);
             let stated = publication.stated.iter().filter(|(of, _)| *of == to_u32(place));
             study.state(stated.map(|(_, hash)| *hash), publication.order);
             study.version
@@ -289,11 +319,13 @@ impl Index for MemIndex {
         let key = (removal.owner, removal.study.clone());
         let Some(study) = state.studies.get_mut(&key) else { return Ok(Removed::default()) };
         let removed = study.remove(removal);
+        let left_in: HashSet<_> = study.instances.values().flat_map(|i| &i.chunks).map(|c| c.record).collect();
         if study.instances.is_empty() {
             state.studies.remove(&key);
         } else {
             study.updated = removal.at;
         }
+        state.waste(removed.records.iter().filter(|at| !left_in.contains(*at)).copied().collect());
         let hidden: Vec<_> = state.damage.get(&removal.study).cloned().into_iter().flatten().collect();
         let still = |at: &RecordAt| {
             let studies = state.studies.iter().filter(|((_, uid), _)| *uid == removal.study);
@@ -389,7 +421,7 @@ impl Index for MemIndex {
 
     fn doom(&self, pack: PackId) -> Result<bool, StoreError> {
         let mut state = self.lock();
-        let unused = !state.extents.contains_key(&pack);
+        let unused = state.studies_in(pack).is_empty();
         if unused {
             state.doomed.insert(pack);
         }
@@ -402,6 +434,32 @@ impl Index for MemIndex {
 
     fn spare(&self, pack: PackId) -> Result<(), StoreError> {
         self.lock().doomed.remove(&pack);
+        Ok(())
+    }
+
+    fn forget(&self, pack: PackId) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        state.doomed.insert(pack);
+        state.extents.remove(&pack);
+        state.noted.remove(&pack);
+        state.waste.remove(&pack);
+        Ok(())
+    }
+
+    fn studies_in(&self, pack: PackId) -> Result<Vec<(PeerId, StudyUid)>, StoreError> {
+        Ok(self.lock().studies_in(pack))
+    }
+
+    fn wasteful(&self, limit: usize) -> Result<Vec<(PackId, u64)>, StoreError> {
+        let state = self.lock();
+        let mut packs: Vec<_> = state.waste.iter().filter(|(_, bytes)| **bytes > 0).map(|(p, b)| (*p, *b)).collect();
+        packs.sort_by_key(|(pack, bytes)| (std::cmp::Reverse(*bytes), *pack));
+        packs.truncate(limit);
+        Ok(packs)
+    }
+
+    fn set_waste(&self, pack: PackId, bytes: u64) -> Result<(), StoreError> {
+        self.lock().waste.insert(pack, bytes);
         Ok(())
     }
 

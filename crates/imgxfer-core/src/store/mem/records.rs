@@ -33,6 +33,8 @@ struct State {
 struct MemPack {
     owner: PeerId,
     created: UnixSeconds,
+    /// The pack that it stands for.
+    place: PackId,
     bytes: Vec<u8>,
 }
 
@@ -58,6 +60,18 @@ impl MemRecords {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn begin(&self, owner: PeerId, stands_for: Option<PackId>) -> Result<Box<dyn PackWriter>, StoreError> {
+        let mut state = self.lock();
+        if state.left() == Some(0) {
+            return Err(StoreError::Full { free: 0 });
+        }
+        state.made += 1;
+        let id = PackId::from_bytes(u128::from(state.made).to_be_bytes());
+        let place = stands_for.and_then(|pack| Some(state.packs.get(&pack)?.place)).unwrap_or(id);
+        state.packs.insert(id, MemPack { owner, created: UnixSeconds::now(), place, bytes: Vec::new() });
+        Ok(Box::new(MemWriter { store: self.clone(), id, len: 0, failed: false }))
+    }
+
     fn with_pack<T>(
         &self,
         pack: PackId,
@@ -71,7 +85,7 @@ impl MemRecords {
 impl MemRecords {
     /// Puts a pack of any bytes into the store, in place of one of that name.
     pub fn insert_pack(&self, id: PackId, owner: PeerId, created: UnixSeconds, bytes: Vec<u8>) {
-        drop(self.lock().packs.insert(id, MemPack { owner, created, bytes }));
+        drop(self.lock().packs.insert(id, MemPack { owner, created, place: id, bytes }));
     }
 
     /// Changes the bytes of a pack behind the store's back. Does nothing when there is no such pack.
@@ -91,14 +105,15 @@ impl fmt::Debug for MemRecords {
 
 impl RecordStore for MemRecords {
     fn create_pack(&self, owner: PeerId) -> Result<Box<dyn PackWriter>, StoreError> {
-        let mut state = self.lock();
-        if state.left() == Some(0) {
-            return Err(StoreError::Full { free: 0 });
-        }
-        state.made += 1;
-        let id = PackId::from_bytes(u128::from(state.made).to_be_bytes());
-        state.packs.insert(id, MemPack { owner, created: UnixSeconds::now(), bytes: Vec::new() });
-        Ok(Box::new(MemWriter { store: self.clone(), id, len: 0, failed: false }))
+        self.begin(owner, None)
+    }
+
+    fn create_pack_to_make_room(
+        &self,
+        owner: PeerId,
+        stands_for: Option<PackId>,
+    ) -> Result<Box<dyn PackWriter>, StoreError> {
+        self.begin(owner, stands_for)
     }
 
     fn read(&self, at: RecordAt) -> Result<Record, StoreError> {
@@ -124,7 +139,7 @@ impl RecordStore for MemRecords {
             len: to_u64(pack.bytes.len()),
             created: pack.created,
             // Names count up.
-            sequence: u64::try_from(u128::from_be_bytes(*id.as_bytes())).unwrap_or(u64::MAX),
+            sequence: u64::try_from(u128::from_be_bytes(*pack.place.as_bytes())).unwrap_or(u64::MAX),
         };
         Ok(self.lock().packs.iter().map(info).collect())
     }

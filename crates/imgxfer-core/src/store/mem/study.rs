@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::clock::UnixSeconds;
-use crate::ids::{InstanceHash, ManifestRoot, PackId, PeerId, SeriesUid, SopInstanceUid, StudyUid};
+use crate::ids::{InstanceHash, ManifestRoot, PeerId, SeriesUid, SopInstanceUid, StudyUid};
 use crate::store::summary::{self, headers_of};
 use crate::store::versions::{Claim, current, is_conflict};
-use crate::store::{Order, Removal, Removed, StoredInstance, StudyRow, What};
+use crate::store::{Order, RecordAt, Removal, Removed, StoredInstance, StudyRow, What};
 use crate::units::to_u64;
 
 /// The order in which instances of a study are handed out.
@@ -28,6 +28,8 @@ pub(super) struct Study {
     /// How many transfers run that add to it.
     pub(super) arriving: u64,
     pub(super) root: Option<ManifestRoot>,
+    /// When that was told.
+    pub(super) published: Order,
     pub(super) updated: UnixSeconds,
 }
 
@@ -96,13 +98,13 @@ impl Study {
         };
         let gone: Vec<_> = self.instances.iter().filter(|(_, i)| is_named(i)).map(|(place, _)| place.clone()).collect();
         let mut removed = Removed::default();
-        let mut packs: BTreeSet<PackId> = BTreeSet::new();
+        let mut records: BTreeSet<RecordAt> = BTreeSet::new();
         for place in gone {
             let Some(instance) = self.instances.remove(&place) else { continue };
             self.damaged.remove(&place);
             removed.instances += 1;
             removed.bytes += instance.entry.len;
-            packs.extend(instance.chunks.iter().map(|chunk| chunk.record.pack));
+            records.extend(instance.chunks.iter().map(|chunk| chunk.record));
             let sop = &instance.entry.sop_instance;
             if let Some(places) = self.contents.get_mut(sop) {
                 places.remove(&place);
@@ -112,7 +114,7 @@ impl Study {
             }
             self.choose(sop);
         }
-        removed.packs = packs.into_iter().collect();
+        removed.records = records.into_iter().collect();
         removed
     }
 

@@ -1,18 +1,18 @@
 //! Writing: instances with the sums of their studies, and published versions.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rusqlite::{CachedStatement, OptionalExtension, Transaction, params};
 
 use super::contents::{Contents, Step};
-use super::query::{signed, unsigned};
-use super::refresh;
-use super::removals::Removals;
+use super::query::{malformed, signed, unsigned};
+use super::{packs, refresh};
+use super::removals::{self, Removals};
 use crate::clock::UnixSeconds;
 use crate::dicom::Attributes;
 use crate::ids::{PackId, PeerId, SeriesUid, StudyUid};
-use crate::store::{CommitBatch, Provenance, Publication, StoredInstance, recipe, summary};
+use crate::store::{CommitBatch, Provenance, Publication, RecordAt, StoredInstance, recipe, summary};
 use crate::units::to_u32;
 
 pub(super) type Sql<T> = rusqlite::Result<T>;
@@ -33,7 +33,7 @@ pub(super) fn commit(tx: &Transaction<'_>, batch: &CommitBatch) -> Sql<Committed
             extend(&mut extents, instance);
         }
     }
-    let contended = writer.finish()?;
+    let (contended, wasted) = writer.finish()?;
     let mut statement = tx.prepare_cached(
         "INSERT INTO packs (pack, extent) VALUES (?1, ?2)
          ON CONFLICT (pack) DO UPDATE SET extent = max(extent, excluded.extent) WHERE NOT doomed",
@@ -46,6 +46,7 @@ pub(super) fn commit(tx: &Transaction<'_>, batch: &CommitBatch) -> Sql<Committed
     if let Some((pack, end)) = batch.note {
         note(tx, pack, end)?;
     }
+    packs::waste(tx, wasted.iter())?;
     let mut statement = tx.prepare_cached("INSERT OR IGNORE INTO pages (owner, hash, encoded) VALUES (?1, ?2, ?3)")?;
     for (hash, owner, encoded) in &batch.pages {
         statement.execute(params![owner_id(tx, *owner)?, hash.as_bytes(), encoded.as_ref()])?;
@@ -86,18 +87,31 @@ pub(super) fn publish(tx: &Transaction<'_>, publication: &Publication) -> Sql<Ve
     let owner = owner_id(tx, publication.owner)?;
     // In the update every expression sees the row as it was.
     let mut statement = tx.prepare_cached(
-        "INSERT INTO studies (owner, uid, version, root, first, updated) VALUES (?1, ?2, 1, ?3, ?5, ?4)
+        "INSERT INTO studies (owner, uid, version, root, published, first, updated) VALUES (?1, ?2, 1, ?3, ?5, ?5, ?4)
          ON CONFLICT (uid, owner) DO UPDATE SET
              version = version + (root IS NOT excluded.root),
              updated = CASE WHEN root IS NOT excluded.root THEN excluded.updated ELSE updated END,
-             root = excluded.root
+             root = excluded.root,
+             published = excluded.published
+         WHERE published <= excluded.published
          RETURNING id, version",
     )?;
     let mut versions = Vec::with_capacity(publication.studies.len());
     for (place, study) in publication.studies.iter().enumerate() {
+        if removals::is_gone(tx, owner, study, publication.order)? {
+            versions.push(0);
+            continue;
+        }
         let row =
             params![owner, study.as_str(), publication.root.as_bytes(), publication.at.0, signed(publication.order.0)];
-        let (id, version): (i64, i64) = statement.query_row(row, |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let columns = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let (id, version): (i64, i64) = match statement.query_row(row, columns).optional()? {
+            Some(published) => published,
+            // A later one is published already.
+            None => tx
+                .prepare_cached("SELECT id, version FROM studies WHERE owner = ?1 AND uid = ?2")?
+                .query_row(params![owner, study.as_str()], columns)?,
+        };
         versions.push(unsigned(version));
         share(tx, study)?;
         let stated: Vec<_> =
@@ -146,6 +160,13 @@ fn extend(extents: &mut HashMap<PackId, u64>, instance: &StoredInstance) {
     }
 }
 
+/// The records in which an instance stood, as its row knows it, and does not stand now.
+fn left(known: &[u8], now: &StoredInstance) -> Sql<Vec<RecordAt>> {
+    let known = recipe::decode(now.owner, known).map_err(|_| malformed(1))?;
+    let stands: BTreeSet<_> = now.chunks.iter().map(|chunk| chunk.record).collect();
+    Ok(known.chunks.iter().map(|chunk| chunk.record).filter(|at| !stands.contains(at)).collect())
+}
+
 /// Writes the instances of one batch; what studies add up to is read once and written once.
 struct BatchWriter<'a> {
     tx: &'a Transaction<'a>,
@@ -159,6 +180,8 @@ struct BatchWriter<'a> {
     owners: HashMap<PeerId, i64>,
     studies: BTreeMap<(i64, StudyUid), StudyWriter>,
     contended: Vec<usize>,
+    /// Records of instances that were removed already, and of those that stand elsewhere now.
+    wasted: BTreeSet<RecordAt>,
 }
 
 /// A study that a batch adds to.
@@ -167,6 +190,8 @@ struct StudyWriter {
     removals: Removals,
     series: HashMap<SeriesUid, i64>,
     headers: HashMap<(i64, Attributes), i64>,
+    /// The packs that instances of the batch stand in.
+    packs: BTreeSet<PackId>,
     step: Step,
 }
 
@@ -184,12 +209,12 @@ impl<'a> BatchWriter<'a> {
              WHERE series = ?1 AND sop_instance = ?2 AND hash = ?3 AND (damaged OR ?5)",
         )?;
         let find =
-            tx.prepare_cached("SELECT id FROM instances WHERE series = ?1 AND sop_instance = ?2 AND hash = ?3")?;
+            tx.prepare_cached("SELECT id, recipe FROM instances WHERE series = ?1 AND sop_instance = ?2 AND hash = ?3")?;
         let arrive = tx.prepare_cached("INSERT OR IGNORE INTO arrivals (instance, source, at) VALUES (?1, ?2, ?3)")?;
         let source = batch.provenance.as_ref().map(|provenance| source_id(tx, provenance)).transpose()?;
         let contents = Contents::new(tx)?;
-        let (owners, studies, contended) = Default::default();
-        Ok(Self { tx, batch, source, add, heal, find, arrive, contents, owners, studies, contended })
+        let (owners, studies, contended, wasted) = Default::default();
+        Ok(Self { tx, batch, source, add, heal, find, arrive, contents, owners, studies, contended, wasted })
     }
 
     /// Returns whether it stands where the batch says: it was new, or damaged.
@@ -206,6 +231,7 @@ impl<'a> BatchWriter<'a> {
             Entry::Vacant(place) => place.insert(StudyWriter::load(tx, owner, instance, self.batch.at)?),
         };
         if study.removals.include(instance) {
+            self.wasted.extend(instance.chunks.iter().map(|chunk| chunk.record));
             return Ok(false);
         }
         let series = study.series(tx, &entry.series)?;
@@ -237,9 +263,17 @@ impl<'a> BatchWriter<'a> {
             if !self.contents.is_alone(study.id, sop)? {
                 self.contended.push(place);
             }
+            let known: Vec<u8> = self.find.query_row(params![series, sop, entry.hash.as_bytes()], |row| row.get(1))?;
             let healed = params![series, sop, entry.hash.as_bytes(), recipe, self.batch.newest, self.batch.proven];
-            self.heal.execute(healed)? > 0
+            let healed = self.heal.execute(healed)? > 0;
+            if healed {
+                self.wasted.extend(left(&known, instance)?);
+            }
+            healed
         };
+        if stands {
+            study.packs.extend(instance.chunks.iter().map(|chunk| chunk.record.pack));
+        }
         if let Some(source) = self.source {
             let id: i64 = self.find.query_row(params![series, sop, entry.hash.as_bytes()], |row| row.get(0))?;
             self.arrive.execute(params![id, source, self.batch.at.0])?;
@@ -247,11 +281,14 @@ impl<'a> BatchWriter<'a> {
         Ok(stands)
     }
 
-    fn finish(self) -> Sql<Vec<usize>> {
-        for study in self.studies.values().filter(|study| study.step.is_change()) {
-            refresh::study(self.tx, study.id, &study.step, self.batch.at)?;
+    fn finish(self) -> Sql<(Vec<usize>, BTreeSet<RecordAt>)> {
+        for study in self.studies.values() {
+            packs::uses(self.tx, study.id, &study.packs)?;
+            if study.step.is_change() {
+                refresh::study(self.tx, study.id, &study.step, self.batch.at)?;
+            }
         }
-        Ok(self.contended)
+        Ok((self.contended, self.wasted))
     }
 }
 
@@ -272,7 +309,8 @@ impl StudyWriter {
                 id
             }
         };
-        Ok(Self { id, removals, series: HashMap::new(), headers: HashMap::new(), step: Step::default() })
+        let (series, headers, packs, step) = Default::default();
+        Ok(Self { id, removals, series, headers, packs, step })
     }
 
     /// The row number of a series, made when it has none.

@@ -9,6 +9,7 @@ mod connection;
 mod contents;
 mod damage;
 mod error;
+mod packs;
 mod query;
 mod refresh;
 mod removals;
@@ -190,10 +191,8 @@ impl Index for SqliteIndex {
         self.write("note the end of a transfer", |tx| commit::end(tx, owner, studies))
     }
 
-    fn clear_arrivals(&self) -> Result<(), StoreError> {
-        self.write("forget transfers", |tx| {
-            tx.execute("UPDATE studies SET arriving = 0 WHERE arriving > 0", []).map(drop)
-        })
+    fn forget_running(&self) -> Result<(), StoreError> {
+        self.write("forget what was running", packs::forget_running)
     }
 
     fn noted(&self, pack: PackId) -> Result<Option<u64>, StoreError> {
@@ -277,9 +276,7 @@ impl Index for SqliteIndex {
     }
 
     fn doom(&self, pack: PackId) -> Result<bool, StoreError> {
-        let sql = "INSERT INTO packs (pack, extent, doomed) VALUES (?1, 0, 1)
-                   ON CONFLICT (pack) DO UPDATE SET doomed = doomed WHERE doomed";
-        self.write("mark a pack for removal", |tx| Ok(tx.prepare_cached(sql)?.execute([pack.as_bytes()])? > 0))
+        self.write("mark a pack for removal", |tx| packs::doom(tx, pack))
     }
 
     fn is_doomed(&self, pack: PackId) -> Result<bool, StoreError> {
@@ -288,8 +285,23 @@ impl Index for SqliteIndex {
     }
 
     fn spare(&self, pack: PackId) -> Result<(), StoreError> {
-        let sql = "DELETE FROM packs WHERE pack = ?1 AND doomed";
-        self.write("spare a pack", |tx| tx.prepare_cached(sql)?.execute([pack.as_bytes()]).map(drop))
+        self.write("spare a pack", |tx| packs::spare(tx, pack))
+    }
+
+    fn forget(&self, pack: PackId) -> Result<(), StoreError> {
+        self.write("forget a pack", |tx| packs::forget(tx, pack))
+    }
+
+    fn studies_in(&self, pack: PackId) -> Result<Vec<(PeerId, StudyUid)>, StoreError> {
+        self.read("list the studies in a pack", |c| packs::studies(c, pack))
+    }
+
+    fn wasteful(&self, limit: usize) -> Result<Vec<(PackId, u64)>, StoreError> {
+        self.read("list packs", |c| packs::wasteful(c, limit))
+    }
+
+    fn set_waste(&self, pack: PackId, bytes: u64) -> Result<(), StoreError> {
+        self.write("record what a pack wastes", |tx| packs::set_waste(tx, pack, bytes))
     }
 
     fn note_damage(&self, study: &StudyUid, records: &[RecordAt]) -> Result<u64, StoreError> {

@@ -7,10 +7,10 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use super::commit::{Sql, owner_id};
 use super::contents::{Contents, Step};
 use super::query::{malformed, signed, unsigned};
-use super::refresh;
+use super::{packs, refresh};
 use crate::clock::UnixSeconds;
-use crate::ids::{InstanceHash, PackId, PeerId, StudyUid};
-use crate::store::{Order, Removal, Removed, StoredInstance, What, recipe};
+use crate::ids::{InstanceHash, PeerId, StudyUid};
+use crate::store::{Order, RecordAt, Removal, Removed, StoredInstance, What, recipe};
 use crate::units::to_u64;
 
 /// The removals of one study.
@@ -38,6 +38,12 @@ impl Removals {
             named && *order > instance.order
         })
     }
+}
+
+/// Whether all of a study was removed later than `order`.
+pub(super) fn is_gone(c: &Connection, owner: i64, study: &StudyUid, order: Order) -> Sql<bool> {
+    c.prepare_cached("SELECT 1 FROM removals WHERE study = ?1 AND owner = ?2 AND everything AND ordered > ?3")?
+        .exists(params![study.as_str(), owner, signed(order.0)])
 }
 
 fn what(everything: bool, hashes: &[u8]) -> What {
@@ -70,7 +76,7 @@ pub(super) fn remove(tx: &Transaction<'_>, removal: &Removal) -> Sql<Removed> {
     let Some(study) = study else { return Ok(Removed::default()) };
     let removals = Removals(vec![(removal.order, removal.what.clone())]);
     let mut removed = Removed::default();
-    let mut packs: BTreeSet<PackId> = BTreeSet::new();
+    let (mut left_in, mut records): (BTreeSet<RecordAt>, BTreeSet<RecordAt>) = Default::default();
     let mut gone: BTreeMap<String, Vec<i64>> = BTreeMap::new();
     {
         let mut rows = tx.prepare_cached("SELECT id, sop_instance, ordered, recipe FROM instances WHERE study = ?1")?;
@@ -81,8 +87,10 @@ pub(super) fn remove(tx: &Transaction<'_>, removal: &Removal) -> Sql<Removed> {
             if removals.include(&instance) {
                 removed.instances += 1;
                 removed.bytes += instance.entry.len;
-                packs.extend(instance.chunks.iter().map(|chunk| chunk.record.pack));
+                records.extend(instance.chunks.iter().map(|chunk| chunk.record));
                 gone.entry(row.get(1)?).or_default().push(row.get(0)?);
+            } else {
+                left_in.extend(instance.chunks.iter().map(|chunk| chunk.record));
             }
         }
     }
@@ -103,7 +111,8 @@ pub(super) fn remove(tx: &Transaction<'_>, removal: &Removal) -> Sql<Removed> {
         refresh::forget_study(tx, study)?;
     }
     super::damage::forget(tx, &removal.study)?;
-    removed.packs = packs.into_iter().collect();
+    packs::waste(tx, records.difference(&left_in))?;
+    removed.records = records.into_iter().collect();
     Ok(removed)
 }
 

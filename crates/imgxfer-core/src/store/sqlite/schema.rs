@@ -35,6 +35,7 @@ CREATE TABLE studies (
     version INTEGER NOT NULL DEFAULT 0,
     arriving INTEGER NOT NULL DEFAULT 0,
     root BLOB,
+    published INTEGER NOT NULL DEFAULT 0,
     updated INTEGER NOT NULL,
     shared INTEGER NOT NULL DEFAULT 0,
     UNIQUE (uid, owner)
@@ -129,7 +130,14 @@ CREATE TABLE packs (
     pack BLOB PRIMARY KEY,
     extent INTEGER NOT NULL,
     noted INTEGER NOT NULL DEFAULT 0,
-    doomed INTEGER NOT NULL DEFAULT 0
+    doomed INTEGER NOT NULL DEFAULT 0,
+    waste INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+CREATE INDEX packs_wasteful ON packs (waste) WHERE waste > 0;
+CREATE TABLE pack_uses (
+    pack BLOB NOT NULL,
+    study INTEGER NOT NULL,
+    PRIMARY KEY (pack, study)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE damage (
