@@ -43,6 +43,16 @@ impl Provenance {
     }
 }
 
+/// One way by which an instance came here.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(clippy::exhaustive_structs, reason = "there is nothing else")]
+pub struct Arrival {
+    /// When it came so first, by the wall clock.
+    pub at: UnixSeconds,
+    /// The way.
+    pub provenance: Provenance,
+}
+
 /// What one call to [`Index::commit`](super::Index::commit) makes visible.
 #[derive(Debug, Clone, Default)]
 pub struct CommitBatch {

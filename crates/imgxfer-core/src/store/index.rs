@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::search::{Answer, Search};
 use super::{
-    CommitBatch, Held, IndexTotals, Orders, Publication, RecordAt, Removal, Removed, Scope, StoreError, StoredInstance,
-    StudyRow, Versions,
+    Arrival, CommitBatch, Held, IndexTotals, Orders, Publication, RecordAt, Removal, Removed, Scope, StoreError,
+    StoredInstance, StudyRow, Versions,
 };
 use crate::clock::UnixSeconds;
 use crate::ids::{InstanceHash, PackId, PageHash, PeerId, SeriesUid, SopInstanceUid, StudyUid};
@@ -132,6 +132,13 @@ pub trait Index: Send + Sync + fmt::Debug {
         after: Option<&StoredInstance>,
         limit: usize,
     ) -> Result<Vec<StoredInstance>, StoreError>;
+
+    /// By which ways an instance came that the site itself owns, each once, the first one first. None where its owner
+    /// sent it, and where it is not there.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn arrivals(&self, instance: &StoredInstance) -> Result<Vec<Arrival>, StoreError>;
 
     /// The studies within `scope` that hold an instance with this SOP Instance UID.
     ///

@@ -45,7 +45,7 @@ use crate::wire::record::{Record, RecordHeader};
 
 pub use crate::places::{ChunkAt, RecordAt};
 pub use batch::{
-    CommitBatch, Held, IndexTotals, Order, Orders, Provenance, Publication, Removal, Removed, Versions, What,
+    Arrival, CommitBatch, Held, IndexTotals, Order, Orders, Provenance, Publication, Removal, Removed, Versions, What,
 };
 
 pub use cache::RecordCache;

@@ -15,7 +15,7 @@ use crate::clock::UnixSeconds;
 use crate::ids::{InstanceHash, PackId, PageHash, PeerId, SopInstanceUid, StoreId, StudyUid};
 use crate::store::search::{Answer, Search};
 use crate::store::{
-    CommitBatch, Held, Index, IndexTotals, InstancesOf, MemIndex, MemRecords, Orders, PackInfo, PackWriter,
+    Arrival, CommitBatch, Held, Index, IndexTotals, InstancesOf, MemIndex, MemRecords, Orders, PackInfo, PackWriter,
     Publication, RecordAt, RecordStore, Removal, Removed, Scope, StoreError, StoredInstance, StudyRow, VisitNote,
 };
 use crate::sync::lock;
@@ -407,6 +407,10 @@ impl Index for FaultyIndex {
         limit: usize,
     ) -> Result<Vec<StoredInstance>, StoreError> {
         self.inner.instances(scope, of, after, limit)
+    }
+
+    fn arrivals(&self, instance: &StoredInstance) -> Result<Vec<Arrival>, StoreError> {
+        self.inner.arrivals(instance)
     }
 
     fn studies_with(&self, scope: &Scope, sop_instance: &SopInstanceUid) -> Result<Vec<StudyUid>, StoreError> {

@@ -10,12 +10,12 @@ use super::{Sample, peer, study};
 use crate::chunk::ChunkClass;
 use crate::clock::UnixSeconds;
 use crate::dicom::{Level, tags};
-use crate::ids::{ChunkId, InstanceHash, ManifestRoot, PackId, PageHash, StandardUid, StudyUid};
+use crate::ids::{ChunkId, InstanceHash, ManifestRoot, PackId, PageHash, PeerId, StandardUid, StudyUid};
 use crate::manifest::ChunkEntry;
 use crate::store::search::{Found, Search};
 use crate::store::{
-    CommitBatch, Held, Index, InstancesOf, Order, Publication, Removal, Scope, StoreError, StoredInstance, StudyRow,
-    What,
+    CommitBatch, Held, Index, InstancesOf, Order, Provenance, Publication, Removal, Scope, StoreError, StoredInstance,
+    StudyRow, What,
 };
 
 /// Puts indexes through the contract of [`Index`]. `make` returns an empty one each time.
@@ -37,6 +37,7 @@ pub fn index_suite(make: &dyn Fn() -> Arc<dyn Index>) {
     an_alias_is_no_conflict(&*make());
     patients_of_a_study_are_all_there(&*make());
     what_is_removed_does_not_come_back(&*make());
+    ways_by_which_instances_came_are_kept(&*make());
     pages_belong_to_their_owner(&*make());
     packs_are_known(&*make());
     studies_can_be_walked(&*make());
@@ -367,6 +368,36 @@ fn what_is_removed_does_not_come_back(index: &dyn Index) {
     let answer = index.find(&mine, &Search::default().by(tags::PATIENT_ID, "P1").unwrap()).unwrap();
     assert_eq!(answer.rows.len(), 1, "and is found");
     assert!(index.reserve(1).unwrap().first > Order(21), "what comes next comes later");
+}
+
+fn ways_by_which_instances_came_are_kept(index: &dyn Index) {
+    let instances: Vec<_> = (1..4)
+        .map(|sop| StoredInstance { order: Order(sop), ..Sample::new(PeerId::SELF, 1, 0, sop, 100).stored() })
+        .collect();
+    let by = |provenance: &Provenance, at: i64, instances: &[StoredInstance]| {
+        let (provenance, at, instances) = (Some(provenance.clone()), UnixSeconds(at), instances.to_vec());
+        index.commit(&CommitBatch { instances, provenance, at, ..CommitBatch::default() }).unwrap();
+    };
+    let inbox = Provenance::of("inbox:/in");
+    let ae = Provenance { about: vec![("address".to_owned(), "10.0.0.1".to_owned())], ..Provenance::of("ae:CT") };
+    by(&inbox, 20, &instances[..2]);
+    by(&ae, 30, &instances[1..2]);
+    by(&inbox, 10, &instances[1..2]);
+    by(&inbox, 40, &instances[1..2]);
+    commit(index, 50, instances[2..].to_vec());
+    let came = |instance: &StoredInstance| -> Vec<(i64, Provenance)> {
+        index.arrivals(instance).unwrap().into_iter().map(|arrival| (arrival.at.0, arrival.provenance)).collect()
+    };
+    assert_eq!(came(&instances[0]), [(20, inbox.clone())]);
+    assert_eq!(came(&instances[1]), [(10, inbox.clone()), (30, ae)], "each way once, when it came so first");
+    assert!(came(&instances[2]).is_empty(), "nothing was said of it");
+    assert!(came(&Sample::new(peer(1), 1, 0, 1, 100).stored()).is_empty(), "another owner's");
+    let (owner, what) = (PeerId::SELF, What::Contents(vec![instances[1].entry.hash]));
+    index.remove(&Removal { owner, study: study(1), what, at: UnixSeconds(60), order: Order(10) }).unwrap();
+    by(&inbox, 5, &instances[1..2]);
+    assert!(came(&instances[1]).is_empty(), "what is removed came by no way");
+    by(&inbox, 70, &[StoredInstance { order: Order(11), ..instances[1].clone() }]);
+    assert_eq!(came(&instances[1]), [(70, inbox)], "what is put again came anew");
 }
 
 fn pages_belong_to_their_owner(index: &dyn Index) {

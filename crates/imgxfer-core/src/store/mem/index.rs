@@ -16,8 +16,8 @@ use crate::store::search::{
 use crate::store::summary::{self, headers_of};
 use crate::store::versions::is_conflict;
 use crate::store::{
-    CommitBatch, Held, Index, IndexTotals, InstancesOf, Order, Orders, Publication, RecordAt, Removal, Removed, Scope,
-    StoreError, StoredInstance, StudyRow, Versions, What,
+    Arrival, CommitBatch, Held, Index, IndexTotals, InstancesOf, Order, Orders, Publication, RecordAt, Removal,
+    Removed, Scope, StoreError, StoredInstance, StudyRow, Versions, What,
 };
 use crate::units::{to_u32, to_u64};
 
@@ -228,6 +228,9 @@ impl Index for MemIndex {
             let study = state.studies.entry((instance.owner, instance.entry.study.clone())).or_default();
             let known = study.instances.get(&place_of(instance)).map(|known| known.chunks.clone()).unwrap_or_default();
             let added = study.add(instance, batch.newest, batch.proven);
+            if let Some(provenance) = &batch.provenance {
+                study.arrive(instance, provenance, batch.at);
+            }
             if study.contents_of(&instance.entry.sop_instance) > 1 {
                 contended.push(place);
             }
@@ -356,6 +359,12 @@ impl Index for MemIndex {
         let all = state.instances(scope, of).into_iter();
         let behind = all.filter(|(place, _)| after.as_ref().is_none_or(|after| place > after));
         Ok(behind.take(limit).map(|(_, instance)| instance.clone()).collect())
+    }
+
+    fn arrivals(&self, instance: &StoredInstance) -> Result<Vec<Arrival>, StoreError> {
+        let state = self.lock();
+        let study = state.studies.get(&(instance.owner, instance.entry.study.clone()));
+        Ok(study.map(|study| study.arrivals(instance)).unwrap_or_default())
     }
 
     fn studies_with(&self, scope: &Scope, sop_instance: &SopInstanceUid) -> Result<Vec<StudyUid>, StoreError> {

@@ -6,7 +6,7 @@ use crate::clock::UnixSeconds;
 use crate::ids::{InstanceHash, ManifestRoot, PeerId, SeriesUid, SopInstanceUid, StudyUid};
 use crate::store::summary::{self, headers_of};
 use crate::store::versions::{Claim, current, is_conflict};
-use crate::store::{Order, RecordAt, Removal, Removed, StoredInstance, StudyRow, What};
+use crate::store::{Arrival, Order, Provenance, RecordAt, Removal, Removed, StoredInstance, StudyRow, What};
 use crate::units::to_u64;
 
 /// The order in which instances of a study are handed out.
@@ -22,6 +22,7 @@ pub(super) struct Study {
     /// Places of each SOP Instance UID's contents.
     contents: HashMap<SopInstanceUid, BTreeSet<Place>>,
     pub(super) damaged: BTreeSet<Place>,
+    arrivals: BTreeMap<Place, BTreeMap<Provenance, UnixSeconds>>,
     /// When the first that was told of it came.
     first: Option<Order>,
     pub(super) version: u64,
@@ -51,6 +52,22 @@ impl Study {
         self.instances.insert(place, StoredInstance { stated: None, ..instance.clone() });
         self.choose(&instance.entry.sop_instance);
         true
+    }
+
+    /// Notes by which way an instance came that is there.
+    pub(super) fn arrive(&mut self, instance: &StoredInstance, provenance: &Provenance, at: UnixSeconds) {
+        // As long as it can be kept.
+        let kept = Provenance::decode(&provenance.encode()).unwrap_or_else(|_| provenance.clone());
+        let first = self.arrivals.entry(place_of(instance)).or_default().entry(kept).or_insert(at);
+        *first = at.min(*first);
+    }
+
+    pub(super) fn arrivals(&self, instance: &StoredInstance) -> Vec<Arrival> {
+        let arrivals = self.arrivals.get(&place_of(instance)).into_iter().flatten();
+        let mut arrivals: Vec<_> =
+            arrivals.map(|(provenance, at)| Arrival { at: *at, provenance: provenance.clone() }).collect();
+        arrivals.sort_unstable();
+        arrivals
     }
 
     /// Something of it is told.
@@ -102,6 +119,7 @@ impl Study {
         for place in gone {
             let Some(instance) = self.instances.remove(&place) else { continue };
             self.damaged.remove(&place);
+            self.arrivals.remove(&place);
             removed.instances += 1;
             removed.bytes += instance.entry.len;
             records.extend(instance.chunks.iter().map(|chunk| chunk.record));

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rusqlite::{CachedStatement, OptionalExtension, Transaction, params};
 
+use super::arrivals;
 use super::contents::{Contents, Step};
 use super::query::{malformed, signed, unsigned};
 use super::{packs, refresh};
@@ -12,7 +13,7 @@ use super::removals::{self, Removals};
 use crate::clock::UnixSeconds;
 use crate::dicom::Attributes;
 use crate::ids::{PackId, PeerId, SeriesUid, StudyUid};
-use crate::store::{CommitBatch, Provenance, Publication, RecordAt, StoredInstance, recipe, summary};
+use crate::store::{CommitBatch, Publication, RecordAt, StoredInstance, recipe, summary};
 use crate::units::to_u32;
 
 pub(super) type Sql<T> = rusqlite::Result<T>;
@@ -142,16 +143,6 @@ pub(super) fn owner_id(tx: &Transaction<'_>, peer: PeerId) -> Sql<i64> {
     tx.prepare_cached("INSERT INTO owners (peer) VALUES (?1)")?.insert([peer.as_bytes()])
 }
 
-/// The row number of a provenance, made when it has none.
-fn source_id(tx: &Transaction<'_>, provenance: &Provenance) -> Sql<i64> {
-    let encoded = provenance.encode();
-    let mut find = tx.prepare_cached("SELECT id FROM sources WHERE provenance = ?1")?;
-    if let Some(id) = find.query_row([&encoded], |row| row.get(0)).optional()? {
-        return Ok(id);
-    }
-    tx.prepare_cached("INSERT INTO sources (provenance) VALUES (?1)")?.insert([&encoded])
-}
-
 fn extend(extents: &mut HashMap<PackId, u64>, instance: &StoredInstance) {
     for chunk in &instance.chunks {
         let end = chunk.record.offset.saturating_add(u64::from(chunk.record.len));
@@ -210,8 +201,8 @@ impl<'a> BatchWriter<'a> {
         )?;
         let find =
             tx.prepare_cached("SELECT id, recipe FROM instances WHERE series = ?1 AND sop_instance = ?2 AND hash = ?3")?;
-        let arrive = tx.prepare_cached("INSERT OR IGNORE INTO arrivals (instance, source, at) VALUES (?1, ?2, ?3)")?;
-        let source = batch.provenance.as_ref().map(|provenance| source_id(tx, provenance)).transpose()?;
+        let arrive = tx.prepare_cached(arrivals::ARRIVE)?;
+        let source = batch.provenance.as_ref().map(|provenance| arrivals::source_id(tx, provenance)).transpose()?;
         let contents = Contents::new(tx)?;
         let (owners, studies, contended, wasted) = Default::default();
         Ok(Self { tx, batch, source, add, heal, find, arrive, contents, owners, studies, contended, wasted })

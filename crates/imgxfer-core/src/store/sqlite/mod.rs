@@ -4,6 +4,7 @@
 //! [`recover`](super::recover) brings it up to what the packs tell. One connection writes; a few others read beside it, each seeing whole transactions. The
 //! schema is in `docs/store-format.md`.
 
+mod arrivals;
 mod commit;
 mod connection;
 mod contents;
@@ -30,8 +31,8 @@ use crate::clock::UnixSeconds;
 use crate::ids::{InstanceHash, PackId, PageHash, PeerId, SopInstanceUid, StoreId, StudyUid};
 use crate::store::search::{Answer, Search};
 use crate::store::{
-    CommitBatch, Held, Index, IndexTotals, InstancesOf, Order, Orders, Publication, RecordAt, Removal, Removed, Scope,
-    StoreError, StoredInstance, StudyRow,
+    Arrival, CommitBatch, Held, Index, IndexTotals, InstancesOf, Order, Orders, Publication, RecordAt, Removal,
+    Removed, Scope, StoreError, StoredInstance, StudyRow,
 };
 use crate::sync::lock;
 
@@ -229,6 +230,10 @@ impl Index for SqliteIndex {
         limit: usize,
     ) -> Result<Vec<StoredInstance>, StoreError> {
         self.read("list instances", |c| query::instances(c, scope, of, after, limit))
+    }
+
+    fn arrivals(&self, instance: &StoredInstance) -> Result<Vec<Arrival>, StoreError> {
+        self.read("look how an instance came", |c| arrivals::of(c, instance))
     }
 
     fn studies_with(&self, scope: &Scope, sop_instance: &SopInstanceUid) -> Result<Vec<StudyUid>, StoreError> {
