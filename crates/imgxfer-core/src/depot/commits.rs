@@ -4,11 +4,13 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
+use super::held::{HeldPack, PacksInUse};
 use crate::clock::UnixSeconds;
 use crate::ids::{PackId, PeerId};
 use crate::store::{
     CommitBatch, Index, PackWriter, Provenance, RecordAt, RecordStore, StoreError, StoredInstance, note,
 };
+use crate::sync::lock;
 use crate::wire::record::Record;
 
 /// Most that is committed together.
@@ -54,7 +56,7 @@ impl Commits {
         records: &dyn RecordStore,
         write: impl FnOnce(&mut dyn PackWriter) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let mut pack = self.pack.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pack = lock(&self.pack);
         pack.take_if(|writer| writer.is_full());
         let writer = match &mut *pack {
             Some(writer) => writer,
@@ -67,14 +69,42 @@ impl Commits {
         written
     }
 
-    /// Appends a record.
-    pub(super) fn append(&self, records: &dyn RecordStore, record: &Record) -> Result<RecordAt, StoreError> {
-        self.write(records, |writer| writer.append(record))
+    /// Appends a record. Its pack is held by whoever is to commit it.
+    pub(super) fn append(
+        &self,
+        records: &dyn RecordStore,
+        in_use: &PacksInUse,
+        record: &Record,
+    ) -> Result<(RecordAt, HeldPack), StoreError> {
+        self.write(records, |writer| Ok((writer.append(record)?, in_use.hold(writer.id()))))
+    }
+
+    /// Appends notes, and returns where the last of them ends. Their pack is held until the index knows of them.
+    pub(super) fn note(
+        &self,
+        records: &dyn RecordStore,
+        in_use: &PacksInUse,
+        notes: &[Vec<u8>],
+    ) -> Result<((PackId, u64), HeldPack), StoreError> {
+        self.write(records, |writer| {
+            let held = in_use.hold(writer.id());
+            let mut end = writer.len();
+            for note in notes {
+                end = writer.note(note)?;
+            }
+            Ok(((writer.id(), end), held))
+        })
+    }
+
+    /// Writes no more to this pack: the next thing begins another.
+    pub(super) fn let_go(&self, pack: PackId) {
+        let mut open = lock(&self.pack);
+        open.take_if(|writer| writer.id() == pack);
     }
 
     /// The pack that is being written.
     pub(super) fn pack(&self) -> Option<PackId> {
-        self.pack.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|writer| writer.id())
+        lock(&self.pack).as_ref().map(|writer| writer.id())
     }
 
     /// Commits what was brought, with what others bring meanwhile. When it returns, it survives loss of power.
@@ -82,13 +112,14 @@ impl Commits {
         &self,
         records: &dyn RecordStore,
         index: &dyn Index,
+        in_use: &PacksInUse,
         brought: Brought,
     ) -> Result<(), Arc<StoreError>> {
         let ended = Ended::default();
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = lock(&self.waiting);
         waiting.brought.push_back((brought, Arc::clone(&ended)));
         loop {
-            if let Some(result) = ended.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            if let Some(result) = lock(&ended).take() {
                 return result;
             }
             if waiting.committing {
@@ -101,12 +132,12 @@ impl Commits {
             drop(waiting);
             let turn = Turn(self);
             let (brought, all): (Vec<_>, Vec<_>) = together.into_iter().unzip();
-            let result = self.commit_together(records, index, brought).map_err(Arc::new);
+            let result = self.commit_together(records, index, in_use, brought).map_err(Arc::new);
             for ended in all {
-                *ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(result.clone());
+                *lock(&ended) = Some(result.clone());
             }
             drop(turn);
-            waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            waiting = lock(&self.waiting);
         }
     }
 
@@ -114,6 +145,7 @@ impl Commits {
         &self,
         records: &dyn RecordStore,
         index: &dyn Index,
+        in_use: &PacksInUse,
         mut brought: Vec<Brought>,
     ) -> Result<(), StoreError> {
         let orders = index.reserve(brought.len() as u64)?;
@@ -133,18 +165,13 @@ impl Commits {
             ..CommitBatch::default()
         });
         let mut batches: Vec<CommitBatch> = batches.collect();
+        let mut held = Vec::new();
         let mut noted = (PackId::from_bytes([0; 16]), 0);
         for batch in &mut batches {
             let notes = note::committed(self.owner, at, batch.provenance.as_ref(), &batch.instances);
-            let write = |writer: &mut dyn PackWriter| {
-                let mut end = writer.len();
-                for note in &notes {
-                    end = writer.note(note)?;
-                }
-                Ok((writer.id(), end))
-            };
-            noted = self.write(records, write)?;
-            batch.note = Some(noted);
+            let (end, pack) = self.note(records, in_use, &notes)?;
+            batch.note = Some(end);
+            (noted, _) = (end, held.push(pack));
         }
         records.make_durable(&[noted])?;
         batches.iter().try_for_each(|batch| index.commit(batch).map(drop))
@@ -156,7 +183,7 @@ struct Turn<'a>(&'a Commits);
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).committing = false;
+        lock(&self.0.waiting).committing = false;
         self.0.changed.notify_all();
     }
 }

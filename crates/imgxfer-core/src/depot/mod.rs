@@ -1,12 +1,16 @@
 //! A site's store: records and index together, and the packs of them that are in use.
 
 mod commits;
+mod compact;
 mod described;
 mod held;
+mod moving;
 mod part;
 mod put;
 mod read_back;
+mod remove;
 
+use std::collections::BTreeSet;
 #[cfg(feature = "fs")]
 use std::path::Path;
 use std::sync::Arc;
@@ -14,10 +18,11 @@ use std::sync::Arc;
 use crate::clock::UnixSeconds;
 use crate::codec::Registry;
 use crate::ids::{PackId, PeerId};
-use crate::store::{CollectReport, Index, RecordStore, StoreError, collect, recover};
+use crate::store::{CollectReport, Index, RecordStore, StoreError, StoredInstance, collect, recover};
 #[cfg(feature = "fs")]
 use crate::store::{FsOptions, FsRecords, RecoverReport, SqliteIndex};
 
+pub use compact::Compacted;
 pub use described::Described;
 pub use held::HeldPack;
 pub use part::FrameError;
@@ -91,10 +96,35 @@ impl Depot {
         collect(self.records.as_ref(), self.index.as_ref(), &in_use, older_than)
     }
 
-    /// Keeps a pack from being collected for as long as what is returned lives.
+    /// Keeps a pack from being collected or compacted for as long as what is returned lives. Whoever begins to use a
+    /// pack asks [`Index::is_doomed`] behind that.
     #[must_use]
     pub fn hold(&self, pack: PackId) -> HeldPack {
         self.in_use.hold(pack)
+    }
+
+    /// The instances that `read` takes from the index, with the packs that they stand in held. They are read again
+    /// where one of these went meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError`], and those of `read`.
+    pub fn held(
+        &self,
+        read: &dyn Fn() -> Result<Vec<StoredInstance>, StoreError>,
+    ) -> Result<(Vec<StoredInstance>, Vec<HeldPack>), StoreError> {
+        loop {
+            let found = read()?;
+            let places = found.iter().flat_map(|instance| &instance.chunks);
+            let packs: BTreeSet<PackId> = places.map(|chunk| chunk.record.pack).collect();
+            let held: Vec<HeldPack> = packs.into_iter().map(|pack| self.hold(pack)).collect();
+            let mut gone = false;
+            for pack in &held {
+                gone |= self.index.is_doomed(pack.pack())?;
+            }
+            if !gone {
+                return Ok((found, held));
+            }
+        }
     }
 }
 

@@ -1,13 +1,13 @@
-//! Reading and removing what stands in a site's store.
+//! Reading what stands in a site's store.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use super::Depot;
-use crate::clock::UnixSeconds;
+use super::put::VERSIONS_MAX;
 use crate::dicom::{ReadAt as _, join_fragments};
-use crate::ids::{PeerId, StudyUid};
 use crate::store::search::{Answer, Search};
-use crate::store::{InstanceError, Removal, Removed, Scope, StoreError, StoredInstance, StoredReader, What, note};
+use crate::store::{InstanceError, InstancesOf, Scope, StoreError, StoredInstance, StoredReader};
 use crate::units::to_usize;
 
 /// Why a frame cannot be given.
@@ -32,12 +32,30 @@ impl Depot {
     }
 
     /// Random access to the bytes of an instance, as they were when it came: only the records are read that hold what
-    /// is asked for. Nothing is hashed.
+    /// is asked for. Nothing is hashed. What it reads stays where it is while the reader lives.
     ///
     /// # Errors
-    /// [`InstanceError`] when its places make no sense.
+    /// [`InstanceError`] when its places make no sense, or it has been removed.
     pub fn reader(&self, instance: StoredInstance) -> Result<StoredReader, InstanceError> {
-        StoredReader::of(Arc::clone(&self.records), self.registry.clone(), instance)
+        let entry = &instance.entry;
+        let of = InstancesOf {
+            series: Some(entry.series.clone()),
+            sop_instance: Some(entry.sop_instance.clone()),
+            ..InstancesOf::all_versions(entry.study.clone())
+        };
+        let (mine, hash) = (Scope::Owners(vec![instance.owner]), entry.hash);
+        let first = Cell::new(Some(instance));
+        let (found, held) = self.held(&|| match first.take() {
+            Some(instance) => Ok(vec![instance]),
+            None => {
+                let mut found = self.index.instances(&mine, &of, None, VERSIONS_MAX)?;
+                found.retain(|instance| instance.entry.hash == hash);
+                Ok(found)
+            }
+        })?;
+        let instance = found.into_iter().next().ok_or(InstanceError::Incomplete)?;
+        let reader = StoredReader::of(Arc::clone(&self.records), self.registry.clone(), instance)?;
+        Ok(reader.keeping(Box::new(held)))
     }
 
     /// The bytes of a frame, counted from 0: as they stand in native pixel data, the fragments joined in encapsulated
@@ -58,23 +76,5 @@ impl Depot {
             true => join_fragments(&bytes).ok_or(FrameError::NoSuchFrame),
             false => Ok(bytes),
         }
-    }
-
-    /// Removes what an owner has of a study. When it returns, no start shows it again, and none brings it back from an
-    /// older index; it may be sent again. Its records stay in their
-    /// packs: nothing gives that room back yet.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn remove(&self, owner: PeerId, study: &StudyUid, what: What) -> Result<Removed, StoreError> {
-        let order = self.index.reserve(1)?.first;
-        let removal = Removal { owner, study: study.clone(), what, at: UnixSeconds::now(), order };
-        let mut pack = self.records.create_pack(owner)?;
-        let _held = self.hold(pack.id());
-        let end = pack.note(&note::removed(&removal))?;
-        pack.sync()?;
-        let removed = self.index.remove(&removal)?;
-        self.index.note(pack.id(), end)?;
-        Ok(removed)
     }
 }

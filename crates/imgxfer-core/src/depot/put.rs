@@ -140,7 +140,7 @@ impl Depot {
         };
         let described = described.map_err(PutError::Read)?;
         let entry = described.entry.clone();
-        if let Some((there, outcome)) = self.is_there(&entry, options.aliases)? {
+        if let Some((there, outcome, _held)) = self.is_there(&entry, options.aliases)? {
             // Damaged ones are not there, so this one need not be proven.
             self.bring(there, options, true)?;
             return Ok(Put { entry, outcome });
@@ -152,19 +152,19 @@ impl Depot {
         Ok(Put { entry, outcome: PutOutcome::Stored })
     }
 
-    /// The content that stands for this one already.
+    /// The content that stands for this one already, and what keeps it where it stands.
     fn is_there(
         &self,
         entry: &InstanceEntry,
         aliases: Aliases,
-    ) -> Result<Option<(StoredInstance, PutOutcome)>, StoreError> {
+    ) -> Result<Option<(StoredInstance, PutOutcome, Vec<HeldPack>)>, StoreError> {
         let mine = Scope::Owners(vec![PeerId::SELF]);
         let of = InstancesOf {
             sop_instance: Some(entry.sop_instance.clone()),
             series: Some(entry.series.clone()),
             ..InstancesOf::all_versions(entry.study.clone())
         };
-        let known = self.index.instances(&mine, &of, None, VERSIONS_MAX)?;
+        let (known, packs) = self.held(&|| self.index.instances(&mine, &of, None, VERSIONS_MAX))?;
         let content = entry.content_id();
         let outcome = |instance: &StoredInstance| match &instance.entry {
             there if there.hash == entry.hash => Some(PutOutcome::Known),
@@ -175,12 +175,13 @@ impl Depot {
         known.sort_by_key(|(_, outcome)| *outcome != PutOutcome::Known);
         let hashes: Vec<InstanceHash> = known.iter().map(|(instance, _)| instance.entry.hash).collect();
         let held = self.index.has(&mine, &entry.study, &hashes)?;
-        Ok(known.into_iter().zip(held).find(|(_, held)| *held != Held::Absent).map(|(there, _)| there))
+        let there = known.into_iter().zip(held).find(|(_, held)| *held != Held::Absent);
+        Ok(there.map(|((instance, outcome), _)| (instance, outcome, packs)))
     }
 
     fn bring(&self, instance: StoredInstance, options: &PutOptions, again: bool) -> Result<(), PutError> {
         let brought = Brought { instance, provenance: options.provenance.clone(), again };
-        self.own.commit(self.records.as_ref(), self.index.as_ref(), brought).map_err(PutError::Store)
+        self.own.commit(self.records.as_ref(), self.index.as_ref(), &self.in_use, brought).map_err(PutError::Store)
     }
 
     /// Encodes and writes the chunks, and returns where each stands; what is returned besides keeps their packs.
@@ -210,9 +211,9 @@ impl Depot {
                 Some((codec, payload)) => Record::encode(codec, class, &record_chunks, &payload),
                 None => Record::encode(CodecId::STORE, class, &record_chunks, &raw),
             };
-            let at = self.own.append(self.records.as_ref(), &record)?;
+            let (at, pack) = self.own.append(self.records.as_ref(), &self.in_use, &record)?;
             if held.iter().all(|held| held.pack() != at.pack) {
-                held.push(self.hold(at.pack));
+                held.push(pack);
             }
             places.extend((0u16..).zip(list).map(|(slot, _)| ChunkAt { record: at, slot }));
             first += count;
@@ -241,7 +242,7 @@ impl Depot {
 }
 
 /// Contents of one SOP Instance UID that are looked at.
-const VERSIONS_MAX: usize = 1_000;
+pub(super) const VERSIONS_MAX: usize = 1_000;
 
 /// How many chunks from `first` on go into one record: neighbours of one class.
 fn sharing(entry: &InstanceEntry, first: usize) -> usize {

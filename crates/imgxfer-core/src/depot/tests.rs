@@ -8,7 +8,8 @@ use crate::dicom::{Level, scan, tags};
 use crate::ids::StudyUid;
 use crate::sim::studies::StudySpec;
 use crate::store::search::Search;
-use crate::store::{InstancesOf, MemIndex, MemRecords, Provenance, Scope, StoredInstance, What};
+use crate::store::{CommitBatch, InstancesOf, MemIndex, MemRecords, Provenance, Scope, StoredInstance, What};
+use crate::testing::{Sample, peer};
 
 fn in_memory() -> Depot {
     Depot::new(Arc::new(MemRecords::default()), Arc::new(MemIndex::default()), Registry::default())
@@ -104,7 +105,7 @@ fn callers_are_committed_together_and_each_is_there() {
     });
     let study = scan(&files[0]).unwrap().identity.unwrap().study;
     assert_eq!(all(&depot, &study).len(), 40);
-    let orders: std::collections::BTreeSet<_> = all(&depot, &study).iter().map(|instance| instance.order).collect();
+    let orders: BTreeSet<_> = all(&depot, &study).iter().map(|instance| instance.order).collect();
     assert_eq!(orders.len(), 40, "each has a place of its own in the order of things");
 }
 
@@ -171,4 +172,122 @@ fn what_is_removed_stays_removed_after_any_loss_of_the_index() {
     }
     forget_index();
     assert_eq!(all(&open().0, &study).len(), 1);
+}
+
+/// Everything that a depot shows: bytes, order, ways of arrival, and versions.
+fn shown(depot: &Depot) -> Vec<String> {
+    let mut shown = Vec::new();
+    let mut after = None;
+    loop {
+        let keys = depot.index.study_keys(after.as_ref(), 10).unwrap();
+        let Some(last) = keys.last() else { return shown };
+        after = Some(last.clone());
+        for (owner, study) in &keys {
+            let mine = Scope::Owners(vec![*owner]);
+            let row = depot.index.study(&mine, study).unwrap().remove(0);
+            shown.push(format!("{study} v{} {:?} {} {}", row.version, row.root, row.instances, row.bytes));
+            let of = InstancesOf::all_versions(study.clone());
+            for instance in depot.index.instances(&mine, &of, None, 1000).unwrap() {
+                let ways = depot.index.arrivals(&instance).unwrap();
+                let StoredInstance { order, stated, current, .. } = instance.clone();
+                let hash = blake3::hash(&bytes_of(depot, instance));
+                shown.push(format!("{hash} {order:?} {stated:?} {current} {ways:?}"));
+            }
+        }
+    }
+}
+
+fn compact_all(depot: &Depot) -> Vec<Compacted> {
+    let packs = depot.records.packs().unwrap();
+    packs.iter().map(|pack| depot.compact(pack.id, &mut |_| true).unwrap()).collect()
+}
+
+#[test]
+fn what_stays_is_moved_out_of_records_that_it_shares_with_what_is_removed() {
+    let depot = in_memory();
+    let mut pack = depot.records.create_pack(peer(1)).unwrap();
+    let samples: Vec<_> = (0..4).map(|sop| Sample::new(peer(1), 1, 1, sop, 3000)).collect();
+    let stored = Sample::append_together(&samples, &mut *pack).unwrap();
+    pack.sync().unwrap();
+    drop(pack);
+    let batch = CommitBatch { instances: stored.clone(), ..CommitBatch::default() };
+    depot.index.commit(&batch).unwrap();
+    let record = stored[0].chunks[0].record;
+    assert!(stored.iter().all(|instance| instance.chunks[0].record == record), "shared");
+    let study = stored[0].entry.study.clone();
+    let before: Vec<_> = stored[1..].iter().map(|instance| bytes_of(&depot, instance.clone())).collect();
+    depot.remove(peer(1), &study, What::Contents(vec![stored[0].entry.hash])).unwrap();
+    let left = all(&depot, &study);
+    assert_eq!(left.len(), 3);
+    for instance in &left {
+        assert_ne!(instance.chunks[0].record, record);
+        let now = depot.records.read(instance.chunks[0].record).unwrap();
+        let gone = stored[0].entry.chunks[0].id;
+        assert!(now.header().chunks.iter().all(|chunk| chunk.id != gone), "nothing of what was removed is in it");
+    }
+    assert_eq!(left.iter().map(|instance| bytes_of(&depot, instance.clone())).collect::<Vec<_>>(), before);
+}
+
+#[test]
+fn compaction_gives_room_back_and_changes_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || Depot::open(folder.path(), FsOptions::default(), Registry::default()).unwrap().0;
+    let (first, second) = (files(6, 12), files(7, 3));
+    let gone = scan(&first[0]).unwrap().identity.unwrap().study;
+    let stays = scan(&second[0]).unwrap().identity.unwrap().study;
+    {
+        let depot = open();
+        for file in first.iter().chain(&second) {
+            depot.put(file, &options()).unwrap();
+        }
+        depot.put(&second[0], &PutOptions::of(Provenance::of("inbox:/other"))).unwrap();
+    }
+    let depot = open();
+    depot.remove(PeerId::SELF, &gone, What::All).unwrap();
+    let before = shown(&depot);
+    let bytes = || depot.records.packs().unwrap().iter().map(|pack| pack.len).sum::<u64>();
+    let room = bytes();
+    let wasteful = depot.wasteful(2).unwrap();
+    assert_eq!(wasteful.len(), 1, "more than half of the pack is waste");
+    let held = depot.hold(wasteful[0].0.id);
+    assert_eq!(depot.compact(wasteful[0].0.id, &mut |_| true).unwrap(), Compacted::InUse);
+    drop(held);
+    assert_eq!(depot.compact(wasteful[0].0.id, &mut |_| false).unwrap(), Compacted::Stopped);
+    assert_eq!(shown(&depot), before);
+    let reader = depot.reader(all(&depot, &stays).remove(0)).unwrap();
+    assert_eq!(depot.compact(wasteful[0].0.id, &mut |_| true).unwrap(), Compacted::InUse, "it is being read");
+    drop(reader);
+    let stale = all(&depot, &stays);
+    let done = compact_all(&depot);
+    assert!(done.iter().any(|done| matches!(done, Compacted::Gone { .. })), "{done:?}");
+    assert!(bytes() < room / 2, "{} of {room} bytes are left", bytes());
+    assert_eq!(shown(&depot), before);
+    assert!(depot.wasteful(2).unwrap().is_empty(), "nothing is left to do");
+    for instance in stale {
+        let reader = depot.reader(instance).unwrap();
+        assert!(reader.verify().is_ok(), "one who knows where it stood still finds it");
+    }
+    drop(depot);
+    for file in std::fs::read_dir(folder.path()).unwrap().map(Result::unwrap) {
+        if file.file_name().to_string_lossy().starts_with("index.db") {
+            std::fs::remove_file(file.path()).unwrap();
+        }
+    }
+    let (depot, report) = Depot::open(folder.path(), FsOptions::default(), Registry::default()).unwrap();
+    assert_eq!(shown(&depot), before, "the packs tell the same");
+    assert_eq!(report.instances_missing, 0, "what has been moved is not missing");
+    assert_eq!(depot.put(&first[0], &options()).unwrap().outcome, PutOutcome::Stored, "it may come again");
+}
+
+#[test]
+fn compacting_again_and_again_loses_nothing() {
+    let depot = in_memory();
+    for file in files(8, 6) {
+        depot.put(&file, &options()).unwrap();
+    }
+    let before = shown(&depot);
+    for _ in 0..3 {
+        assert!(compact_all(&depot).iter().all(|done| matches!(done, Compacted::Gone { .. })));
+        assert_eq!(shown(&depot), before);
+    }
 }

@@ -32,6 +32,8 @@ struct KnownChunks {
     chunks: HashMap<ChunkId, ChunkAt>,
     /// Studies whose chunks are in `chunks`, and whether the sender had sent anything of them before.
     studies: HashMap<StudyUid, bool>,
+    /// The packs that earlier instances stand in: they stay while this transfer may build on them.
+    held: HashMap<PackId, HeldPack>,
 }
 
 #[derive(Debug, Default)]
@@ -84,7 +86,7 @@ impl DepotIntake {
             depot: depot.clone(),
             owner,
             scope,
-            known: Mutex::new(KnownChunks { chunks: known, studies: HashMap::new() }),
+            known: Mutex::new(KnownChunks { chunks: known, ..KnownChunks::default() }),
             pack: Mutex::new(OpenPack { held, ..OpenPack::default() }),
             begun: Mutex::default(),
             contended: Mutex::default(),
@@ -164,7 +166,9 @@ impl DepotIntake {
         }
         let mut after: Option<StoredInstance> = None;
         while known.chunks.len() < KNOWN_CHUNKS_MAX {
-            let instances = self.depot.index.instances(&self.scope, &of, after.as_ref(), INSTANCES_AT_ONCE)?;
+            let read = || self.depot.index.instances(&self.scope, &of, after.as_ref(), INSTANCES_AT_ONCE);
+            let (instances, held) = self.depot.held(&read)?;
+            known.held.extend(held.into_iter().map(|held| (held.pack(), held)));
             for instance in &instances {
                 for (entry, at) in instance.entry.chunks.iter().zip(&instance.chunks) {
                     if !damaged.contains(&at.record) {

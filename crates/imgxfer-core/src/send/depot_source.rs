@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::source::{Content, Source, SourceInstance, SourceItem, Totals};
 use crate::chunk;
 use crate::codec::PixelShape;
-use crate::depot::Depot;
+use crate::depot::{Depot, HeldPack};
 use crate::dicom::{self, Level, tags};
 use crate::ids::{InstanceHash, SeriesUid, SopInstanceUid, StudyUid};
 use crate::store::search::{FoundStudy, Search};
@@ -70,6 +70,9 @@ impl Selection {
     }
 }
 
+/// An instance, and what keeps it where it stands.
+type Ready = (StoredInstance, Arc<Vec<HeldPack>>);
+
 /// Gives stored studies to a sender.
 #[derive(Debug)]
 pub struct DepotSource {
@@ -79,7 +82,7 @@ pub struct DepotSource {
     studies: std::vec::IntoIter<StudyUid>,
     /// The study being read, and the last instance of it that was read.
     current: Option<(StudyUid, Option<StoredInstance>)>,
-    ready: std::vec::IntoIter<StoredInstance>,
+    ready: std::vec::IntoIter<Ready>,
     /// Instances that were given out of turn.
     given: HashSet<InstanceHash>,
     totals: Totals,
@@ -109,8 +112,9 @@ impl Source for DepotSource {
                 },
             };
             let of = self.of(&study);
-            let read = self.depot.index.instances(&self.scope, &of, after.as_ref(), INSTANCES_AT_ONCE);
-            let mut read = read.map_err(io::Error::other)?;
+            let index = &self.depot.index;
+            let read = || index.instances(&self.scope, &of, after.as_ref(), INSTANCES_AT_ONCE);
+            let (mut read, held) = self.depot.held(&read).map_err(io::Error::other)?;
             let Some(last) = read.last() else { continue };
             // Several owners may hold the same content; it is given once.
             let same = |a: &StoredInstance, b: &StoredInstance| {
@@ -123,7 +127,9 @@ impl Source for DepotSource {
                 before = Some(next.clone());
                 new && is_wanted(&self.wanted, next) && !self.given.contains(&next.entry.hash)
             });
-            self.ready = read.into_iter();
+            let held = Arc::new(held);
+            let ready: Vec<Ready> = read.into_iter().map(|instance| (instance, Arc::clone(&held))).collect();
+            self.ready = ready.into_iter();
         }
     }
 }
@@ -242,16 +248,17 @@ impl DepotSource {
                 places.sort_unstable();
                 let Some((_, middle)) = places.get(places.len() / 2) else { continue };
                 let of = InstancesOf { series: Some(series), sop_instance: Some(middle.clone()), ..self.of(study) };
-                let found = self.depot.index.instances(&self.scope, &of, None, 1)?;
+                let (found, held) = self.depot.held(&|| self.depot.index.instances(&self.scope, &of, None, 1))?;
                 self.given.extend(found.iter().map(|instance| instance.entry.hash));
-                middles.extend(found);
+                let held = Arc::new(held);
+                middles.extend(found.into_iter().map(|instance| (instance, Arc::clone(&held))));
             }
         }
         self.ready = middles.into_iter();
         Ok(())
     }
 
-    fn item(&self, instance: StoredInstance) -> io::Result<SourceItem> {
+    fn item(&self, (instance, held): Ready) -> io::Result<SourceItem> {
         let entry = instance.entry.clone();
         let chunks = instance.chunks.clone();
         let records = Arc::clone(&self.depot.records);
@@ -262,7 +269,7 @@ impl DepotSource {
             entry,
             shape: None,
             position: None,
-            content: Arc::new(StoredContent { reader, chunks, depot: self.depot.clone() }),
+            content: Arc::new(StoredContent { reader, chunks, depot: self.depot.clone(), _held: held }),
         })))
     }
 }
@@ -272,6 +279,8 @@ struct StoredContent {
     reader: StoredReader,
     chunks: Vec<ChunkAt>,
     depot: Depot,
+    /// Nothing of it moves while it is sent.
+    _held: Arc<Vec<HeldPack>>,
 }
 
 impl StoredContent {

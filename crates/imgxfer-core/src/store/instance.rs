@@ -1,5 +1,6 @@
 //! Reading a stored instance as the file it was.
 
+use std::any::Any;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -65,6 +66,8 @@ pub struct StoredReader {
     cache: RecordCache,
     /// Packs whose records' own checks are one hash too many.
     fresh: Vec<PackId>,
+    /// What must live as long as this does.
+    _kept: Option<Box<dyn Any + Send + Sync>>,
 }
 
 impl fmt::Debug for StoredReader {
@@ -120,7 +123,7 @@ impl StoredReader {
         if places.len() != entry.chunks.len() || end != entry.len {
             return Err(InstanceError::Incomplete);
         }
-        Ok(Self { records, registry, entry, places, starts, cache, fresh: Vec::new() })
+        Ok(Self { records, registry, entry, places, starts, cache, fresh: Vec::new(), _kept: None })
     }
 
     /// A reader for what an index returned.
@@ -140,6 +143,11 @@ impl StoredReader {
     pub fn with_cache(mut self, cache: RecordCache) -> Self {
         self.cache = cache;
         self
+    }
+
+    /// Keeps something alive for as long as this reads: what holds the packs that it reads from.
+    pub(crate) fn keeping(self, kept: Box<dyn Any + Send + Sync>) -> Self {
+        Self { _kept: Some(kept), ..self }
     }
 
     /// The instance's manifest entry.
@@ -190,6 +198,7 @@ impl StoredReader {
             starts: self.starts.clone(),
             cache: RecordCache::new(RecordCache::BYTES_ALONE),
             fresh: Vec::new(),
+            _kept: None,
         };
         let is_damaged = |(index, entry): (usize, &ChunkEntry)| {
             (!fresh.chunk(index).is_ok_and(|chunk| ChunkId::of(&chunk) == entry.id)).then_some(index)

@@ -23,6 +23,7 @@ mod mem;
 pub mod note;
 pub mod recipe;
 mod recover;
+mod repack;
 mod scrub;
 pub mod search;
 mod spool;
@@ -63,6 +64,7 @@ pub use instance::{InstanceError, StoredReader};
 pub use mem::{MemIndex, MemRecords};
 pub use note::{Note, NoteError};
 pub use recover::{RecoverReport, recover};
+pub use repack::repack;
 pub use scrub::{Scrub, ScrubPosition, ScrubStep};
 pub use spool::{SpoolLimits, spool_chunks};
 #[cfg(feature = "fs")]

@@ -1,10 +1,15 @@
 //! Bringing an index up to what the packs tell.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use super::{CommitBatch, Index, Note, Publication, RecordStore, Scope, StoreError, StoredInstance};
-use crate::ids::PackId;
+use super::{
+    CommitBatch, Held, Index, Note, Order, Publication, RecordStore, Removal, Scope, StoreError, StoredInstance, What,
+};
+use crate::ids::{InstanceHash, PackId, PeerId, StudyUid};
 use crate::units::to_u64;
+
+/// Removals read from the index at once.
+const REMOVALS_AT_ONCE: usize = 256;
 
 /// What [`recover`] did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,7 +19,8 @@ pub struct RecoverReport {
     pub notes: u64,
     /// Instances in them.
     pub instances: u64,
-    /// Of those, how many stand in packs that are not there, or not to that length: they are lost here.
+    /// Of those, how many stand in packs that are not there, or not to that length, and stand nowhere else: they are
+    /// lost here.
     pub instances_missing: u64,
     /// Notes that are damaged. Their packs are kept.
     pub notes_damaged: u64,
@@ -43,6 +49,7 @@ pub fn recover(records: &dyn RecordStore, index: &dyn Index) -> Result<RecoverRe
     };
     let mut report = RecoverReport::default();
     let mut stated = Vec::new();
+    let mut elsewhere = Vec::new();
     for pack in &packs {
         let from = index.noted(pack.id)?.unwrap_or(0);
         if from >= pack.len {
@@ -52,10 +59,8 @@ pub fn recover(records: &dyn RecordStore, index: &dyn Index) -> Result<RecoverRe
             report.notes += 1;
             match Note::decode(bytes) {
                 Ok(Note::Committed { at, provenance, mut instances }) => {
-                    let all = instances.len();
-                    instances.retain(is_there);
-                    report.instances += to_u64(all);
-                    report.instances_missing += to_u64(all - instances.len());
+                    report.instances += to_u64(instances.len());
+                    elsewhere.extend(instances.extract_if(.., |instance| !is_there(instance)).map(|i| Missing::of(&i)));
                     let note = Some((pack.id, end));
                     let batch = CommitBatch { instances, provenance, at, note, newest: true, ..CommitBatch::default() };
                     index.commit(&batch).map(drop)
@@ -84,7 +89,52 @@ pub fn recover(records: &dyn RecordStore, index: &dyn Index) -> Result<RecoverRe
         }
     }
     stated.iter().try_for_each(|publication| state(index, publication))?;
+    report.instances_missing = count_missing(index, &elsewhere)?;
     Ok(report)
+}
+
+/// An instance that a note tells of and that does not stand where the note says.
+struct Missing {
+    owner: PeerId,
+    study: StudyUid,
+    hash: InstanceHash,
+    order: Order,
+}
+
+impl Missing {
+    fn of(instance: &StoredInstance) -> Self {
+        let StoredInstance { owner, entry, order, .. } = instance;
+        Self { owner: *owner, study: entry.study.clone(), hash: entry.hash, order: *order }
+    }
+}
+
+/// How many of these are lost: neither moved nor removed since the note was written.
+fn count_missing(index: &dyn Index, elsewhere: &[Missing]) -> Result<u64, StoreError> {
+    let mut lost = Vec::new();
+    for run in elsewhere.chunk_by(|a, b| (a.owner, &a.study) == (b.owner, &b.study)) {
+        let hashes: Vec<InstanceHash> = run.iter().map(|missing| missing.hash).collect();
+        let held = index.has(&Scope::Owners(vec![run[0].owner]), &run[0].study, &hashes)?;
+        lost.extend(run.iter().zip(held).filter(|(_, held)| *held == Held::Absent).map(|(missing, _)| missing));
+    }
+    let mut order = 0;
+    while !lost.is_empty() {
+        let removals = index.removals(order, REMOVALS_AT_ONCE)?;
+        let Some(last) = removals.last() else { break };
+        order = last.order.0;
+        let removed = |missing: &Missing| removals.iter().any(|removal| names(removal, missing));
+        lost.retain(|missing| !removed(missing));
+    }
+    // What several notes tell of is one instance.
+    let lost: HashSet<(PeerId, InstanceHash)> = lost.into_iter().map(|missing| (missing.owner, missing.hash)).collect();
+    Ok(to_u64(lost.len()))
+}
+
+fn names(removal: &Removal, missing: &Missing) -> bool {
+    let named = match &removal.what {
+        What::All => true,
+        What::Contents(hashes) => hashes.contains(&missing.hash),
+    };
+    named && removal.owner == missing.owner && removal.study == missing.study && removal.order > missing.order
 }
 
 /// States contents again, for those that stand in packs that were begun later than the one that states them: of two

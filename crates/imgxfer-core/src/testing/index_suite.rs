@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Sample, peer, study};
+use super::{Sample, pack_suite, peer, study};
 use crate::chunk::ChunkClass;
 use crate::clock::UnixSeconds;
 use crate::dicom::{Level, tags};
@@ -30,6 +30,8 @@ pub fn index_suite(make: &dyn Fn() -> Arc<dyn Index>) {
     scopes_hide_what_others_sent(&*make());
     damage_is_healed(&*make());
     doomed_packs_take_no_commit(&*make());
+    pack_suite::packs_go_when_nothing_stands_in_them(&*make());
+    pack_suite::versions_are_told_in_any_order(&*make());
     notes_are_remembered(&*make());
     versions_are_published_once(&*make());
     queries_narrow(&*make());
@@ -518,7 +520,6 @@ fn notes_are_remembered(index: &dyn Index) {
     let note = Some((pack, 700));
     index.commit(&CommitBatch { instances: vec![first.clone()], note, ..CommitBatch::default() }).unwrap();
     assert_eq!(index.noted(pack).unwrap(), Some(700));
-    assert!(!index.doom(pack).unwrap(), "a pack with a note is in use");
     index.note(pack, 900).unwrap();
     index.note(pack, 800).unwrap();
     assert_eq!(index.noted(pack).unwrap(), Some(900), "never back");

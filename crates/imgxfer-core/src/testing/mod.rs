@@ -8,6 +8,7 @@
 
 pub mod faulty;
 mod index_suite;
+mod pack_suite;
 #[cfg(feature = "quic")]
 pub mod pair;
 mod search_suite;
@@ -125,6 +126,25 @@ impl Sample {
         let chunks = self.bytes.chunks(self.chunk_len);
         let place = |chunk| pack.append(&record_of(&[chunk])).map(|record| ChunkAt { record, slot: 0 });
         Ok(self.stored_at(chunks.map(place).collect::<Result<_, _>>()?))
+    }
+
+    /// Appends the chunks of several: the first of each in one record, then the second of each, and so on. They must
+    /// have the same number of chunks.
+    ///
+    /// # Errors
+    /// Those of [`PackWriter::append`].
+    pub fn append_together(samples: &[Self], pack: &mut dyn PackWriter) -> Result<Vec<StoredInstance>, StoreError> {
+        let mut places = vec![Vec::new(); samples.len()];
+        let count = samples.first().map_or(0, |sample| sample.bytes.len().div_ceil(sample.chunk_len));
+        for nth in 0..count {
+            let chunks: Vec<&[u8]> =
+                samples.iter().filter_map(|sample| sample.bytes.chunks(sample.chunk_len).nth(nth)).collect();
+            let record = pack.append(&record_of(&chunks))?;
+            for (slot, places) in (0u16..).zip(&mut places) {
+                places.push(ChunkAt { record, slot });
+            }
+        }
+        Ok(samples.iter().zip(places).map(|(sample, places)| sample.stored_at(places)).collect())
     }
 
     /// As it would be stored, for an index that is tested without records.

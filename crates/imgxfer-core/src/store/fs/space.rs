@@ -53,13 +53,10 @@ impl Space {
     pub(super) fn grant(&self, wanted: u64, may: Use) -> Result<(), StoreError> {
         let granted = self.granted.fetch_add(wanted, Ordering::AcqRel).saturating_add(wanted);
         let look = self.look().map_err(|source| StoreError::Io { what: "ask for the free space", source });
-        let answer =
-            look.and_then(
-                |Free { free, reserve }| {
-                    let kept = if may == Use::HalfTheReserve { reserve / 2 } else { reserve };
-                    if free.saturating_sub(kept) < granted { Err(StoreError::Full { free }) } else { Ok(()) }
-                },
-            );
+        let answer = look.and_then(|Free { free, reserve }| {
+            let kept = if may == Use::HalfTheReserve { reserve / 2 } else { reserve };
+            if free.saturating_sub(kept) < granted { Err(StoreError::Full { free }) } else { Ok(()) }
+        });
         if answer.is_err() {
             self.used(wanted);
         }

@@ -8,8 +8,8 @@ use rusqlite::{CachedStatement, OptionalExtension, Transaction, params};
 use super::arrivals;
 use super::contents::{Contents, Step};
 use super::query::{malformed, signed, unsigned};
-use super::{packs, refresh};
 use super::removals::{self, Removals};
+use super::{packs, refresh};
 use crate::clock::UnixSeconds;
 use crate::dicom::Attributes;
 use crate::ids::{PackId, PeerId, SeriesUid, StudyUid};
@@ -199,8 +199,8 @@ impl<'a> BatchWriter<'a> {
             "UPDATE instances SET recipe = ?4, damaged = (damaged AND recipe = ?4 AND NOT ?6)
              WHERE series = ?1 AND sop_instance = ?2 AND hash = ?3 AND (damaged OR ?5)",
         )?;
-        let find =
-            tx.prepare_cached("SELECT id, recipe FROM instances WHERE series = ?1 AND sop_instance = ?2 AND hash = ?3")?;
+        let find = tx
+            .prepare_cached("SELECT id, recipe FROM instances WHERE series = ?1 AND sop_instance = ?2 AND hash = ?3")?;
         let arrive = tx.prepare_cached(arrivals::ARRIVE)?;
         let source = batch.provenance.as_ref().map(|provenance| arrivals::source_id(tx, provenance)).transpose()?;
         let contents = Contents::new(tx)?;

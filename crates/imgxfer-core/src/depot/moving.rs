@@ -1,0 +1,188 @@
+//! Moving what is needed out of records: so that a pack can go, and so that nothing of what was removed stands beside
+//! what stays.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use super::{Depot, HeldPack};
+use crate::clock::UnixSeconds;
+use crate::ids::{InstanceHash, PackId, PeerId, StudyUid};
+use crate::store::{
+    Arrival, ChunkAt, CommitBatch, InstancesOf, PackWriter, Provenance, RecordAt, Scope, StoreError, StoredInstance,
+    note, repack,
+};
+
+/// Instances read from the index at once, and told again together.
+const INSTANCES_AT_ONCE: usize = 256;
+
+/// A study of an owner.
+pub(super) type OwnedStudy = (PeerId, StudyUid);
+
+/// Which places of each record committed instances stand in.
+pub(super) type Needed = BTreeMap<RecordAt, BTreeSet<u16>>;
+
+/// Where the chunks of a record stand now, by the places that they had.
+type Moved = BTreeMap<RecordAt, BTreeMap<u16, ChunkAt>>;
+
+/// By which way instances came, and when.
+type Way = (Option<Provenance>, UnixSeconds);
+
+/// A pack that takes in what is needed of others.
+pub(super) struct Moving<'a> {
+    depot: &'a Depot,
+    writer: Box<dyn PackWriter>,
+    moved: Moved,
+    /// Instances that are told again wherever they stand.
+    told: HashSet<(PeerId, InstanceHash)>,
+    _held: HeldPack,
+}
+
+impl Depot {
+    /// Visits every content of a study of one owner.
+    pub(super) fn each_of(
+        &self,
+        (owner, study): &OwnedStudy,
+        visit: &mut dyn FnMut(&StoredInstance) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let (mine, of) = (Scope::Owners(vec![*owner]), InstancesOf::all_versions(study.clone()));
+        let mut last: Option<StoredInstance> = None;
+        loop {
+            let page = self.index.instances(&mine, &of, last.as_ref(), INSTANCES_AT_ONCE)?;
+            page.iter().try_for_each(&mut *visit)?;
+            last = page.into_iter().next_back();
+            if last.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Which places in the records that `asked` names are needed, by instances of these studies.
+    pub(super) fn needed(
+        &self,
+        studies: &BTreeSet<OwnedStudy>,
+        asked: &dyn Fn(&RecordAt) -> bool,
+    ) -> Result<Needed, StoreError> {
+        let mut needed = Needed::new();
+        for study in studies {
+            self.each_of(study, &mut |instance| {
+                for chunk in instance.chunks.iter().filter(|chunk| asked(&chunk.record)) {
+                    needed.entry(chunk.record).or_default().insert(chunk.slot);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(needed)
+    }
+
+    /// The studies of which instances stand in these packs.
+    pub(super) fn studies_in(&self, packs: impl Iterator<Item = PackId>) -> Result<BTreeSet<OwnedStudy>, StoreError> {
+        let mut studies = BTreeSet::new();
+        for pack in packs {
+            studies.extend(self.index.studies_in(pack)?);
+        }
+        Ok(studies)
+    }
+}
+
+impl<'a> Moving<'a> {
+    /// Begins the pack, in place of `stands_for` where one is to go.
+    pub(super) fn new(depot: &'a Depot, owner: PeerId, stands_for: Option<PackId>) -> Result<Self, StoreError> {
+        let writer = depot.records.create_pack_to_make_room(owner, stands_for)?;
+        let _held = depot.hold(writer.id());
+        Ok(Self { depot, writer, moved: Moved::new(), told: HashSet::new(), _held })
+    }
+
+    /// Has these instances told again wherever they stand.
+    pub(super) fn telling(mut self, told: HashSet<(PeerId, InstanceHash)>) -> Self {
+        self.told = told;
+        self
+    }
+
+    /// Takes over notes as they are.
+    pub(super) fn notes(&mut self, notes: &[Vec<u8>]) -> Result<(), StoreError> {
+        notes.iter().try_for_each(|note| self.writer.note(note).map(drop))
+    }
+
+    /// Takes over the chunks of a record that stand in the `kept` places. Returns how many bytes were read.
+    pub(super) fn record(&mut self, at: RecordAt, kept: &BTreeSet<u16>) -> Result<u64, StoreError> {
+        let record = self.depot.records.read(at)?;
+        let kept: Vec<u16> = kept.iter().copied().collect();
+        let all = kept.len() >= record.header().chunks.len();
+        let now = match all {
+            true => self.writer.append(&record)?,
+            false => self.writer.append(&repack(&self.depot.registry, &record, at, &kept)?)?,
+        };
+        // Places that a record does not have are the index's mistake: they stay where they are, and so does the pack.
+        let slots = kept.into_iter().zip(0u16..).map(|(old, new)| {
+            let slot = if all { old } else { new };
+            (old, ChunkAt { record: now, slot })
+        });
+        self.moved.insert(at, slots.collect());
+        Ok(u64::from(at.len))
+    }
+
+    /// Tells where instances of these studies stand now: durable before the index knows it. Returns how many.
+    pub(super) fn tell(&mut self, studies: &BTreeSet<OwnedStudy>) -> Result<u64, StoreError> {
+        let mut instances = 0;
+        for study in studies {
+            let mut waiting = Vec::new();
+            let depot = self.depot;
+            depot.each_of(study, &mut |instance| {
+                waiting.extend(self.now(instance));
+                if waiting.len() >= INSTANCES_AT_ONCE {
+                    instances += self.commit(std::mem::take(&mut waiting))?;
+                }
+                Ok(())
+            })?;
+            instances += self.commit(waiting)?;
+        }
+        let (pack, end) = (self.writer.id(), self.writer.len());
+        self.depot.records.make_durable(&[(pack, end)])?;
+        self.depot.index.note(pack, end)?;
+        Ok(instances)
+    }
+
+    /// The instance as it stands now, if it is to be told again.
+    fn now(&self, instance: &StoredInstance) -> Option<StoredInstance> {
+        let mut now = instance.clone();
+        let mut is_moved = false;
+        for chunk in &mut now.chunks {
+            if let Some(slots) = self.moved.get(&chunk.record) {
+                // One that came here after the record was taken over stays, and so does its pack.
+                *chunk = *slots.get(&chunk.slot)?;
+                is_moved = true;
+            }
+        }
+        (is_moved || self.told.contains(&(instance.owner, instance.entry.hash))).then_some(now)
+    }
+
+    fn commit(&mut self, instances: Vec<StoredInstance>) -> Result<u64, StoreError> {
+        let count = crate::units::to_u64(instances.len());
+        let mut ways: BTreeMap<Way, Vec<StoredInstance>> = BTreeMap::new();
+        for instance in instances {
+            let mut arrivals = self.depot.index.arrivals(&instance)?;
+            if let Some(Arrival { provenance, at }) = arrivals.pop() {
+                for Arrival { provenance, at } in arrivals {
+                    ways.entry((Some(provenance), at)).or_default().push(instance.clone());
+                }
+                ways.entry((Some(provenance), at)).or_default().push(instance);
+            } else {
+                ways.entry((None, UnixSeconds::default())).or_default().push(instance);
+            }
+        }
+        for ((provenance, at), mut instances) in ways {
+            instances.sort_unstable_by_key(|instance| instance.order);
+            let Some(owner) = instances.first().map(|instance| instance.owner) else { continue };
+            let at = if provenance.is_some() { at } else { UnixSeconds::now() };
+            let mut end = self.writer.len();
+            for note in note::committed(owner, at, provenance.as_ref(), &instances) {
+                end = self.writer.note(&note)?;
+            }
+            let note = (self.writer.id(), end);
+            self.depot.records.make_durable(&[note])?;
+            let batch =
+                CommitBatch { instances, provenance, at, note: Some(note), newest: true, ..CommitBatch::default() };
+            self.depot.index.commit(&batch)?;
+        }
+        Ok(count)
+    }
+}
