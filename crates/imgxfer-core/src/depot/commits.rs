@@ -96,6 +96,11 @@ impl Commits {
         })
     }
 
+    /// Makes packs durable. The pack that is being written takes nothing more when that fails.
+    fn make_durable(&self, records: &dyn RecordStore, ends: &[(PackId, u64)]) -> Result<(), StoreError> {
+        records.make_durable(ends).inspect_err(|_| drop(lock(&self.pack).take()))
+    }
+
     /// Writes no more to this pack: the next thing begins another.
     pub(super) fn let_go(&self, pack: PackId) {
         let mut open = lock(&self.pack);
@@ -154,7 +159,7 @@ impl Commits {
         }
         let places = brought.iter().flat_map(|one| &one.instance.chunks).map(|chunk| chunk.record);
         let ends: Vec<(PackId, u64)> = places.map(|at| (at.pack, at.offset + u64::from(at.len))).collect();
-        records.make_durable(&ends)?;
+        self.make_durable(records, &ends)?;
         let at = UnixSeconds::now();
         // Neighbours that came from one source share a note.
         let batches = brought.chunk_by(|a, b| a.provenance == b.provenance).map(|run| CommitBatch {
@@ -173,7 +178,7 @@ impl Commits {
             batch.note = Some(end);
             (noted, _) = (end, held.push(pack));
         }
-        records.make_durable(&[noted])?;
+        self.make_durable(records, &[noted])?;
         batches.iter().try_for_each(|batch| index.commit(batch).map(drop))
     }
 }

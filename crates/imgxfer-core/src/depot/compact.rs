@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use super::Depot;
 use super::moving::{Moving, Needed, OwnedStudy};
 use crate::ids::{InstanceHash, PackId, PeerId};
-use crate::store::{Note, PackInfo, RecordAt, Scope, StoreError};
+use crate::store::{Note, PackInfo, RecordAt, Scope, StoreError, retell};
 
 /// What became of a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +38,10 @@ struct Told {
     notes: Vec<Vec<u8>>,
     instances: HashSet<(PeerId, InstanceHash)>,
     studies: BTreeSet<OwnedStudy>,
+    /// Whether one is damaged that something stands behind.
     damaged: bool,
+    /// Whether the last thing in the pack is a note that is torn or damaged.
+    torn: bool,
     /// Where the last of them ends.
     end: u64,
 }
@@ -83,6 +86,10 @@ impl Depot {
         if self.index.noted(pack)?.unwrap_or(0) < told.end {
             // The index is behind it; the next start brings it up.
             return Ok(Compacted::InUse);
+        }
+        if told.torn {
+            // What it may have told is told elsewhere then.
+            retell(self.records.as_ref(), self.index.as_ref())?;
         }
         let mut studies = self.studies_in(std::iter::once(pack))?;
         studies.extend(told.studies.iter().cloned());
@@ -143,7 +150,8 @@ impl Depot {
     /// What a pack tells that is still so.
     fn told_in(&self, pack: PackId) -> Result<Told, StoreError> {
         let mut told = Told::default();
-        self.records.notes(pack, 0, &mut |end, bytes| {
+        let whole = self.records.notes(pack, 0, &mut |end, bytes| {
+            told.damaged |= std::mem::take(&mut told.torn);
             told.end = end;
             match Note::decode(bytes) {
                 Ok(Note::Committed { instances, .. }) => {
@@ -162,10 +170,11 @@ impl Depot {
                     }
                 }
                 Ok(Note::Removed(_)) => told.notes.push(bytes.to_vec()),
-                Err(_) => told.damaged = true,
+                Err(_) => told.torn = true,
             }
             Ok(())
         })?;
+        told.damaged |= told.torn && told.end < whole;
         Ok(told)
     }
 

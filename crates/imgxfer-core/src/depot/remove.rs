@@ -23,7 +23,7 @@ impl Depot {
         let told = note::removed(&removal);
         match self.own.note(self.records.as_ref(), &self.in_use, std::slice::from_ref(&told)) {
             Ok((end, _held)) => {
-                self.records.make_durable(&[end])?;
+                self.records.make_durable(&[end]).inspect_err(|_| self.own.let_go(end.0))?;
                 self.finish(&removal, end)
             }
             Err(StoreError::Full { .. }) => {

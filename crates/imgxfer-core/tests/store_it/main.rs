@@ -9,6 +9,7 @@ mod golden;
 mod packs;
 mod prefixes;
 mod props;
+mod removal;
 mod sqlite;
 
 use std::sync::Arc;
