@@ -68,6 +68,8 @@ pub(crate) enum Command {
     Pull(cmd::pull::PullArgs),
     /// List the studies at a peer
     Ls(cmd::ls::LsArgs),
+    /// Remove a study, or a part of one: here, or at a peer what this site has sent there
+    Rm(cmd::rm::RmArgs),
     /// Show what the daemon of this machine does
     Status(cmd::status::StatusArgs),
     /// Tell the daemon of this machine that a consultation by video is on the line
@@ -185,6 +187,11 @@ pub(crate) fn parse_uids(text: &str) -> Result<String, String> {
     let mut parts = text.split(',').map(str::trim);
     parts.try_for_each(|part| StandardUid::new(part).map(drop)).map_err(|error| error.to_string())?;
     Ok(text.to_owned())
+}
+
+/// The parts of a list with commas.
+pub(crate) fn parts(list: Option<&str>) -> Vec<String> {
+    list.into_iter().flat_map(|list| list.split(',')).map(|part| part.trim().to_owned()).collect()
 }
 
 /// Reads a limit in Mbit/s.

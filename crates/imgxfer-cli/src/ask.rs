@@ -4,12 +4,12 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use crate::exit::{Exit, problem};
 
-/// Whether there is somebody to ask.
-pub(crate) fn somebody_is_there() -> anyhow::Result<()> {
+/// Whether there is somebody to ask; who sees to it otherwise is told to say `--yes` when he has done what `first` says.
+pub(crate) fn somebody_is_there(first: &str) -> anyhow::Result<()> {
     if io::stdin().is_terminal() {
         return Ok(());
     }
-    Err(problem(Exit::Usage, "nobody is at the terminal to agree: compare the fingerprint yourself and say --yes"))
+    Err(problem(Exit::Usage, format!("nobody is at the terminal to agree: {first} and say --yes")))
 }
 
 /// Asks a question; anything but a clear yes is no. Waits on a thread of its own.

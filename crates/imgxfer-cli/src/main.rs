@@ -60,6 +60,7 @@ fn run(cli: Cli, output: &Output) -> anyhow::Result<Exit> {
         Command::Priority(args) => wait(cmd::priority::run(&args, &places()?, output)),
         Command::Status(args) => wait(cmd::status::run(&args, &places()?, output)),
         Command::Pair(args) => wait(cmd::pair::run(args, &places()?, output)),
+        Command::Rm(args) => wait(cmd::rm::run(&args, &places()?, output)),
         Command::Ls(args) => wait(cmd::ls::run(&args, &places()?, output)),
         Command::Push(args) => wait(cmd::push::run(args, &places()?, output)),
         Command::Pull(args) => wait(cmd::pull::run(args, &places()?, output)),

@@ -30,6 +30,8 @@ use crate::pair::Pairings;
 use crate::peers::Peers;
 use crate::queue::{Lane, LaneKind, NewJob, PushParts, Queue, Stamp};
 use crate::rates::{Rates, follow_hours, local_time};
+use crate::retention::keep_no_longer;
+use crate::room::give_room_back;
 use crate::scrub::scrub;
 use crate::{admin, files, open};
 
@@ -92,6 +94,8 @@ pub(crate) struct Shared {
     pub(crate) stopping: watch::Sender<bool>,
     /// Set by somebody who wants the daemon to stop.
     pub(crate) drain_wanted: watch::Sender<bool>,
+    /// Told of removals: there is room to be given back.
+    pub(crate) room_wanted: Arc<Notify>,
     /// Studies and bytes in the store, and when they were counted.
     pub(crate) totals: Mutex<Option<(Stopwatch, admin::StoreTotals)>>,
 }
@@ -141,6 +145,7 @@ impl Shared {
             quic_address,
             stopping: watch::channel(false).0,
             drain_wanted: watch::channel(false).0,
+            room_wanted: Arc::default(),
             totals: Mutex::new(None),
         })
     }
@@ -153,6 +158,7 @@ impl Shared {
             metrics: Arc::clone(&self.metrics),
             rates: Arc::clone(&self.rates),
             audit: self.audit.clone(),
+            room_wanted: Arc::clone(&self.room_wanted),
         };
         let mut limits = ServerLimits::default();
         limits.transfers_max = self.config.transfers;
@@ -189,6 +195,8 @@ pub struct Daemon {
     tasks: JoinSet<()>,
     /// Ends by itself when the daemon stops.
     scrubbing: Option<JoinHandle<()>>,
+    /// The same.
+    giving_room: Option<JoinHandle<()>>,
     lanes: Arc<Mutex<JoinSet<()>>>,
     server: Server,
     serving: Option<JoinHandle<()>>,
@@ -229,6 +237,7 @@ impl Daemon {
             admin_address,
             tasks: JoinSet::new(),
             scrubbing: None,
+            giving_room: None,
             lanes: Arc::default(),
             serving: Some(tokio::spawn(async move { serving.serve(async { drop(server_stopped.await) }).await })),
             server,
@@ -243,6 +252,8 @@ impl Daemon {
         daemon.watch_inboxes(jobs_done);
         daemon.tasks.spawn(keep_house(Arc::clone(&daemon.shared)));
         daemon.scrubbing = Some(tokio::spawn(scrub(Arc::clone(&daemon.shared))));
+        daemon.giving_room = Some(tokio::spawn(give_room_back(Arc::clone(&daemon.shared))));
+        daemon.tasks.spawn(keep_no_longer(Arc::clone(&daemon.shared)));
         daemon.tasks.spawn(mend_index(Arc::clone(&daemon.shared)));
         daemon.tasks.spawn(follow_hours(Arc::clone(&daemon.shared.rates), Arc::clone(&daemon.shared.peers)));
         let app = admin::router(Arc::clone(&daemon.shared), &token, admin_address);
@@ -409,10 +420,10 @@ impl Daemon {
             }
         }
         self.shared.endpoint.close(CloseCode::ShuttingDown, "");
-        if let Some(mut scrubbing) = self.scrubbing.take()
-            && tokio::time::timeout(SCRUB_END, &mut scrubbing).await.is_err()
-        {
-            scrubbing.abort();
+        for mut slow in [self.scrubbing.take(), self.giving_room.take()].into_iter().flatten() {
+            if tokio::time::timeout(SCRUB_END, &mut slow).await.is_err() {
+                slow.abort();
+            }
         }
         self.tasks.shutdown().await;
         let audit = self.shared.audit.clone();
@@ -429,8 +440,8 @@ impl Drop for Daemon {
         if let Some(server) = self.serving.take() {
             server.abort();
         }
-        if let Some(scrubbing) = self.scrubbing.take() {
-            scrubbing.abort();
+        for slow in [self.scrubbing.take(), self.giving_room.take()].into_iter().flatten() {
+            slow.abort();
         }
         self.shared.pairings.stop();
         self.shared.endpoint.close(CloseCode::ShuttingDown, "");

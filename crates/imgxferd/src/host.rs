@@ -12,6 +12,7 @@ use imgxfer_core::server::{Answered, Asked, AskedBy, Direction, Host, Published,
 use imgxfer_core::sync::lock;
 use imgxfer_core::transport::Session;
 use imgxfer_core::wire::message::RefuseCode;
+use tokio::sync::Notify;
 
 use crate::audit::{About, Actor, Audit, By, Entry, Event};
 use crate::live::{Live, Ticket};
@@ -29,6 +30,7 @@ pub(crate) struct DaemonHost {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) rates: Arc<Rates>,
     pub(crate) audit: Audit,
+    pub(crate) room_wanted: Arc<Notify>,
 }
 
 /// A refusal in words for the audit.
@@ -86,6 +88,17 @@ impl Host for DaemonHost {
             (Asked::Query(asked), Answered::Rows(rows)) => Event::Query { by: by(asked), rows: Some(rows) },
             (Asked::Query(asked), _) => Event::Query { by: by(asked), rows: None },
             (Asked::Pull(asked), _) => Event::PullAsked { by: by(asked), studies: Vec::new() },
+            (Asked::Remove(asked), answer) => {
+                let (instances, bytes) = match answer {
+                    Answered::Removed { contents, bytes } => {
+                        self.room_wanted.notify_one();
+                        (contents, bytes)
+                    }
+                    _ => (0, 0),
+                };
+                let owners = vec![self.name(session)];
+                Event::Removed { by: by(asked), owners, instances, bytes, held_at: None }
+            }
             _ => Event::Request,
         };
         let entry = Entry::new(self.actor(session), event);

@@ -97,6 +97,8 @@ pub(crate) struct Metrics {
     space: IntGauge,
     pub(crate) store_bytes: IntGauge,
     collected: IntCounter,
+    compacted: IntCounter,
+    waste: IntGauge,
     scrubbed: IntCounter,
     scrub_damage: IntCounter,
     scrub_pass: IntGauge,
@@ -210,6 +212,8 @@ impl Metrics {
             space: IntGauge::default(),
             store_bytes: IntGauge::default(),
             collected: IntCounter::default(),
+            compacted: IntCounter::default(),
+            waste: IntGauge::default(),
             scrubbed: IntCounter::default(),
             scrub_damage: IntCounter::default(),
             scrub_pass: IntGauge::default(),
@@ -247,6 +251,10 @@ impl Metrics {
         registry.register("store_space_left_bytes", help, metrics.space.clone());
         registry.register("store_pack_bytes", "Bytes in the store's packs", metrics.store_bytes.clone());
         registry.register("store_collected_bytes", "Bytes of remains removed", metrics.collected.clone());
+        let help = "Bytes given back of what was removed";
+        registry.register("store_compacted_bytes", help, metrics.compacted.clone());
+        let help = "Bytes in packs that nothing needs since something was removed, and that are not given back yet";
+        registry.register("store_waste_bytes", help, metrics.waste.clone());
         registry.register("store_scrubbed_bytes", "Bytes of records that scrubbing has read", metrics.scrubbed.clone());
         let help = "Damaged records that scrubbing has found";
         registry.register("store_scrub_damaged_records", help, metrics.scrub_damage.clone());
@@ -292,6 +300,16 @@ impl Metrics {
     /// The store's remains were collected.
     pub(crate) fn collected(&self, bytes: u64) {
         self.collected.inc_by(bytes);
+    }
+
+    /// Room of what was removed was given back.
+    pub(crate) fn compacted(&self, bytes: u64) {
+        self.compacted.inc_by(bytes);
+    }
+
+    /// So much of the packs is needed by nobody.
+    pub(crate) fn wastes(&self, bytes: u64) {
+        self.waste.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// Scrubbing has read a record.

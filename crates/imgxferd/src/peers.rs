@@ -113,7 +113,12 @@ impl Peers {
             }
         };
         let rights = Rights::none().with_send(peer.rights.send).with_query(peer.rights.query);
-        rights.with_pull(peer.rights.pull).with_scope(scope).with_level(peer.level)
+        rights
+            .with_pull(peer.rights.pull)
+            .with_delete(peer.rights.delete)
+            .with_scope(scope)
+            .with_quota(peer.quota_bytes)
+            .with_level(peer.level)
     }
 
     /// The name of the holder of a key, or [`UNKNOWN`]: bounded, so fit for a metric's label.
@@ -189,6 +194,12 @@ fn written(peer: &PeerConfig) -> String {
         Sees::Peers(names) => names.clone().into(),
     };
     table.insert("sees".to_owned(), sees);
+    if let Some(keep) = peer.keep {
+        table.insert("keep_days".to_owned(), i64::try_from(keep.as_secs() / 86_400).unwrap_or(i64::MAX).into());
+    }
+    if let Some(bytes) = peer.quota_bytes {
+        table.insert("quota_bytes".to_owned(), i64::try_from(bytes).unwrap_or(i64::MAX).into());
+    }
     if let Some(level) = peer.level.fixed() {
         table.insert("level".to_owned(), i64::from(level.get()).into());
     }

@@ -76,7 +76,7 @@ impl State {
 }
 
 /// How long a record of so many bytes takes at this rate.
-fn pace(bytes: u64, bytes_a_second: u64, transfers: bool) -> Duration {
+pub(crate) fn pace(bytes: u64, bytes_a_second: u64, transfers: bool) -> Duration {
     let slower = if transfers { YIELDING } else { 1.0 };
     Duration::from_secs_f64(to_f64(bytes) * slower / to_f64(bytes_a_second.max(1)))
 }
@@ -104,7 +104,7 @@ pub(crate) async fn scrub(shared: Arc<Shared>) {
 }
 
 /// Sleeps, or returns `true` at once when the daemon stops.
-async fn sleep_unless(stopping: &mut watch::Receiver<bool>, pause: Duration) -> bool {
+pub(crate) async fn sleep_unless(stopping: &mut watch::Receiver<bool>, pause: Duration) -> bool {
     if pause.is_zero() {
         return false;
     }

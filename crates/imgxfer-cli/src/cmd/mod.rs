@@ -14,5 +14,6 @@ pub(crate) mod pull;
 pub(crate) mod push;
 pub(crate) mod receipt;
 pub(crate) mod repair;
+pub(crate) mod rm;
 pub(crate) mod status;
 pub(crate) mod verify;

@@ -34,7 +34,7 @@ pub(crate) struct PairArgs {
     #[arg(long, value_parser = name)]
     name: Option<String>,
     /// With --invite: what the other site may do
-    #[arg(long, value_delimiter = ',', default_value = "send,query,pull", value_parser = ["send", "query", "pull"])]
+    #[arg(long, value_delimiter = ',', default_value = "send,query,pull", value_parser = ["send", "query", "pull", "delete"])]
     rights: Vec<String>,
     /// With --invite: whose studies it sees
     #[arg(long, default_value = "own", value_parser = ["own", "all"])]
@@ -60,7 +60,7 @@ fn name(text: &str) -> Result<String, String> {
 /// Invites or joins.
 pub(crate) async fn run(args: PairArgs, places: &Places, output: &Output) -> anyhow::Result<Exit> {
     if !args.yes {
-        ask::somebody_is_there()?;
+        ask::somebody_is_there("compare the fingerprint yourself")?;
     }
     match (args.address.clone(), args.code.clone()) {
         (Some(address), Some(code)) => join_site(&args, &address, &code, places, output).await,

@@ -22,6 +22,7 @@
 
 mod attempts;
 mod options;
+mod removing;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +51,7 @@ use crate::wire::message::{Body, Fetch};
 
 use attempts::Attempts;
 pub use options::{PullOptions, PushOptions, RetryPolicy};
+pub use removing::RemoveReport;
 
 /// How a push ended.
 #[derive(Debug, Clone)]

@@ -28,6 +28,7 @@ pub use held::HeldPack;
 pub use part::FrameError;
 pub use put::{Aliases, Put, PutError, PutOptions, PutOutcome};
 pub use read_back::{Seen, identify, read_back, unproven};
+pub use remove::{RemoveError, Unwanted};
 
 use commits::Commits;
 use held::PacksInUse;

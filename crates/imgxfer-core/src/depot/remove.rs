@@ -5,10 +5,89 @@ use std::collections::BTreeSet;
 use super::Depot;
 use super::moving::Moving;
 use crate::clock::UnixSeconds;
-use crate::ids::{PackId, PeerId, StudyUid};
-use crate::store::{RecordAt, Removal, Removed, StoreError, What, note};
+use crate::ids::{PackId, PeerId, SeriesUid, SopInstanceUid, StudyUid};
+use crate::manifest::InstanceEntry;
+use crate::store::{RecordAt, Removal, Removed, Scope, StoreError, What, note};
+
+/// What of a study is not wanted any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unwanted {
+    /// The study.
+    pub study: StudyUid,
+    /// Of these series alone; of all where none is named.
+    pub series: Vec<SeriesUid>,
+    /// These instances alone, each with all of its contents; all where none is named.
+    pub instances: Vec<SopInstanceUid>,
+}
+
+impl Unwanted {
+    /// A whole study.
+    #[must_use]
+    pub const fn study(study: StudyUid) -> Self {
+        Self { study, series: Vec::new(), instances: Vec::new() }
+    }
+
+    fn names(&self, entry: &InstanceEntry) -> bool {
+        (self.series.is_empty() || self.series.contains(&entry.series))
+            && (self.instances.is_empty() || self.instances.contains(&entry.sop_instance))
+    }
+}
+
+/// Why something is not removed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RemoveError {
+    /// A transfer runs that adds to the study.
+    #[error("a transfer of this study is running: remove it when that has ended")]
+    Arriving,
+    /// The store failed.
+    #[error("the store could not remove it")]
+    Store(#[from] StoreError),
+}
 
 impl Depot {
+    /// The contents of what is unwanted that are within `scope`, and their original bytes.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn count_unwanted(&self, scope: &Scope, unwanted: &Unwanted) -> Result<(u64, u64), StoreError> {
+        let mut count = (0, 0);
+        for row in self.index.study(scope, &unwanted.study)? {
+            self.each_of(&(row.owner, row.study), &mut |instance| {
+                if unwanted.names(&instance.entry) {
+                    count = (count.0 + 1, count.1 + instance.entry.len);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(count)
+    }
+
+    /// Removes what an owner has of what is unwanted, as [`Depot::remove`] does. Nothing is removed where there is
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`RemoveError`].
+    pub fn remove_unwanted(&self, owner: PeerId, unwanted: &Unwanted) -> Result<Removed, RemoveError> {
+        let mine = Scope::Owners(vec![owner]);
+        let Some(row) = self.index.study(&mine, &unwanted.study)?.pop() else { return Ok(Removed::default()) };
+        if row.arriving {
+            return Err(RemoveError::Arriving);
+        }
+        if unwanted.series.is_empty() && unwanted.instances.is_empty() {
+            return Ok(self.remove(owner, &unwanted.study, What::All)?);
+        }
+        let mut hashes = Vec::new();
+        self.each_of(&(owner, unwanted.study.clone()), &mut |instance| {
+            hashes.extend(unwanted.names(&instance.entry).then_some(instance.entry.hash));
+            Ok(())
+        })?;
+        if hashes.is_empty() {
+            return Ok(Removed::default());
+        }
+        Ok(self.remove(owner, &unwanted.study, What::Contents(hashes))?)
+    }
+
     /// Removes what an owner has of a study. When it returns, no start shows it again, and none brings it back from an
     /// older index; it may be sent again. Where it shared records with what stays, what stays is moved out of them, so
     /// that no record of what is left holds any of it. The room is given back by [`Depot::compact`]. Works on a full

@@ -63,6 +63,8 @@ pub struct DepotIntake {
     cache: RecordCache,
     /// Whether what is there already is read back, too.
     proves: bool,
+    /// Original bytes that the owner may have here.
+    quota_bytes: Option<u64>,
 }
 
 impl DepotIntake {
@@ -92,6 +94,7 @@ impl DepotIntake {
             contended: Mutex::default(),
             cache: RecordCache::new(RecordCache::BYTES_SHARED),
             proves: false,
+            quota_bytes: None,
         })
     }
 
@@ -101,6 +104,21 @@ impl DepotIntake {
     pub const fn proving(mut self, proves: bool) -> Self {
         self.proves = proves;
         self
+    }
+
+    /// Sets how many original bytes the owner may have here: what would be beyond it is not committed. Default no
+    /// limit.
+    #[must_use]
+    pub const fn with_quota(mut self, bytes: Option<u64>) -> Self {
+        self.quota_bytes = bytes;
+        self
+    }
+
+    /// Refuses what would be more than the owner may have here.
+    fn look_at_quota(&self, more: u64) -> Result<(), StoreError> {
+        let Some(quota) = self.quota_bytes else { return Ok(()) };
+        let bytes = self.depot.index.owned_bytes(self.owner)?;
+        if bytes.saturating_add(more) > quota { Err(StoreError::OverQuota { bytes, quota }) } else { Ok(()) }
     }
 
     /// The pack that is being written, after another has been begun where that is due.
@@ -340,6 +358,9 @@ impl Intake for DepotIntake {
     }
 
     fn commit(&self, staged: Vec<Staged>, pages: Vec<(PageHash, Bytes)>) -> Result<(), StoreError> {
+        if !staged.is_empty() {
+            self.look_at_quota(staged.iter().map(|staged| staged.instance.entry.len).sum())?;
+        }
         self.record(staged, pages)?.map_or(Ok(()), |batch| self.begin(&batch))
     }
 

@@ -23,8 +23,12 @@ pub struct Rights {
     pub query: bool,
     /// Fetch studies from here.
     pub pull: bool,
+    /// Remove what it has sent itself.
+    pub delete: bool,
     /// Whose studies `query` and `pull` are about.
     pub scope: Scope,
+    /// Original bytes that it may have here; `None`, the default, for no limit. What comes beyond it is refused.
+    pub quota_bytes: Option<u64>,
     /// How hard to compress what it fetches. Default: as it asks, or as the line makes it pay.
     pub level: LevelChoice,
 }
@@ -33,13 +37,16 @@ impl Rights {
     /// No rights at all.
     #[must_use]
     pub const fn none() -> Self {
-        Self { send: false, query: false, pull: false, scope: Scope::Owners(Vec::new()), level: LevelChoice::Auto }
+        let scope = Scope::Owners(Vec::new());
+        let level = LevelChoice::Auto;
+        Self { send: false, query: false, pull: false, delete: false, scope, quota_bytes: None, level }
     }
 
     /// All rights, over everything in the store.
     #[must_use]
     pub const fn all() -> Self {
-        Self { send: true, query: true, pull: true, scope: Scope::All, level: LevelChoice::Auto }
+        let level = LevelChoice::Auto;
+        Self { send: true, query: true, pull: true, delete: true, scope: Scope::All, quota_bytes: None, level }
     }
 
     /// Sets the right to send.
@@ -67,6 +74,20 @@ impl Rights {
     #[must_use]
     pub const fn with_pull(mut self, pull: bool) -> Self {
         self.pull = pull;
+        self
+    }
+
+    /// Sets the right to remove what it has sent.
+    #[must_use]
+    pub const fn with_delete(mut self, delete: bool) -> Self {
+        self.delete = delete;
+        self
+    }
+
+    /// Sets how many original bytes it may have here.
+    #[must_use]
+    pub const fn with_quota(mut self, bytes: Option<u64>) -> Self {
+        self.quota_bytes = bytes;
         self
     }
 

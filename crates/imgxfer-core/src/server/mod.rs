@@ -1,6 +1,7 @@
 //! The answering side, paved: takes in pushes, serves pulls and answers questions, each by the peer's rights.
 
 mod host;
+mod removing;
 mod slots;
 mod told;
 
@@ -160,6 +161,7 @@ impl Server {
             }
             Body::Fetch(fetch) if rights.pull => Box::pin(self.send_out(&session, control, fetch, rights)).await,
             Body::Find(find) if rights.query => self.answer(&session, control.0, &find, rights).await,
+            Body::Remove(asked) if rights.delete => self.remove(&session, control.0, &asked, rights).await,
             Body::Start(_) => {
                 no(Asked::Send, RefuseCode::NotAllowed);
                 say_refused(control.0, RefuseCode::NotAllowed, not_allowed("send")).await;
@@ -173,6 +175,10 @@ impl Server {
                 let search = find_from_wire(&find);
                 no(Asked::Query(search.as_ref().map(AskedBy::of).unwrap_or_default()), RefuseCode::NotAllowed);
                 say_refused(control.0, RefuseCode::NotAllowed, not_allowed("query")).await;
+            }
+            Body::Remove(asked) => {
+                no(Asked::Remove(removing::asked_by(&asked)), RefuseCode::NotAllowed);
+                say_refused(control.0, RefuseCode::NotAllowed, not_allowed("delete")).await;
             }
             _ => {
                 no(Asked::Other, RefuseCode::Protocol);
@@ -199,7 +205,9 @@ impl Server {
         // Dedupe looks at what the peer may see, and at what it sent itself.
         let scope = if rights.pull { rights.scope } else { Scope::Owners(vec![peer]) };
         let proves = start.prove;
-        let intake = move || Ok::<_, StoreError>(DepotIntake::new(&depot, peer, scope)?.proving(proves));
+        let intake = move || {
+            Ok::<_, StoreError>(DepotIntake::new(&depot, peer, scope)?.proving(proves).with_quota(rights.quota_bytes))
+        };
         let intake = blocking("open the store", intake).await;
         let mut control = control;
         let watched = Watched::new(self.host.begin(session, Direction::In, priority));
@@ -356,6 +364,7 @@ const BUSY: &str = "too many transfers at once at this site: try again later";
 const fn not_allowed(right: &str) -> &str {
     match right.as_bytes() {
         b"send" => "this site has no right to send there: ask the other site's operator for the right `send`",
+        b"delete" => "this site has no right to remove there: ask the other site's operator for the right `delete`",
         b"pull" => "this site has no right to pull from there: ask the other site's operator for the right `pull`",
         _ => "this site has no right to query there: ask the other site's operator for the right `query`",
     }

@@ -67,6 +67,8 @@ pub enum Asked {
     Query(AskedBy),
     /// To fetch from here.
     Pull(AskedBy),
+    /// To remove what it has sent.
+    Remove(AskedBy),
     /// Something that makes no sense to this version.
     Other,
 }
@@ -79,6 +81,13 @@ pub enum Answered {
     Refused(RefuseCode),
     /// So many rows.
     Rows(u64),
+    /// What it has sent is removed.
+    Removed {
+        /// Number of contents.
+        contents: u64,
+        /// Their original bytes.
+        bytes: u64,
+    },
 }
 
 /// A push of which everything is durable and published, before its receipt is given.

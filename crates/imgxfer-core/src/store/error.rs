@@ -14,6 +14,16 @@ pub enum StoreError {
         /// Bytes free when it was noticed.
         free: u64,
     },
+    /// Its owner has as much here as it may have. What was acknowledged is safe.
+    #[error(
+        "this site may have {quota} bytes there and has {bytes}: remove what is not needed, or ask its operator for more"
+    )]
+    OverQuota {
+        /// Original bytes that it has.
+        bytes: u64,
+        /// Those that it may have.
+        quota: u64,
+    },
     /// The medium failed at `what`.
     #[error("the store could not {what}")]
     Io {
@@ -72,6 +82,7 @@ impl StoreError {
         match self {
             // A pack that was collected in the middle of a transfer is sent again by the next try.
             Self::Full { .. }
+            | Self::OverQuota { .. }
             | Self::Io { .. }
             | Self::Locked
             | Self::NoSuchPack(_)

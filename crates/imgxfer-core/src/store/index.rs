@@ -176,6 +176,12 @@ pub trait Index: Send + Sync + fmt::Debug {
     /// [`StoreError`].
     fn totals(&self) -> Result<IndexTotals, StoreError>;
 
+    /// Original bytes of the current instances that a peer owns.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn owned_bytes(&self, owner: PeerId) -> Result<u64, StoreError>;
+
     /// Packs that committed instances stand in.
     ///
     /// # Errors

@@ -437,6 +437,10 @@ impl Index for FaultyIndex {
         self.inner.totals()
     }
 
+    fn owned_bytes(&self, owner: PeerId) -> Result<u64, StoreError> {
+        self.inner.owned_bytes(owner)
+    }
+
     fn packs_in_use(&self) -> Result<HashSet<PackId>, StoreError> {
         self.inner.packs_in_use()
     }

@@ -14,7 +14,7 @@ use prost::Message as _;
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Envelope {
     /// What it says.
-    #[prost(oneof = "Body", tags = "3, 4, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25, 26, 27, 31, 32, 40, 41")]
+    #[prost(oneof = "Body", tags = "3, 4, 5, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25, 26, 27, 31, 32, 33, 40, 41")]
     pub body: Option<Body>,
 }
 
@@ -28,6 +28,9 @@ pub enum Body {
     /// Either, opening: what is there?
     #[prost(message, tag = "4")]
     Find(Find),
+    /// Either, opening: remove what you hold of mine.
+    #[prost(message, tag = "5")]
+    Remove(Remove),
     /// Sender: a transfer begins. Opens a push; answers a pull.
     #[prost(message, tag = "10")]
     Start(Start),
@@ -74,6 +77,9 @@ pub enum Body {
     /// Answer to a question: a row.
     #[prost(message, tag = "32")]
     Row(Row),
+    /// Answer to a wish to remove: it is done, and durable.
+    #[prost(message, tag = "33")]
+    Removed(RemovedPart),
     /// Either: no. Nothing more follows on this stream.
     #[prost(message, tag = "40")]
     Refused(Refused),
@@ -144,6 +150,34 @@ pub struct Find {
     /// Whether all rows are to be counted.
     #[prost(bool, tag = "6")]
     pub count: bool,
+}
+
+/// Asks the other side to remove what the asker has sent of a study, with every content that an instance has.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Remove {
+    /// Study Instance UID.
+    #[prost(string, tag = "1")]
+    pub study: String,
+    /// Of these series alone, by Series Instance UID; of all where none is named.
+    #[prost(string, repeated, tag = "2")]
+    pub series: Vec<String>,
+    /// These instances alone, by SOP Instance UID; all where none is named.
+    #[prost(string, repeated, tag = "3")]
+    pub instances: Vec<String>,
+}
+
+/// What was removed.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct RemovedPart {
+    /// Number of contents.
+    #[prost(uint64, tag = "1")]
+    pub contents: u64,
+    /// Their original bytes.
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+    /// Contents of what was named that the asker may see and that stay: others have sent them as well.
+    #[prost(uint64, tag = "3")]
+    pub left: u64,
 }
 
 /// The place of a row in the order of answers: newest study date first, then by study, series and instance.

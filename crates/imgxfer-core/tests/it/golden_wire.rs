@@ -17,8 +17,8 @@ use imgxfer_core::receipt::Receipt;
 use imgxfer_core::testing::record_of;
 use imgxfer_core::wire::message::{
     Accept, Body, Committed, End, Failed, Fetch, Find, FindEnd, InstancePart, Need, Owner, PageBody, PageKnown,
-    PageRef, Patient, Place, ReceiptBody, Received, Refused, Row, SeriesPart, Start, StudyPart, Value, Withdraw,
-    Working,
+    PageRef, Patient, Place, ReceiptBody, Received, Refused, Remove, RemovedPart, Row, SeriesPart, Start, StudyPart,
+    Value, Withdraw, Working,
 };
 use imgxfer_core::wire::record::{Record, RecordChunk};
 
@@ -144,6 +144,15 @@ pub(crate) fn messages() -> Vec<(&'static str, Body)> {
                 count: true,
             }),
         ),
+        (
+            "remove",
+            Body::Remove(Remove {
+                study: text("1.2.3.4"),
+                series: vec![text("1.2.3.4.5")],
+                instances: vec![text("1.2.3.4.5.6"), text("1.2.3.4.5.7")],
+            }),
+        ),
+        ("removed", Body::Removed(RemovedPart { contents: 3, bytes: 1_500_000, left: 1 })),
         (
             "start",
             Body::Start(Start {

@@ -7,6 +7,7 @@
 mod consultation;
 mod guard;
 mod pairing;
+mod removal;
 mod serve;
 mod status;
 
@@ -48,6 +49,7 @@ pub(crate) fn router(shared: Arc<Shared>, token: &str, address: SocketAddr) -> R
         .route("/queue/{id}/priority", post(priority))
         .route("/consultation/start", post(consultation::start))
         .route("/consultation/end", post(consultation::end))
+        .route("/studies/remove", post(removal::run))
         .route("/pair/invite", post(pairing::invite))
         .route("/pair/join", post(pairing::join))
         .route("/pair/confirm", post(pairing::confirm))

@@ -24,7 +24,8 @@ const MINUTES_DEFAULT: u64 = 10;
 const MINUTES_MAX: u64 = 60;
 
 fn rights(names: &[String]) -> Result<PeerRights, Problem> {
-    PeerRights::parse(names).map_err(|unknown| bad(format!("{unknown:?} is no right; there are send, query and pull")))
+    PeerRights::parse(names)
+        .map_err(|unknown| bad(format!("{unknown:?} is no right; there are send, query, pull and delete")))
 }
 
 #[derive(Debug, Deserialize)]

@@ -10,6 +10,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use imgxfer_core::clock::Stopwatch;
 use imgxfer_core::codec::Level;
+use imgxfer_core::depot::Depot;
 use imgxfer_core::progress::LineFigures;
 use imgxfer_core::server::Direction;
 use imgxfer_core::store::Scope;
@@ -40,6 +41,8 @@ pub(crate) struct StoreTotals {
     original_bytes: u64,
     packs: u64,
     pack_bytes: u64,
+    /// Bytes of those that nothing needs since something was removed; they are given back in time.
+    waste_bytes: u64,
 }
 
 /// Ready to take and to send: index open, space on disk, socket open, not stopping.
@@ -96,9 +99,10 @@ pub(super) async fn snapshot(shared: &Shared) -> Result<Snapshot, Problem> {
     let depot = shared.depot.clone();
     let store = blocking("measure the store", move || {
         let packs = depot.records.packs().unwrap_or_default();
-        (depot.records.space_left(), packs.iter().map(|pack| pack.len).sum::<u64>())
+        (depot.records.space_left(), packs.iter().map(|pack| pack.len).sum::<u64>(), waste(&depot))
     });
-    let (space_left, pack_bytes) = store.await.unwrap_or((None, 0));
+    let (space_left, pack_bytes, waste_bytes) = store.await.unwrap_or((None, 0, 0));
+    shared.metrics.wastes(waste_bytes);
     shared.metrics.store_bytes.set(i64::try_from(pack_bytes).unwrap_or(i64::MAX));
     let mut sessions: BTreeMap<String, (u64, f64)> = BTreeMap::new();
     for (id, session) in shared.live.sessions() {
@@ -121,6 +125,11 @@ pub(super) async fn snapshot(shared: &Shared) -> Result<Snapshot, Problem> {
         running: shared.live.count(),
         space_left,
     })
+}
+
+/// Bytes in packs that nothing needs since something was removed.
+fn waste(depot: &Depot) -> u64 {
+    depot.wasteful(u64::MAX).unwrap_or_default().iter().map(|(_, bytes)| bytes).sum()
 }
 
 fn line_of(running: Running) -> RunningLine {
@@ -146,6 +155,7 @@ async fn totals(shared: &Arc<Shared>) -> StoreTotals {
             totals.packs += 1;
             totals.pack_bytes += pack.len;
         }
+        totals.waste_bytes = waste(&depot);
         totals
     });
     let totals = count.await.unwrap_or_default();

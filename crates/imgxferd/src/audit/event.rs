@@ -177,6 +177,21 @@ pub(crate) enum Event {
         #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "uids")]
         studies: Vec<StudyUid>,
     },
+    /// What a site has sent was removed, or is not; by what it was named.
+    Removed {
+        #[serde(flatten)]
+        by: By,
+        /// Whose it was: names of sites, `self` for the site's own.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        owners: Vec<String>,
+        /// Number of contents.
+        instances: u64,
+        /// Original bytes.
+        bytes: u64,
+        /// The site that has signed for the same, where that is why.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        held_at: Option<String>,
+    },
     /// A pull was served, or ended early.
     Sent(About),
     /// A push was taken in, or ended early.

@@ -28,7 +28,7 @@ pub(crate) use schedule::check_mbps;
 pub use show::Setting;
 pub use types::{
     After, AuditConfig, Config, Consultation, DEFAULT_ADMIN_PORT, DEFAULT_QUIC_PORT, IdentityFiles, Inbox, LogFormat,
-    PeerConfig, PeerKey, PeerRights, Sees,
+    PeerConfig, PeerKey, PeerRights, Retention, Sees,
 };
 pub(crate) use types::{check_duplicate, check_name};
 

@@ -66,6 +66,9 @@ pub(super) struct Store {
     pub(super) reserve_bytes: Number,
     pub(super) spool_ttl_days: Number,
     pub(super) scrub_bytes_per_second: Number,
+    pub(super) compact_bytes_per_second: Number,
+    pub(super) keep_days: Number,
+    pub(super) keep_at: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -135,6 +138,10 @@ pub(super) struct Peer {
     pub(super) priority: Text,
     #[serde(default)]
     pub(super) limits: Vec<Limit>,
+    #[serde(default)]
+    pub(super) keep_days: Number,
+    #[serde(default)]
+    pub(super) quota_bytes: Number,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -17,8 +17,8 @@ use super::read::{Layers, Merged, Sourced};
 use super::schedule::{self, Schedule};
 use super::show::Setting;
 use super::types::{
-    After, AuditConfig, Config, Consultation, IdentityFiles, Inbox, LogFormat, PeerConfig, PeerKey, PeerRights, Sees,
-    check_duplicate, check_name,
+    After, AuditConfig, COMPACT_BYTES_A_SECOND, Config, Consultation, IdentityFiles, Inbox, LogFormat, PeerConfig,
+    PeerKey, PeerRights, Sees, check_duplicate, check_name,
 };
 
 /// Less free space than this cannot keep the index alive when the disk fills up.
@@ -26,6 +26,8 @@ const RESERVE_BYTES_MIN: u64 = 16 << 20;
 /// Slowest and fastest reading of the whole store: at the slowest, a week for 39 GB.
 const SCRUB_BYTES_MIN: u64 = 65_536;
 const SCRUB_BYTES_MAX: u64 = 10_000_000_000;
+/// A hundred years.
+const KEEP_DAYS_MAX: u64 = 36_500;
 
 type Result<T> = std::result::Result<T, ConfigError>;
 
@@ -141,13 +143,14 @@ pub(super) fn resolve(mut layers: Layers) -> Result<Config> {
         config.log_level.clone_from(&level.value);
     }
     config.settings = settings(&config, &layers);
-    for raw in layers.peers {
+    for raw in std::mem::take(&mut layers.peers) {
         let peer = peer(raw, config.authorities.is_some())?;
         check_duplicate(&config.peers, &peer)?;
         config.settings.extend(peer_settings(&peer));
         config.peers.push(peer);
     }
     check_sees(&config)?;
+    check_retention(&config, &layers)?;
     for raw in layers.inboxes {
         let inbox = inbox(&raw, &config)?;
         config.settings.extend(inbox_settings(&inbox, &raw.origin));
@@ -198,7 +201,41 @@ fn store(config: &mut Config, layers: &Layers) -> Result<()> {
         let rate = number("store.scrub_bytes_per_second", scrub, 0, (SCRUB_BYTES_MIN, SCRUB_BYTES_MAX))?;
         config.scrub_bytes_a_second = Some(rate);
     }
+    let compact = layers.store_compact_bytes_per_second.as_ref();
+    config.compact_bytes_a_second = match compact.map(|compact| compact.value) {
+        Some(0) => None,
+        _ => {
+            let bounds = (SCRUB_BYTES_MIN, SCRUB_BYTES_MAX);
+            Some(number("store.compact_bytes_per_second", compact, COMPACT_BYTES_A_SECOND, bounds)?)
+        }
+    };
+    if let Some(days) = &layers.store_keep_days {
+        let days = number("store.keep_days", Some(days), 1, (1, KEEP_DAYS_MAX))?;
+        config.retention.keep = Some(Duration::from_secs(days * 86_400));
+    }
+    config.retention.at = layers.store_keep_at.as_ref().map(|at| at.value.clone());
     Ok(())
+}
+
+/// What is to be removed by itself must be elsewhere first.
+fn check_retention(config: &Config, layers: &Layers) -> Result<()> {
+    if let Some(at) = &layers.store_keep_at {
+        let problem = match config.peer(&at.value).map(|peer| peer.address.is_some()) {
+            Some(true) => return Ok(()),
+            Some(false) => format!("the peer {:?} has no address: add address = \"HOST:PORT\" to it", at.value),
+            None => format!("there is no peer {:?}; add it, or correct the name", at.value),
+        };
+        return Err(ConfigError::new(at.origin.clone(), "store.keep_at", problem));
+    }
+    let problem =
+        "needs store.keep_at = \"PEER\": nothing is removed before that peer has signed that it holds the same";
+    if let Some(days) = &layers.store_keep_days {
+        return Err(ConfigError::new(days.origin.clone(), "store.keep_days", problem));
+    }
+    match config.peers.iter().find(|peer| peer.keep.is_some()) {
+        Some(peer) => Err(ConfigError::new(peer.origin.clone(), "peers.keep_days", problem)),
+        None => Ok(()),
+    }
 }
 
 fn audit(config: &Config, layers: &Layers) -> Result<AuditConfig> {
@@ -308,7 +345,8 @@ fn peer(raw: Sourced<raw::Peer>, has_authorities: bool) -> Result<PeerConfig> {
         Some(rights) => match PeerRights::parse(rights.as_ref()) {
             Ok(parsed) => parsed,
             Err(unknown) => {
-                let problem = format!("{unknown:?} is no right; there are \"send\", \"query\" and \"pull\"");
+                let problem =
+                    format!("{unknown:?} is no right; there are \"send\", \"query\", \"pull\" and \"delete\"");
                 return wrong("rights", rights.span(), problem);
             }
         },
@@ -348,8 +386,14 @@ fn peer(raw: Sourced<raw::Peer>, has_authorities: bool) -> Result<PeerConfig> {
         Some(text) => choose("peers.priority", &place.at(text.span()), text.as_ref(), &PRIORITIES)?,
     };
     let limits = Schedule::resolve("peers.limits", &place, raw.limits)?;
+    let keep = match &raw.keep_days {
+        None => None,
+        Some(days) if (1..=KEEP_DAYS_MAX).contains(days.as_ref()) => Some(Duration::from_secs(days.as_ref() * 86_400)),
+        Some(days) => return wrong("keep_days", days.span(), format!("must be from 1 to {KEEP_DAYS_MAX}")),
+    };
+    let quota_bytes = raw.quota_bytes.map(Spanned::into_inner);
     let address = raw.address.map(Spanned::into_inner);
-    Ok(PeerConfig { name, key, address, rights, sees, level, priority, limits, origin })
+    Ok(PeerConfig { name, key, address, rights, sees, level, priority, limits, keep, quota_bytes, origin })
 }
 
 pub(crate) fn is_host_and_port(address: &str) -> bool {
@@ -537,6 +581,11 @@ fn settings(config: &Config, layers: &Layers) -> Vec<Setting> {
             origin_of(layers.store_scrub_bytes_per_second.as_ref()),
         ),
         Setting::new(
+            "store.compact_bytes_per_second",
+            whole(config.compact_bytes_a_second.unwrap_or(0)),
+            origin_of(layers.store_compact_bytes_per_second.as_ref()),
+        ),
+        Setting::new(
             "limits.transfers",
             whole(imgxfer_core::units::to_u64(config.transfers)),
             origin_of(layers.limits_transfers.as_ref()),
@@ -574,6 +623,13 @@ fn settings(config: &Config, layers: &Layers) -> Vec<Setting> {
     if let Some(bytes) = config.reserve_bytes {
         out.push(Setting::new("store.reserve_bytes", whole(bytes), origin_of(layers.store_reserve_bytes.as_ref())));
     }
+    if let Some(keep) = config.retention.keep {
+        let days = whole(keep.as_secs() / 86_400);
+        out.push(Setting::new("store.keep_days", days, origin_of(layers.store_keep_days.as_ref())));
+    }
+    if let Some(at) = &config.retention.at {
+        out.push(Setting::new("store.keep_at", at.clone(), origin_of(layers.store_keep_at.as_ref())));
+    }
     match &config.identity {
         IdentityFiles::Folder(folder) => {
             out.push(Setting::new("identity.dir", text(folder), origin_of(layers.identity_dir.as_ref())));
@@ -610,6 +666,8 @@ fn peer_settings(peer: &PeerConfig) -> Vec<Setting> {
     ));
     out.push(at("priority", name_of(&PRIORITIES, &peer.priority).into()));
     out.push(at("limits", peer.limits.texts().into()));
+    out.extend(peer.keep.map(|keep| at("keep_days", whole(keep.as_secs() / 86_400).into())));
+    out.extend(peer.quota_bytes.map(|bytes| at("quota_bytes", whole(bytes).into())));
     out
 }
 

@@ -57,6 +57,11 @@ pub struct Config {
     /// Bytes a second at which the store is read over and over, to find what is damaged; `None`, the default, for
     /// never. More finds damage sooner and takes that much from the disk; while transfers run, a tenth of it.
     pub scrub_bytes_a_second: Option<u64>,
+    /// Bytes a second at which packs are rewritten that much was removed from, so that its room is given back; a tenth
+    /// of it while transfers run. `None` for never. Default 20 MB/s.
+    pub compact_bytes_a_second: Option<u64>,
+    /// What is removed by itself, and when.
+    pub retention: Retention,
     /// Key and certificate.
     pub identity: IdentityFiles,
     /// Certificate authorities that may vouch for peers: a PEM file.
@@ -113,6 +118,8 @@ impl Config {
             reserve_bytes: None,
             spool_ttl: Duration::from_hours(7 * 24),
             scrub_bytes_a_second: None,
+            compact_bytes_a_second: Some(COMPACT_BYTES_A_SECOND),
+            retention: Retention::default(),
             identity: IdentityFiles::Folder(state_dir.join("identity")),
             authorities: None,
             peers: Vec::new(),
@@ -139,6 +146,21 @@ impl Config {
     pub fn peer(&self, name: &str) -> Option<&PeerConfig> {
         self.peers.iter().find(|peer| peer.name == name)
     }
+}
+
+/// At which rate packs are rewritten unless told otherwise.
+pub(super) const COMPACT_BYTES_A_SECOND: u64 = 20_000_000;
+
+/// How long studies are kept. Nothing is removed before the peer [`at`](Self::at) has signed that it holds exactly the
+/// same.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Retention {
+    /// How long after it has last changed a study is kept, where nothing else is said for its source; `None`, the
+    /// default, for ever.
+    pub keep: Option<Duration>,
+    /// Name of the peer that must hold what is removed.
+    pub at: Option<String>,
 }
 
 /// What is written down of who did what.
@@ -233,16 +255,18 @@ pub struct PeerRights {
     pub query: bool,
     /// Fetch studies from here.
     pub pull: bool,
+    /// Remove what it has sent.
+    pub delete: bool,
 }
 
 impl PeerRights {
     /// Names of the rights, in the order of the documentation.
-    pub const NAMES: [&str; 3] = ["send", "query", "pull"];
+    pub const NAMES: [&str; 4] = ["send", "query", "pull", "delete"];
 
     /// All rights.
     #[must_use]
     pub const fn all() -> Self {
-        Self { send: true, query: true, pull: true }
+        Self { send: true, query: true, pull: true, delete: true }
     }
 
     /// Takes names from [`PeerRights::NAMES`].
@@ -256,6 +280,7 @@ impl PeerRights {
                 "send" => rights.send = true,
                 "query" => rights.query = true,
                 "pull" => rights.pull = true,
+                "delete" => rights.delete = true,
                 other => return Err(other.to_owned()),
             }
         }
@@ -265,7 +290,7 @@ impl PeerRights {
     /// The names of these rights.
     #[must_use]
     pub fn names(self) -> Vec<&'static str> {
-        let held = [self.send, self.query, self.pull];
+        let held = [self.send, self.query, self.pull, self.delete];
         Self::NAMES.into_iter().zip(held).filter(|(_, held)| *held).map(|(name, _)| name).collect()
     }
 }
@@ -303,6 +328,10 @@ pub struct PeerConfig {
     pub priority: Priority,
     /// What this site sends to it at most, and what it takes from it at most, by day and hour.
     pub limits: Schedule,
+    /// How long what it sends is kept, in place of [`Retention::keep`].
+    pub keep: Option<Duration>,
+    /// Original bytes that it may have here; `None`, the default, for no limit.
+    pub quota_bytes: Option<u64>,
     /// Where it was written.
     pub origin: Origin,
 }
@@ -320,6 +349,8 @@ impl PeerConfig {
             level: LevelChoice::Auto,
             priority: Priority::Routine,
             limits: Schedule::default(),
+            keep: None,
+            quota_bytes: None,
             origin: Origin::Program,
         }
     }

@@ -420,6 +420,12 @@ impl Index for MemIndex {
         }))
     }
 
+    fn owned_bytes(&self, owner: PeerId) -> Result<u64, StoreError> {
+        let state = self.lock();
+        let mine = state.studies.iter().filter(|((known, _), _)| *known == owner);
+        Ok(mine.map(|((owner, uid), study)| study.row(*owner, uid).bytes).sum())
+    }
+
     fn packs_in_use(&self) -> Result<HashSet<PackId>, StoreError> {
         Ok(self.lock().extents.keys().copied().collect())
     }

@@ -264,6 +264,14 @@ impl Index for SqliteIndex {
         self.read("count what is there", query::totals)
     }
 
+    fn owned_bytes(&self, owner: PeerId) -> Result<u64, StoreError> {
+        let bytes: Option<i64> = self.read("look for an owner", |c| {
+            let mut find = c.prepare_cached("SELECT bytes FROM owners WHERE peer = ?1")?;
+            find.query_row([owner.as_bytes()], |row| row.get(0)).optional()
+        })?;
+        Ok(bytes.map_or(0, query::unsigned))
+    }
+
     fn packs_in_use(&self) -> Result<HashSet<PackId>, StoreError> {
         self.read("list packs", |c| {
             let mut statement = c.prepare_cached("SELECT pack FROM packs WHERE NOT doomed")?;

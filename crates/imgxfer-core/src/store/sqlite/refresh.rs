@@ -56,6 +56,12 @@ pub(super) fn study(tx: &Transaction<'_>, study: i64, step: &Step, at: UnixSecon
         step.bytes,
         at.0
     ])?;
+    if step.bytes != 0 {
+        tx.prepare_cached(
+            "UPDATE owners SET bytes = bytes + ?2 WHERE id = (SELECT owner FROM studies WHERE studies.id = ?1)",
+        )?
+        .execute(params![study, step.bytes])?;
+    }
     let mut known = tx.prepare_cached("SELECT summary FROM studies WHERE id = ?1")?;
     let known: Vec<u8> = known.query_row([study], |row| row.get(0))?;
     let encoded = new.encode();
@@ -107,6 +113,8 @@ pub(super) fn forget_study(tx: &Transaction<'_>, study: i64) -> Sql<()> {
         take.execute(params![field, value, study])?;
     }
     for sql in [
+        "UPDATE owners SET bytes = bytes - (SELECT bytes FROM studies WHERE studies.id = ?1)
+         WHERE id = (SELECT owner FROM studies WHERE studies.id = ?1)",
         "DELETE FROM study_pieces WHERE rowid = ?1",
         "DELETE FROM headers WHERE study = ?1",
         "DELETE FROM series WHERE study = ?1",
