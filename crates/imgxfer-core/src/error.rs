@@ -114,7 +114,9 @@ impl TransferError {
             | Self::Crowded(_)
             | Self::Work(WorkError::Stopping) => Retry::Later,
             // A folder that cannot be written to stays so; a store that is full or busy does not.
-            Self::Store(StoreError::Full { .. } | StoreError::IndexUnavailable { .. }) => Retry::Later,
+            Self::Store(
+                StoreError::Full { .. } | StoreError::OverQuota { .. } | StoreError::IndexUnavailable { .. },
+            ) => Retry::Later,
             _ => Retry::Never,
         }
     }
@@ -128,6 +130,7 @@ impl TransferError {
                 "the receiving site has no disk space left; what arrived is safe, the rest goes on when there is room"
                     .to_owned(),
             )),
+            Self::Store(error @ StoreError::OverQuota { .. }) => Some((RefuseCode::NoSpace, error.to_string())),
             // Not `Internal`, which a sender takes as final: it is to wait, and to try again.
             Self::Store(error) if error.is_transient() => Some((
                 RefuseCode::Busy,

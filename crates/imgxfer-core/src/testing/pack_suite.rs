@@ -81,7 +81,9 @@ pub(super) fn versions_are_told_in_any_order(index: &dyn Index) {
     assert_eq!((publish(1, 2), publish(2, 5)), (vec![1], vec![2]));
     assert_eq!(publish(1, 2), [2], "an old one that is told once more changes nothing");
     assert_eq!(row().unwrap().root, Some(root(2)));
+    assert_eq!(index.owned_bytes(peer(1)).unwrap(), 3000);
     remove(index, 1, 6);
+    assert_eq!((index.owned_bytes(peer(1)).unwrap(), index.owned_bytes(peer(2)).unwrap()), (0, 0));
     assert_eq!(publish(2, 5), [0], "nor does it come back with what was removed");
     assert!(row().is_none());
     commit(index, vec![sample(1, 7)]).unwrap();

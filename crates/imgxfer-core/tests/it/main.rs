@@ -24,6 +24,7 @@ mod push_pull;
 mod recorded;
 #[path = "../common/relay.rs"]
 mod relay;
+mod removing;
 mod repairing;
 mod slow_work;
 mod told;

@@ -476,6 +476,9 @@ pub(crate) fn check_name(name: &str) -> Result<(), String> {
     if name.is_empty() || name.len() > 64 || !name.chars().all(allowed) {
         return Err("a name has 1 to 64 letters, digits, dashes, dots and underscores".to_owned());
     }
+    if matches!(name, "self" | "unknown") {
+        return Err("it has a meaning of its own: the site itself, and those who are no peers".to_owned());
+    }
     Ok(())
 }
 

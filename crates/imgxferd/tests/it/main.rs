@@ -13,6 +13,7 @@ mod audit;
 mod binary;
 mod pace;
 mod pairing;
+mod removal;
 mod scrub;
 mod support;
 mod transfer;

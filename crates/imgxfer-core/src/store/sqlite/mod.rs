@@ -266,7 +266,7 @@ impl Index for SqliteIndex {
 
     fn owned_bytes(&self, owner: PeerId) -> Result<u64, StoreError> {
         let bytes: Option<i64> = self.read("look for an owner", |c| {
-            let mut find = c.prepare_cached("SELECT bytes FROM owners WHERE peer = ?1")?;
+            let mut find = c.prepare_cached("SELECT owned FROM owners WHERE peer = ?1")?;
             find.query_row([owner.as_bytes()], |row| row.get(0)).optional()
         })?;
         Ok(bytes.map_or(0, query::unsigned))

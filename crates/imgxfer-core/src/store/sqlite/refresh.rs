@@ -58,7 +58,7 @@ pub(super) fn study(tx: &Transaction<'_>, study: i64, step: &Step, at: UnixSecon
     ])?;
     if step.bytes != 0 {
         tx.prepare_cached(
-            "UPDATE owners SET bytes = bytes + ?2 WHERE id = (SELECT owner FROM studies WHERE studies.id = ?1)",
+            "UPDATE owners SET owned = owned + ?2 WHERE id = (SELECT owner FROM studies WHERE studies.id = ?1)",
         )?
         .execute(params![study, step.bytes])?;
     }
@@ -113,7 +113,7 @@ pub(super) fn forget_study(tx: &Transaction<'_>, study: i64) -> Sql<()> {
         take.execute(params![field, value, study])?;
     }
     for sql in [
-        "UPDATE owners SET bytes = bytes - (SELECT bytes FROM studies WHERE studies.id = ?1)
+        "UPDATE owners SET owned = owned - (SELECT bytes FROM studies WHERE studies.id = ?1)
          WHERE id = (SELECT owner FROM studies WHERE studies.id = ?1)",
         "DELETE FROM study_pieces WHERE rowid = ?1",
         "DELETE FROM headers WHERE study = ?1",
