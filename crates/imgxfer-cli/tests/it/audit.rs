@@ -11,12 +11,12 @@ use tokio::runtime::Runtime;
 use crate::harness::{User, event, study};
 
 /// A daemon that knows the user, and its configuration file.
-struct Kept {
-    runtime: Runtime,
-    daemon: Daemon,
+pub(crate) struct Kept {
+    pub(crate) runtime: Runtime,
+    pub(crate) daemon: Daemon,
 }
 
-fn keeps(user: &User, rights: &[&str]) -> Kept {
+pub(crate) fn keeps(user: &User, rights: &[&str]) -> Kept {
     let text = "state_dir = \"daemon\"\n[site]\nname = \"cloud\"\n";
     std::fs::write(user.path("imgxferd.toml"), text).unwrap();
     let mut config = imgxferd::config::Config::in_folder(&user.path("daemon"), "cloud");

@@ -9,6 +9,7 @@ mod bench;
 mod demo;
 mod local;
 mod pairing;
+mod removal;
 mod repair;
 mod stop;
 mod transfer;
