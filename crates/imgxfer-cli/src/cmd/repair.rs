@@ -20,7 +20,7 @@ use crate::places::Places;
 use crate::progress::Reporter;
 use crate::site::{Site, ToldPeer as _, close};
 use crate::stop;
-use crate::verify::store::{self, INDEX_FILE};
+use crate::verify::store::{self, INDEX_FILE, counts};
 
 /// Arguments of `repair`.
 #[derive(Debug, Args)]
@@ -174,12 +174,10 @@ fn tell_repaired(report: &RepairReport, output: &Output) -> anyhow::Result<()> {
 fn conclude(done: &Done, output: &Output) -> anyhow::Result<Exit> {
     let Done { damaged, healed, payload_bytes, notes } = done;
     let still = damaged - healed;
-    if let Some(RetellReport { instances, versions, .. }) = notes
-        && instances + versions > 0
+    if let Some(notes) = notes
+        && !notes.is_empty()
     {
-        output.line(&format!(
-            "written anew: notes of {instances} instances and {versions} versions, which no pack told any more"
-        ))?;
+        output.line(&format!("written anew: notes of {}, which no pack told any more", counts(notes)))?;
     }
     output.line(&match (damaged, still) {
         (0, _) => "nothing is known to be damaged".to_owned(),
@@ -197,6 +195,8 @@ fn conclude(done: &Done, output: &Output) -> anyhow::Result<Exit> {
         "payload_bytes": payload_bytes,
         "notes_renewed": notes.map(|notes| notes.instances),
         "versions_renewed": notes.map(|notes| notes.versions),
+        "removals_renewed": notes.map(|notes| notes.removals),
+        "arrivals_renewed": notes.map(|notes| notes.arrivals),
     }))?;
     Ok(if still == 0 { Exit::Done } else { Exit::Integrity })
 }

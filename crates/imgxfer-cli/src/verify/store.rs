@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use imgxfer_core::store::{
-    CheckOptions, CheckReport, Finding, FsOptions, FsRecords, Index, RecordStore, SqliteIndex, check,
+    CheckOptions, CheckReport, Finding, FsOptions, FsRecords, Index, RecordStore, RetellReport, SqliteIndex, check,
 };
 use imgxfer_core::units::human_bytes;
 use indicatif::{ProgressBar, ProgressDrawTarget};
@@ -100,6 +100,12 @@ fn tell(report: &CheckReport, read_data: bool, output: &Output) -> anyhow::Resul
     Ok(if report.is_sound() { Exit::Done } else { Exit::Integrity })
 }
 
+/// What no note tells, in words.
+pub(crate) fn counts(untold: &RetellReport) -> String {
+    let RetellReport { instances, arrivals, versions, removals, .. } = untold;
+    format!("{instances} instances, {arrivals} ways by which they came, {versions} versions and {removals} removals")
+}
+
 /// Kind, place and reason of a finding.
 fn words(finding: &Finding) -> (&'static str, String, String) {
     match finding {
@@ -109,9 +115,9 @@ fn words(finding: &Finding) -> (&'static str, String, String) {
             let what = format!("{what}; nothing needs it any more");
             ("damaged remains", format!("{} at {}", at.pack, at.offset), what)
         }
-        Finding::Untold { instances, versions } => {
+        Finding::Untold(untold) => {
             let what = "no note in a pack tells them, the index alone: run `imgxfer repair --store`".to_owned();
-            ("untold", format!("{instances} instances and {versions} versions"), what)
+            ("untold", counts(untold), what)
         }
         Finding::Tail { pack, offset, len } => {
             let what = format!("{len} bytes behind the last whole record, as a crash leaves them");

@@ -72,12 +72,7 @@ pub enum Finding {
     },
     /// What the index knows and no readable note in a pack tells: the loss of the index would take it along. Nothing
     /// is lost while the index is there; [`retell`](super::retell) mends it.
-    Untold {
-        /// Instances.
-        instances: u64,
-        /// Studies whose newest version is not told.
-        versions: u64,
-    },
+    Untold(RetellReport),
     /// The index says something else of a study than its instances do: a row was damaged. No image is affected, but what
     /// is shown of the study is. An index that is made anew from the packs is right again.
     Row {
@@ -252,8 +247,8 @@ impl Checker<'_> {
             };
             let needed = match kind {
                 SuspectKind::Record => self.hurt.contains(&at),
-                SuspectKind::Note => untold != RetellReport::default(),
-                SuspectKind::Cut => untold != RetellReport::default() || self.hurt.iter().any(behind),
+                SuspectKind::Note => !untold.is_empty(),
+                SuspectKind::Cut => !untold.is_empty() || self.hurt.iter().any(behind),
             };
             self.found(if needed || !finished { Finding::Record { at, what } } else { Finding::Remains { at, what } });
         }
@@ -261,9 +256,8 @@ impl Checker<'_> {
             let at = RecordAt { pack, offset: 0, len: 0 };
             self.found(if needed || !finished { Finding::Pack { pack, what } } else { Finding::Remains { at, what } });
         }
-        let RetellReport { instances, versions, .. } = untold;
-        if untold != RetellReport::default() {
-            self.found(Finding::Untold { instances, versions });
+        if !untold.is_empty() {
+            self.found(Finding::Untold(untold));
         }
         Ok(())
     }

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::note::{committed, published, removed};
 use super::{
-    Index, InstancesOf, Note, Order, PackWriter, Publication, RecordStore, Removal, Scope, StoreError, StoredInstance,
-    recipe,
+    Arrival, Index, InstancesOf, Note, Order, PackWriter, Provenance, Publication, RecordStore, Removal, Scope,
+    StoreError, StoredInstance, recipe,
 };
 use crate::clock::UnixSeconds;
 use crate::ids::{InstanceHash, ManifestRoot, PeerId, StudyUid};
-use crate::units::to_usize;
+use crate::units::{to_u64, to_usize};
 
 /// Instances fetched from the index at a time.
 const PAGE: usize = 256;
@@ -22,8 +22,14 @@ const INSTANCES_AT_ONCE: usize = 4096;
 /// Something that the index alone knows.
 #[derive(Debug)]
 pub(super) enum Untold {
-    /// An instance, or where its chunks stand now.
-    Committed(Box<StoredInstance>),
+    /// An instance, or where its chunks stand now, or by which ways it came.
+    Committed {
+        instance: Box<StoredInstance>,
+        /// Whether a note tells it as it stands.
+        is_told: bool,
+        /// The ways that no note tells.
+        arrivals: Vec<Arrival>,
+    },
     /// The newest version of a study, with the contents that manifests state.
     Published(Box<Publication>),
     /// A removal.
@@ -36,10 +42,31 @@ pub(super) enum Untold {
 pub struct RetellReport {
     /// Instances that no readable note told as they stand.
     pub instances: u64,
+    /// Ways by which instances came that no readable note told.
+    pub arrivals: u64,
     /// Studies whose newest version no readable note told.
     pub versions: u64,
     /// Removals that no readable note told.
     pub removals: u64,
+}
+
+impl RetellReport {
+    /// Whether readable notes told everything.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn count(&mut self, untold: &Untold) {
+        match untold {
+            Untold::Committed { is_told, arrivals, .. } => {
+                self.instances += u64::from(!is_told);
+                self.arrivals += to_u64(arrivals.len());
+            }
+            Untold::Published(_) => self.versions += 1,
+            Untold::Removed(_) => self.removals += 1,
+        }
+    }
 }
 
 /// Half a hash tells apart what a store can hold.
@@ -72,13 +99,24 @@ fn of_statement(owner: PeerId, study: &StudyUid, order: Order, hash: &InstanceHa
     digest(4, owner, &[&order.0.to_le_bytes(), hash.as_bytes(), study.as_str().as_bytes()])
 }
 
+fn of_arrival(instance: &StoredInstance, provenance: &Provenance, at: UnixSeconds) -> Digest {
+    let entry = &instance.entry;
+    let uids = format!("{} {} {} ", entry.study, entry.series, entry.sop_instance);
+    let parts = [uids.as_bytes(), entry.hash.as_bytes(), &at.0.to_le_bytes(), &provenance.encode()];
+    digest(5, instance.owner, &parts)
+}
+
 /// What readable notes tell. A pack that cannot be read, or not to its end, tells what was read of it.
 fn told(records: &dyn RecordStore) -> Result<HashSet<Digest>, StoreError> {
     let mut told = HashSet::new();
     for pack in records.packs()? {
         let read = records.notes(pack.id, 0, &mut |_, bytes| {
             match Note::decode(bytes) {
-                Ok(Note::Committed { instances, .. }) => told.extend(instances.iter().map(of_instance)),
+                Ok(Note::Committed { instances, provenance, at }) => {
+                    told.extend(instances.iter().map(of_instance));
+                    let by = provenance.as_ref();
+                    told.extend(by.into_iter().flat_map(|by| instances.iter().map(move |i| of_arrival(i, by, at))));
+                }
                 Ok(Note::Published(publication)) => {
                     let Publication { owner, studies, root, order, stated, .. } = &publication;
                     told.extend(studies.iter().map(|study| of_version(*owner, study, root)));
@@ -99,7 +137,8 @@ fn told(records: &dyn RecordStore) -> Result<HashSet<Digest>, StoreError> {
 
 /// Calls `visit` with everything that the index knows and no readable note tells.
 ///
-/// Cost: the header of each record and the content of each note; 30 bytes of memory for each instance.
+/// Cost: the header of each record and the content of each note; 30 bytes of memory for each instance, and for each way
+/// by which it came.
 pub(super) fn untold(
     records: &dyn RecordStore,
     index: &dyn Index,
@@ -142,8 +181,11 @@ fn untold_of_study(
     loop {
         let page = index.instances(&scope, &of, last.as_ref(), PAGE)?;
         for instance in &page {
-            if !told.contains(&of_instance(instance)) {
-                visit(Untold::Committed(Box::new(instance.clone())))?;
+            let is_told = told.contains(&of_instance(instance));
+            let mut arrivals = index.arrivals(instance)?;
+            arrivals.retain(|came| !told.contains(&of_arrival(instance, &came.provenance, came.at)));
+            if !is_told || !arrivals.is_empty() {
+                visit(Untold::Committed { instance: Box::new(instance.clone()), is_told, arrivals })?;
             }
             if let Some(order) = instance.stated
                 && !told.contains(&of_statement(owner, study, order, &instance.entry.hash))
@@ -173,7 +215,8 @@ fn untold_of_study(
 /// Writes notes of everything that the index knows and no readable note tells, so that the index may be lost again.
 /// Durable when it returns. Of versions only the newest of each study is told.
 ///
-/// Cost: reads the header of each record and the content of each note; 30 bytes of memory for each instance. Blocks.
+/// Cost: reads the header of each record and the content of each note; 30 bytes of memory for each instance, and for each
+/// way by which it came. Blocks.
 ///
 /// # Errors
 /// [`StoreError`]; what was written before stays so.
@@ -181,26 +224,15 @@ pub fn retell(records: &dyn RecordStore, index: &dyn Index) -> Result<RetellRepo
     let mut retelling = Retelling { records, index, writers: HashMap::new(), waiting: HashMap::new() };
     let mut report = RetellReport::default();
     untold(records, index, &mut |untold| {
+        report.count(&untold);
         match untold {
-            Untold::Committed(instance) => {
-                report.instances += 1;
-                let owner = instance.owner;
-                let waiting = retelling.waiting.entry(owner).or_default();
-                waiting.push(*instance);
-                if waiting.len() >= INSTANCES_AT_ONCE {
-                    retelling.tell(owner)?;
-                }
-            }
+            Untold::Committed { instance, arrivals, .. } => retelling.take(*instance, arrivals)?,
             Untold::Published(publication) => {
-                report.versions += 1;
                 // Instances before the version that they belong to.
                 retelling.tell(publication.owner)?;
                 retelling.write(publication.owner, &[published(&publication)])?;
             }
-            Untold::Removed(removal) => {
-                report.removals += 1;
-                retelling.write(removal.owner, &[removed(&removal)])?;
-            }
+            Untold::Removed(removal) => retelling.write(removal.owner, &[removed(&removal)])?,
         }
         Ok(())
     })?;
@@ -215,14 +247,39 @@ struct Retelling<'a> {
     index: &'a dyn Index,
     /// The pack of each owner, and whether it is full is asked before each note.
     writers: HashMap<PeerId, Box<dyn PackWriter>>,
-    waiting: HashMap<PeerId, Vec<StoredInstance>>,
+    waiting: HashMap<PeerId, Waiting>,
+}
+
+/// Instances of one owner that are told together.
+#[derive(Debug, Default)]
+struct Waiting {
+    count: usize,
+    /// By the way by which they came, and when.
+    instances: BTreeMap<Option<Arrival>, Vec<StoredInstance>>,
 }
 
 impl Retelling<'_> {
+    fn take(&mut self, instance: StoredInstance, arrivals: Vec<Arrival>) -> Result<(), StoreError> {
+        let owner = instance.owner;
+        let waiting = self.waiting.entry(owner).or_default();
+        waiting.count += arrivals.len().max(1);
+        // What came by no way is told without one.
+        let none = arrivals.is_empty().then_some(None);
+        for came in arrivals.into_iter().map(Some).chain(none) {
+            waiting.instances.entry(came).or_default().push(instance.clone());
+        }
+        if waiting.count >= INSTANCES_AT_ONCE { self.tell(owner) } else { Ok(()) }
+    }
+
     fn tell(&mut self, owner: PeerId) -> Result<(), StoreError> {
-        let instances = self.waiting.remove(&owner).unwrap_or_default();
-        let notes = committed(owner, UnixSeconds::now(), None, &instances);
-        self.write(owner, &notes)
+        let waiting = self.waiting.remove(&owner).unwrap_or_default();
+        for (came, mut instances) in waiting.instances {
+            // Neighbours in the order of things share a note.
+            instances.sort_by_key(|instance| instance.order);
+            let at = came.as_ref().map_or_else(UnixSeconds::now, |came| came.at);
+            self.write(owner, &committed(owner, at, came.as_ref().map(|came| &came.provenance), &instances))?;
+        }
+        Ok(())
     }
 
     fn write(&mut self, owner: PeerId, notes: &[Vec<u8>]) -> Result<(), StoreError> {
@@ -253,15 +310,11 @@ impl Retelling<'_> {
     }
 }
 
-/// How many instances and versions the index alone knows.
+/// How much the index alone knows.
 pub(super) fn count_untold(records: &dyn RecordStore, index: &dyn Index) -> Result<RetellReport, StoreError> {
     let mut report = RetellReport::default();
     untold(records, index, &mut |untold| {
-        match untold {
-            Untold::Committed(_) => report.instances += 1,
-            Untold::Published(_) => report.versions += 1,
-            Untold::Removed(_) => report.removals += 1,
-        }
+        report.count(&untold);
         Ok(())
     })?;
     Ok(report)

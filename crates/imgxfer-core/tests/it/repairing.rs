@@ -219,7 +219,7 @@ async fn notes_that_cannot_be_read_are_written_anew() {
             found
                 .findings
                 .iter()
-                .any(|f| matches!(f, Finding::Untold { instances, versions: 1 } if *instances == lost)),
+                .any(|f| matches!(f, Finding::Untold(untold) if (untold.instances, untold.versions) == (lost, 1))),
             "{spoilt}: {found:?}"
         );
         let mended = two.repair().await;

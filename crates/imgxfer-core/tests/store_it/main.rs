@@ -11,6 +11,7 @@ mod prefixes;
 mod props;
 mod removal;
 mod sqlite;
+mod told;
 
 use std::sync::Arc;
 
