@@ -20,6 +20,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::audit::{Actor, Audit, Entry, Event, PeerRow};
+use crate::backfill::backfill;
 use crate::config::{Config, PeerConfig};
 use crate::host::DaemonHost;
 use crate::house::{keep_house, mend_index};
@@ -38,8 +39,8 @@ use crate::{admin, files, open};
 /// Name of the file under the state folder with the token for the admin listener.
 pub const ADMIN_TOKEN_FILE: &str = "admin.token";
 
-/// How long the reading of one record and the writing down of where it stands may take at the end.
-const SCRUB_END: Duration = Duration::from_secs(5);
+/// How long one step of what reads the store, and the writing down of where it stands, may take at the end.
+const READING_END: Duration = Duration::from_secs(5);
 
 type EndpointHook = Box<dyn FnOnce(EndpointConfig) -> EndpointConfig + Send>;
 
@@ -193,10 +194,8 @@ pub struct Daemon {
     shared: Arc<Shared>,
     admin_address: SocketAddr,
     tasks: JoinSet<()>,
-    /// Ends by itself when the daemon stops.
-    scrubbing: Option<JoinHandle<()>>,
-    /// The same.
-    giving_room: Option<JoinHandle<()>>,
+    /// What reads and rewrites the store by itself. Ends when the daemon stops.
+    reading: Option<JoinHandle<()>>,
     lanes: Arc<Mutex<JoinSet<()>>>,
     server: Server,
     serving: Option<JoinHandle<()>>,
@@ -236,8 +235,7 @@ impl Daemon {
         let mut daemon = Self {
             admin_address,
             tasks: JoinSet::new(),
-            scrubbing: None,
-            giving_room: None,
+            reading: None,
             lanes: Arc::default(),
             serving: Some(tokio::spawn(async move { serving.serve(async { drop(server_stopped.await) }).await })),
             server,
@@ -251,8 +249,7 @@ impl Daemon {
         daemon.tasks.spawn(serve_new_peers(peers_added, Arc::clone(&daemon.lanes), parts));
         daemon.watch_inboxes(jobs_done);
         daemon.tasks.spawn(keep_house(Arc::clone(&daemon.shared)));
-        daemon.scrubbing = Some(tokio::spawn(scrub(Arc::clone(&daemon.shared))));
-        daemon.giving_room = Some(tokio::spawn(give_room_back(Arc::clone(&daemon.shared))));
+        daemon.reading = Some(tokio::spawn(read_store(Arc::clone(&daemon.shared))));
         daemon.tasks.spawn(keep_no_longer(Arc::clone(&daemon.shared)));
         daemon.tasks.spawn(mend_index(Arc::clone(&daemon.shared)));
         daemon.tasks.spawn(follow_hours(Arc::clone(&daemon.shared.rates), Arc::clone(&daemon.shared.peers)));
@@ -420,10 +417,10 @@ impl Daemon {
             }
         }
         self.shared.endpoint.close(CloseCode::ShuttingDown, "");
-        for mut slow in [self.scrubbing.take(), self.giving_room.take()].into_iter().flatten() {
-            if tokio::time::timeout(SCRUB_END, &mut slow).await.is_err() {
-                slow.abort();
-            }
+        if let Some(mut reading) = self.reading.take()
+            && tokio::time::timeout(READING_END, &mut reading).await.is_err()
+        {
+            reading.abort();
         }
         self.tasks.shutdown().await;
         let audit = self.shared.audit.clone();
@@ -440,13 +437,18 @@ impl Drop for Daemon {
         if let Some(server) = self.serving.take() {
             server.abort();
         }
-        for slow in [self.scrubbing.take(), self.giving_room.take()].into_iter().flatten() {
-            slow.abort();
+        if let Some(reading) = self.reading.take() {
+            reading.abort();
         }
         self.shared.pairings.stop();
         self.shared.endpoint.close(CloseCode::ShuttingDown, "");
         self.shared.audit.close();
     }
+}
+
+/// What reads and rewrites the store by itself, until the daemon stops.
+async fn read_store(shared: Arc<Shared>) {
+    tokio::join!(scrub(Arc::clone(&shared)), give_room_back(Arc::clone(&shared)), backfill(shared));
 }
 
 /// The start, for the audit.

@@ -24,6 +24,7 @@
 mod admin;
 mod app;
 pub mod audit;
+mod backfill;
 pub mod config;
 mod files;
 mod host;

@@ -102,6 +102,49 @@ pub(crate) struct Metrics {
     scrubbed: IntCounter,
     scrub_damage: IntCounter,
     scrub_pass: IntGauge,
+    pub(crate) backfill: BackfillGauges,
+}
+
+/// How far the reading of headers is that are of another version of the catalogue.
+#[derive(Debug, Default)]
+pub(crate) struct BackfillGauges {
+    left: IntGauge,
+    unreadable: IntGauge,
+    read: IntCounter,
+}
+
+impl BackfillGauges {
+    fn register(&self, registry: &mut Registry) {
+        let help = "Instances whose headers are to be read again, since what is kept of them has changed";
+        registry.register("store_backfill_left_instances", help, self.left.clone());
+        let help = "Instances whose headers could not be read again";
+        registry.register("store_backfill_unreadable_instances", help, self.unreadable.clone());
+        let help = "Instances whose headers have been read again";
+        registry.register("store_backfill_instances", help, self.read.clone());
+    }
+
+    /// What is left was counted.
+    pub(crate) fn set(&self, left: u64, unreadable: u64) {
+        self.left.set(signed(left));
+        self.unreadable.set(signed(unreadable));
+    }
+
+    /// Headers were read, or could not be.
+    pub(crate) fn read(&self, read: u64, unreadable: u64) {
+        self.read.inc_by(read);
+        self.unreadable.inc_by(signed(unreadable));
+        self.left.set(self.left.get().saturating_sub(signed(read + unreadable)).max(0));
+    }
+
+    /// How many have been read since the start, and how many could not be.
+    pub(crate) fn done(&self) -> (u64, i64) {
+        (self.read.get(), self.unreadable.get())
+    }
+
+    /// How many are left.
+    pub(crate) fn left(&self) -> i64 {
+        self.left.get()
+    }
 }
 
 /// How the lines of running transfers are; nothing where none runs.
@@ -217,6 +260,7 @@ impl Metrics {
             scrubbed: IntCounter::default(),
             scrub_damage: IntCounter::default(),
             scrub_pass: IntGauge::default(),
+            backfill: BackfillGauges::default(),
         };
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "Version of the daemon", build);
@@ -260,6 +304,7 @@ impl Metrics {
         registry.register("store_scrub_damaged_records", help, metrics.scrub_damage.clone());
         let help = "When scrubbing had read all of the store; 0 for never";
         registry.register("store_scrub_pass_timestamp_seconds", help, metrics.scrub_pass.clone());
+        metrics.backfill.register(&mut registry);
         let certificate: IntGauge = Gauge::default();
         certificate.set(expires);
         let help = "Last second of this site's certificate";

@@ -1,6 +1,7 @@
 //! `imgxfer status`: what the daemon of this machine does.
 
 use clap::Args;
+use serde_json::Value;
 
 use super::consultation;
 use crate::admin::{Admin, AdminArgs, peers, render, transfers};
@@ -34,6 +35,10 @@ pub(crate) async fn run(args: &StatusArgs, places: &Places, output: &Output) -> 
         status.remove("consultation");
         status.remove("peers");
         status.remove("transfers");
+        if let Some(line) = status.remove("backfill").as_ref().and_then(backfill) {
+            output.line(&line)?;
+            output.line("")?;
+        }
     }
     for line in render::text(&status, width) {
         output.line(&line)?;
@@ -48,4 +53,39 @@ pub(crate) async fn run(args: &StatusArgs, places: &Places, output: &Output) -> 
         }
     }
     Ok(Exit::Done)
+}
+
+/// How far the reading of old headers is, where there is anything to say.
+fn backfill(progress: &Value) -> Option<String> {
+    let [left, done, unreadable] =
+        ["instances_left", "instances_done", "instances_unreadable"].map(|key| progress[key].as_u64().unwrap_or(0));
+    let cannot = match unreadable {
+        0 => String::new(),
+        _ => format!("; {unreadable} cannot be read and keep what was known of them"),
+    };
+    match (left, unreadable) {
+        (0, 0) => None,
+        (0, _) => Some(format!("headers read again after an upgrade: all that can be{cannot}")),
+        _ => Some(format!(
+            "headers read again after an upgrade: {done} done, {left} left{cannot}; searches may miss something until then"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_backfill_is_told_while_there_is_something_to_tell() {
+        let told = |left: u64, unreadable: u64| {
+            backfill(&json!({ "instances_left": left, "instances_done": 7, "instances_unreadable": unreadable }))
+        };
+        assert_eq!(told(0, 0), None);
+        assert!(told(5, 0).is_some_and(|line| line.contains("7 done, 5 left;")));
+        assert!(told(0, 2).is_some_and(|line| line.contains("2 cannot be read")));
+        assert_eq!(backfill(&json!({})), None, "an older daemon");
+    }
 }

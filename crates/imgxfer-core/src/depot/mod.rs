@@ -1,5 +1,6 @@
 //! A site's store: records and index together, and the packs of them that are in use.
 
+mod backfill;
 mod commits;
 mod compact;
 mod described;
@@ -22,6 +23,7 @@ use crate::store::{CollectReport, Index, RecordStore, StoreError, StoredInstance
 #[cfg(feature = "fs")]
 use crate::store::{FsOptions, FsRecords, RecoverReport, SqliteIndex};
 
+pub use backfill::{Backfill, BackfillStep};
 pub use compact::Compacted;
 pub use described::Described;
 pub use held::HeldPack;

@@ -127,6 +127,25 @@ pub struct Removed {
     pub records: Vec<RecordAt>,
 }
 
+/// What came of reading the header of a stored instance again, for [`Index::refill`](super::Index::refill).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "there is nothing else")]
+pub enum Refill {
+    /// The instance, with its attributes by the catalogue of this program, and its frames where they are known now.
+    Read(StoredInstance),
+    /// The instance as the index gave it: its header cannot be read where it stands.
+    Unreadable(StoredInstance),
+}
+
+/// Instances whose attributes were read with the catalogue of another version of the program.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stale {
+    /// Those whose headers are to be read again.
+    pub left: u64,
+    /// Those whose headers this program has tried to read, and could not. They keep the attributes that they have.
+    pub unreadable: u64,
+}
+
 /// How much an index knows of.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct IndexTotals {

@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::search::{Answer, Search};
 use super::{
-    Arrival, CommitBatch, Held, IndexTotals, Orders, Publication, RecordAt, Removal, Removed, Scope, StoreError,
-    StoredInstance, StudyRow, Versions,
+    Arrival, CommitBatch, Held, IndexTotals, Orders, Publication, RecordAt, Refill, Removal, Removed, Scope, Stale,
+    StoreError, StoredInstance, StudyRow, Versions,
 };
 use crate::clock::UnixSeconds;
 use crate::ids::{InstanceHash, PackId, PageHash, PeerId, SeriesUid, SopInstanceUid, StudyUid};
@@ -61,7 +61,8 @@ pub trait Index: Send + Sync + fmt::Debug {
     fn reserve(&self, count: u64) -> Result<Orders, StoreError>;
 
     /// Records instances and pages. An instance that is there already (same owner, same SOP Instance
-    /// UID, same hash) stays as it is, unless it is damaged ([`Index::note_damage`]): then it stands where the batch
+    /// UID, same hash) stays as it is, but takes attributes over that were read with the catalogue of this program where
+    /// its own were not. It stays where it stands unless it is damaged ([`Index::note_damage`]): then it stands where the batch
     /// says, and is whole again. One with the same SOP Instance UID and another hash is kept beside it. One that was
     /// removed later than its own order is not recorded. Returns the places in the batch of those instances that are
     /// not the only content of their SOP Instance UID that the owner has: a publication must state them.
@@ -163,6 +164,29 @@ pub trait Index: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`StoreError`].
     fn study(&self, scope: &Scope, study: &StudyUid) -> Result<Vec<StudyRow>, StoreError>;
+
+    /// How many instances have attributes that were read with the catalogue of another version of the program
+    /// ([`StoredInstance::catalogue`]), whoever owns them. Cost: a step for each.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn stale(&self) -> Result<Stale, StoreError>;
+
+    /// Up to `limit` instances of one owner's study whose headers are to be read again; none when none is left. Fewer
+    /// where they have very many chunks.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn stale_instances(&self, limit: usize) -> Result<Vec<StoredInstance>, StoreError>;
+
+    /// Records what was read again of headers: attributes, what is found by them and what studies and series say, and
+    /// frames where none were known. Nothing else changes: not what is current, nor where anything stands, nor
+    /// orders, counts, versions and times. What is not there any more, or is unreadable and stands elsewhere by now, is
+    /// passed over. What is unreadable counts as read, for this version of the catalogue.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn refill(&self, refills: &[Refill]) -> Result<(), StoreError>;
 
     /// Answers a question about studies, series or instances within `scope`.
     ///

@@ -39,14 +39,15 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::clock::UnixSeconds;
-use crate::dicom::{Attributes, FrameTable};
+use crate::dicom::{Attributes, CATALOGUE_VERSION, FrameTable};
 use crate::ids::{ManifestRoot, PackId, PeerId, StoreId, StudyUid};
 use crate::manifest::InstanceEntry;
 use crate::wire::record::{Record, RecordHeader};
 
 pub use crate::places::{ChunkAt, RecordAt};
 pub use batch::{
-    Arrival, CommitBatch, Held, IndexTotals, Order, Orders, Provenance, Publication, Removal, Removed, Versions, What,
+    Arrival, CommitBatch, Held, IndexTotals, Order, Orders, Provenance, Publication, Refill, Removal, Removed, Stale,
+    Versions, What,
 };
 
 pub use cache::RecordCache;
@@ -271,6 +272,8 @@ pub struct StoredInstance {
     pub chunks: Vec<ChunkAt>,
     /// What people search for.
     pub attributes: Attributes,
+    /// Version of the catalogue that the attributes were read with; where it is not [`CATALOGUE_VERSION`], they are stale.
+    pub catalogue: u16,
     /// Where its frames are, where that is known.
     pub frames: Option<FrameTable>,
     /// Whether the file ends before its data set does.
@@ -284,11 +287,22 @@ pub struct StoredInstance {
 }
 
 impl StoredInstance {
-    /// One that is committed as the first of all, whole and without known frames.
+    /// One that is committed as the first of all, whole and without known frames; its attributes were read just now.
     #[must_use]
     pub const fn new(owner: PeerId, entry: InstanceEntry, chunks: Vec<ChunkAt>, attributes: Attributes) -> Self {
-        let order = Order(0);
-        Self { owner, entry, chunks, attributes, frames: None, cut: false, order, stated: None, current: true }
+        let (catalogue, order) = (CATALOGUE_VERSION, Order(0));
+        Self {
+            owner,
+            entry,
+            chunks,
+            attributes,
+            catalogue,
+            frames: None,
+            cut: false,
+            order,
+            stated: None,
+            current: true,
+        }
     }
 }
 

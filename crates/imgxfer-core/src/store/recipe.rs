@@ -14,6 +14,7 @@
 //! | 18 n | per chunk of the page: pack (index into the list, 4), offset of the record (8), length of the record (4), slot in the record (2) |
 //! | 4 | length f of the frame table |
 //! | f | the frame table ([`FrameTable`]) |
+//! | 2 | version of the catalogue that the attributes were read with ([`CATALOGUE_VERSION`](crate::dicom::CATALOGUE_VERSION)) |
 //! | 2 | number of attributes a |
 //! | a x (6 + length) | the attributes, ascending by tag: tag (4), length (2), UTF-8 text |
 
@@ -66,6 +67,18 @@ pub fn encode(instance: &StoredInstance) -> Vec<u8> {
 
 /// The same with other attributes.
 pub(super) fn encode_with(instance: &StoredInstance, attributes: &Attributes) -> Vec<u8> {
+    let mut out = encode_places(instance);
+    let frames = instance.frames.as_ref().map(FrameTable::encode).unwrap_or_default();
+    out.extend_from_slice(&to_u32(frames.len()).to_le_bytes());
+    out.extend_from_slice(&frames);
+    out.extend_from_slice(&instance.catalogue.to_le_bytes());
+    put_attributes(&mut out, attributes);
+    out
+}
+
+/// The first part of a recipe, up to the frame table: what an instance is and where it stands, without what was read
+/// from its header.
+pub(super) fn encode_places(instance: &StoredInstance) -> Vec<u8> {
     let page = Page::encode_all(std::slice::from_ref(&instance.entry));
     let (packs, index_of) = packs_of(&instance.chunks);
     let mut out = Vec::with_capacity(64 + page.len() + packs.len() * 16 + instance.chunks.len() * 18);
@@ -84,10 +97,6 @@ pub(super) fn encode_with(instance: &StoredInstance, attributes: &Attributes) ->
         out.extend_from_slice(&chunk.record.len.to_le_bytes());
         out.extend_from_slice(&chunk.slot.to_le_bytes());
     }
-    let frames = instance.frames.as_ref().map(FrameTable::encode).unwrap_or_default();
-    out.extend_from_slice(&to_u32(frames.len()).to_le_bytes());
-    out.extend_from_slice(&frames);
-    put_attributes(&mut out, attributes);
     out
 }
 
@@ -124,11 +133,12 @@ pub fn decode(owner: PeerId, bytes: &[u8]) -> Result<StoredInstance, RecipeError
         0 => None,
         len => Some(FrameTable::decode(reader.take(len)?).map_err(|_| RecipeError::Malformed)?),
     };
+    let catalogue = reader.u16()?;
     let attributes = take_attributes(&mut reader)?;
     if !reader.is_empty() {
         return Err(RecipeError::Malformed);
     }
-    Ok(StoredInstance { cut, frames, ..StoredInstance::new(owner, entry, chunks, attributes) })
+    Ok(StoredInstance { cut, frames, catalogue, ..StoredInstance::new(owner, entry, chunks, attributes) })
 }
 
 /// Writes attributes: their number (2), and for each its tag (4), its length (2) and its text.

@@ -14,11 +14,13 @@ pub(super) struct Tally {
     bytes: u64,
     headers: Headers,
     is_header: bool,
+    /// Whether attributes were read with another catalogue, so that this program cannot say what they should be.
+    is_stale: bool,
 }
 
 impl Tally {
     pub(super) fn new(row: StudyRow) -> Self {
-        Self { row, instances: 0, contents: 0, bytes: 0, headers: Headers::default(), is_header: true }
+        Self { row, instances: 0, contents: 0, bytes: 0, headers: Headers::default(), is_header: true, is_stale: false }
     }
 
     pub(super) fn add(&mut self, instance: &StoredInstance) {
@@ -28,6 +30,7 @@ impl Tally {
             self.bytes = self.bytes.saturating_add(instance.entry.len);
         }
         self.headers.add(instance);
+        self.is_stale |= instance.catalogue != dicom::CATALOGUE_VERSION;
     }
 
     /// Compares what the index has of a sound instance's attributes with its own header. One without an identity of its
@@ -35,6 +38,7 @@ impl Tally {
     pub(super) fn add_header(&mut self, instance: &StoredInstance, reader: StoredReader, cache: &RecordCache) {
         let reader = reader.with_cache(cache.clone());
         if instance.entry.name.is_empty()
+            && instance.catalogue == dicom::CATALOGUE_VERSION
             && let Ok(scan) = dicom::scan(&reader)
             && scan.identity.is_some()
         {
@@ -44,7 +48,7 @@ impl Tally {
 
     /// What the row `now` has wrong, if it is the same as before all instances were looked at.
     pub(super) fn wrong(self, now: Option<&StudyRow>) -> Option<&'static str> {
-        let Self { row, instances, contents, bytes, headers, is_header } = self;
+        let Self { row, instances, contents, bytes, headers, is_header, is_stale } = self;
         if row.arriving || now != Some(&row) {
             return None;
         }
@@ -54,7 +58,7 @@ impl Tally {
         }
         let summary = summary::of_study(headers.into_vec());
         let told = (&row.attributes, &row.patients, &row.modalities, &row.sop_classes);
-        if told != (&summary.attributes, &summary.patients, &summary.modalities, &summary.sop_classes) {
+        if !is_stale && told != (&summary.attributes, &summary.patients, &summary.modalities, &summary.sop_classes) {
             return Some("its attributes are not those of its instances");
         }
         (!is_header).then_some("the attributes of an instance are not those of its header")

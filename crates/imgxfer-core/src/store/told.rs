@@ -83,8 +83,10 @@ fn digest(kind: u8, owner: PeerId, parts: &[&[u8]]) -> Digest {
     half
 }
 
+/// Of what it is and where it stands. What was read from its header is not part of it: it is read again where it is of
+/// another catalogue.
 fn of_instance(instance: &StoredInstance) -> Digest {
-    digest(1, instance.owner, &[&recipe::encode(instance)])
+    digest(1, instance.owner, &[&recipe::encode_places(instance)])
 }
 
 fn of_version(owner: PeerId, study: &StudyUid, root: &ManifestRoot) -> Digest {

@@ -16,7 +16,8 @@ use crate::ids::{InstanceHash, PackId, PageHash, PeerId, SopInstanceUid, StoreId
 use crate::store::search::{Answer, Search};
 use crate::store::{
     Arrival, CommitBatch, Held, Index, IndexTotals, InstancesOf, MemIndex, MemRecords, Orders, PackInfo, PackWriter,
-    Publication, RecordAt, RecordStore, Removal, Removed, Scope, StoreError, StoredInstance, StudyRow, VisitNote,
+    Publication, RecordAt, RecordStore, Refill, Removal, Removed, Scope, Stale, StoreError, StoredInstance, StudyRow,
+    VisitNote,
 };
 use crate::sync::lock;
 use crate::units::{to_u64, to_usize};
@@ -427,6 +428,18 @@ impl Index for FaultyIndex {
 
     fn study(&self, scope: &Scope, study: &StudyUid) -> Result<Vec<StudyRow>, StoreError> {
         self.inner.study(scope, study)
+    }
+
+    fn stale(&self) -> Result<Stale, StoreError> {
+        self.inner.stale()
+    }
+
+    fn stale_instances(&self, limit: usize) -> Result<Vec<StoredInstance>, StoreError> {
+        self.inner.stale_instances(limit)
+    }
+
+    fn refill(&self, refills: &[Refill]) -> Result<(), StoreError> {
+        self.write(|| self.inner.refill(refills))
     }
 
     fn find(&self, scope: &Scope, search: &Search) -> Result<Answer, StoreError> {

@@ -9,13 +9,13 @@ use bytes::Bytes;
 use super::{Sample, pack_suite, peer, study};
 use crate::chunk::ChunkClass;
 use crate::clock::UnixSeconds;
-use crate::dicom::{Level, tags};
+use crate::dicom::{Attributes, CATALOGUE_VERSION, Level, tags};
 use crate::ids::{ChunkId, InstanceHash, ManifestRoot, PackId, PageHash, PeerId, StandardUid, StudyUid};
 use crate::manifest::ChunkEntry;
-use crate::store::search::{Found, Search};
+use crate::store::search::{Answer, Found, Search};
 use crate::store::{
-    CommitBatch, Held, Index, InstancesOf, Order, Provenance, Publication, Removal, Scope, StoreError, StoredInstance,
-    StudyRow, What,
+    CommitBatch, Held, Index, InstancesOf, Order, Provenance, Publication, Refill, Removal, Scope, Stale, StoreError,
+    StoredInstance, StudyRow, What,
 };
 
 /// Puts indexes through the contract of [`Index`]. `make` returns an empty one each time.
@@ -40,6 +40,8 @@ pub fn index_suite(make: &dyn Fn() -> Arc<dyn Index>) {
     patients_of_a_study_are_all_there(&*make());
     what_is_removed_does_not_come_back(&*make());
     ways_by_which_instances_came_are_kept(&*make());
+    stale_attributes_are_read_again(&*make());
+    newer_attributes_come_with_what_is_sent_again(&*make());
     pages_belong_to_their_owner(&*make());
     packs_are_known(&*make());
     studies_can_be_walked(&*make());
@@ -400,6 +402,117 @@ fn ways_by_which_instances_came_are_kept(index: &dyn Index) {
     assert!(came(&instances[1]).is_empty(), "what is removed came by no way");
     by(&inbox, 70, &[StoredInstance { order: Order(11), ..instances[1].clone() }]);
     assert_eq!(came(&instances[1]), [(70, inbox)], "what is put again came anew");
+}
+
+/// What an older program knew of an instance: no description of its study, and another patient.
+fn stale_of(instance: &StoredInstance) -> StoredInstance {
+    let old = Attributes::default().with(tags::PATIENT_ID, "OLD").with(tags::INSTANCE_NUMBER, "77");
+    StoredInstance { attributes: old, catalogue: CATALOGUE_VERSION - 1, ..instance.clone() }
+}
+
+fn stale_attributes_are_read_again(index: &dyn Index) {
+    let of = |owner: u8, study: u64, sop: u64, content: u8, order: u64| {
+        let mut sample = Sample::new(peer(owner), study, sop % 2, sop, 100);
+        sample.bytes[0] = content;
+        let attributes = sample.stored().attributes.with(tags::STUDY_DESCRIPTION, format!("Of {content}"));
+        StoredInstance { order: Order(order), ..sample.stored_with(attributes) }
+    };
+    // Two contents of one SOP Instance UID, and a study that is not stale.
+    let fresh = vec![of(1, 1, 1, 0, 1), of(1, 1, 1, 1, 2), of(1, 1, 2, 1, 3), of(1, 1, 3, 1, 4), of(2, 2, 1, 1, 5)];
+    let old: Vec<_> = fresh.iter().map(stale_of).collect();
+    commit(index, 1, vec![of(1, 3, 1, 1, 6)]);
+    assert_eq!(
+        (index.stale().unwrap(), index.find(&Scope::All, &Search::default()).unwrap().incomplete),
+        (Stale::default(), false)
+    );
+    commit(index, 2, old.clone());
+    let root = ManifestRoot::from_bytes([3; 32]);
+    let stated = vec![(0, old[1].entry.hash)];
+    let order = index.reserve(1).unwrap().first;
+    let (owner, studies, at) = (peer(1), vec![study(1)], UnixSeconds(3));
+    index.publish(&Publication { owner, studies, root, at, order, stated }).unwrap();
+    let find = |tag, value: &str| index.find(&Scope::All, &Search::default().by(tag, value).unwrap()).unwrap();
+    assert_eq!(index.stale().unwrap(), Stale { left: 5, unreadable: 0 });
+    let answer = find(tags::STUDY_DESCRIPTION, "of *");
+    assert_eq!((answer.rows.len(), answer.incomplete), (1, true), "what is old is not found by what is new");
+    let before = rows(index);
+    let unreadable = &old[3];
+    let mut tried = Vec::new();
+    loop {
+        let stale = index.stale_instances(2).unwrap();
+        if stale.is_empty() {
+            break;
+        }
+        assert!(stale.len() <= 2 && stale.iter().all(|i| i.entry.study == stale[0].entry.study), "of one study");
+        tried.extend(stale.iter().map(|instance| instance.entry.hash));
+        let refill = |instance: StoredInstance| {
+            let at = old.iter().position(|known| known.entry == instance.entry).unwrap();
+            let StoredInstance { attributes, catalogue, .. } = fresh[at].clone();
+            match instance.entry == unreadable.entry {
+                true => Refill::Unreadable(instance),
+                false => Refill::Read(StoredInstance { attributes, catalogue, ..instance }),
+            }
+        };
+        index.refill(&stale.into_iter().map(refill).collect::<Vec<_>>()).unwrap();
+    }
+    assert_eq!(tried.iter().collect::<HashSet<_>>().len(), 5, "each once");
+    assert_eq!(tried.len(), 5, "each once");
+    assert_eq!(index.stale().unwrap(), Stale { left: 0, unreadable: 1 });
+    let answer = find(tags::STUDY_DESCRIPTION, "of *");
+    assert_eq!((answer.rows.len(), answer.incomplete), (3, false));
+    let patients = |answer: &Answer| -> Vec<(String, u64)> {
+        let of_first = answer.rows[0].study.patients.iter();
+        of_first.map(|patient| (patient.attributes.patient_id().to_owned(), patient.instances)).collect()
+    };
+    let of_first = index.find(&Scope::All, &Search::study(study(1))).unwrap();
+    assert_eq!(patients(&of_first), [("OLD".to_owned(), 1), ("P1".to_owned(), 2)], "what is unreadable keeps its own");
+    assert_eq!(find(tags::PATIENT_ID, "P2").rows.len(), 1, "by a key");
+    assert_eq!(find(tags::PATIENT_ID, "OLD").rows.len(), 1, "and not by what is gone");
+    for (was, is) in before.iter().zip(rows(index)) {
+        let kept = |row: &StudyRow| {
+            let sums = (row.series, row.instances, row.contents, row.conflicts, row.bytes, row.version, row.root);
+            (row.study.clone(), row.owner, row.first, sums, row.arriving, row.updated)
+        };
+        assert_eq!(kept(was), kept(&is), "nothing else changes");
+    }
+    for (fresh, old) in fresh.iter().zip(&old) {
+        let of = Scope::Owners(vec![fresh.owner]);
+        let all = all_of(index, &of, &fresh.entry.study, 10);
+        let is = all.iter().find(|instance| instance.entry == fresh.entry).unwrap();
+        let expected = if old == unreadable { old } else { fresh };
+        assert_eq!(
+            (&is.attributes, is.catalogue, is.order),
+            (&expected.attributes, expected.catalogue, expected.order)
+        );
+    }
+    index.refill(&[Refill::Read(of(1, 9, 1, 1, 1)), Refill::Unreadable(of(1, 9, 1, 1, 1))]).unwrap();
+    assert!(index.study(&Scope::All, &study(9)).unwrap().is_empty(), "what is not there is passed over");
+}
+
+fn newer_attributes_come_with_what_is_sent_again(index: &dyn Index) {
+    let fresh: Vec<_> = (1..4)
+        .map(|sop| StoredInstance { order: Order(sop), ..Sample::new(peer(1), 1, 0, sop, 100).stored() })
+        .collect();
+    let old: Vec<_> = fresh.iter().map(stale_of).collect();
+    commit(index, 1, old.clone());
+    index.refill(&[Refill::Unreadable(old[0].clone())]).unwrap();
+    let mut moved = old[1].clone();
+    moved.chunks[0].record.offset += 5000;
+    index.refill(&[Refill::Unreadable(moved)]).unwrap();
+    assert_eq!(index.stale().unwrap(), Stale { left: 2, unreadable: 1 }, "it stands elsewhere by now");
+    commit(index, 2, fresh[..2].to_vec());
+    assert_eq!(index.stale().unwrap(), Stale { left: 1, unreadable: 0 });
+    commit(index, 3, fresh.clone());
+    assert_eq!(index.stale().unwrap(), Stale::default());
+    commit(index, 4, old);
+    assert_eq!(index.stale().unwrap(), Stale::default(), "and older ones do not come back");
+    assert_eq!(all_of(index, &Scope::All, &study(1), 10), fresh);
+    let found = index.find(&Scope::All, &Search::default().by(tags::PATIENT_ID, "P1").unwrap()).unwrap();
+    assert_eq!(found.rows[0].study.patients[0].instances, 3);
+    let instances = [fresh[2].entry.hash].to_vec();
+    let (owner, what, at) = (peer(1), What::Contents(instances), UnixSeconds(5));
+    index.remove(&Removal { owner, study: study(1), what, at, order: Order(9) }).unwrap();
+    assert_eq!(rows(index)[0].patients[0].instances, 2, "sums are right behind it");
 }
 
 fn pages_belong_to_their_owner(index: &dyn Index) {

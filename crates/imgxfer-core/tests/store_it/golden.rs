@@ -68,6 +68,8 @@ fn instance() -> StoredInstance {
         record: RecordAt { pack: PackId::from_bytes([pack; 16]), offset, len: 1000 },
         slot,
     };
+    // As it was when these were written.
+    instance.catalogue = 2;
     instance.chunks = vec![at(0x22, 72, 3), at(0x33, 0x0102_0304_0506, 0)];
     instance
 }

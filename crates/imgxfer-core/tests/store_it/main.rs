@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
 #![expect(clippy::print_stderr, reason = "how much was tried, and from which seeds")]
 
+mod backfill;
 mod crash;
 mod disk;
 mod folder;

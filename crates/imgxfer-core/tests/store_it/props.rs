@@ -77,6 +77,7 @@ prop_compose! {
         frames in frames(),
         cut in any::<bool>(),
         order in 0u64..1 << 40,
+        catalogue in any::<u16>(),
     ) -> StoredInstance {
         let (entries, chunks): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
         let standard = || known.then(|| StandardUid::new(&uids[3]).unwrap());
@@ -92,7 +93,7 @@ prop_compose! {
             chunks: entries,
         };
         let order = Order(order);
-        StoredInstance { frames, cut, order, ..StoredInstance::new(peer(1), entry, chunks, attributes) }
+        StoredInstance { frames, cut, order, catalogue, ..StoredInstance::new(peer(1), entry, chunks, attributes) }
     }
 }
 

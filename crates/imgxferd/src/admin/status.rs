@@ -232,8 +232,15 @@ pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Result<Response
         "transfers": running.iter().map(transfer).collect::<Vec<_>>(),
         "queue": { "peers": summary, "jobs": jobs },
         "store": store,
+        "backfill": backfill(&shared),
     }))
     .into_response())
+}
+
+/// How far the reading of headers is whose attributes are of another version.
+fn backfill(shared: &Shared) -> Value {
+    let (done, unreadable) = shared.metrics.backfill.done();
+    json!({ "instances_left": shared.metrics.backfill.left(), "instances_done": done, "instances_unreadable": unreadable })
 }
 
 fn transfer(running: &Running) -> Value {

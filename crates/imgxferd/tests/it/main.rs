@@ -10,6 +10,7 @@
 
 mod admin;
 mod audit;
+mod backfill;
 mod binary;
 mod pace;
 mod pairing;

@@ -16,8 +16,8 @@ use crate::store::search::{
 use crate::store::summary::{self, headers_of};
 use crate::store::versions::is_conflict;
 use crate::store::{
-    Arrival, CommitBatch, Held, Index, IndexTotals, InstancesOf, Order, Orders, Publication, RecordAt, Removal,
-    Removed, Scope, StoreError, StoredInstance, StudyRow, Versions, What,
+    Arrival, CommitBatch, Held, Index, IndexTotals, InstancesOf, Order, Orders, Publication, RecordAt, Refill, Removal,
+    Removed, Scope, Stale, StoreError, StoredInstance, StudyRow, Versions, What,
 };
 use crate::units::{to_u32, to_u64};
 
@@ -402,12 +402,37 @@ impl Index for MemIndex {
 
     fn find(&self, scope: &Scope, search: &Search) -> Result<Answer, StoreError> {
         let mut rows = Collector::new(search);
-        for found in self.lock().search(scope, search) {
+        let state = self.lock();
+        for found in state.search(scope, search) {
             if !rows.push(found) {
                 break;
             }
         }
-        Ok(rows.finish())
+        let incomplete = state.studies.values().any(|study| study.stale().next().is_some());
+        Ok(Answer { incomplete, ..rows.finish() })
+    }
+
+    fn stale(&self) -> Result<Stale, StoreError> {
+        let state = self.lock();
+        let sum = |count: fn(&Study) -> usize| to_u64(state.studies.values().map(count).sum());
+        Ok(Stale { left: sum(|study| study.stale().count()), unreadable: sum(Study::unreadable) })
+    }
+
+    fn stale_instances(&self, limit: usize) -> Result<Vec<StoredInstance>, StoreError> {
+        let state = self.lock();
+        let stale = state.studies.values().map(|study| study.stale().take(limit).cloned().collect::<Vec<_>>());
+        Ok(stale.into_iter().find(|of_study| !of_study.is_empty()).unwrap_or_default())
+    }
+
+    fn refill(&self, refills: &[Refill]) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        for refill in refills {
+            let (Refill::Read(instance) | Refill::Unreadable(instance)) = refill;
+            if let Some(study) = state.studies.get_mut(&(instance.owner, instance.entry.study.clone())) {
+                study.refill(refill);
+            }
+        }
+        Ok(())
     }
 
     fn totals(&self) -> Result<IndexTotals, StoreError> {

@@ -3,10 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::clock::UnixSeconds;
+use crate::dicom::CATALOGUE_VERSION;
 use crate::ids::{InstanceHash, ManifestRoot, PeerId, SeriesUid, SopInstanceUid, StudyUid};
 use crate::store::summary::{self, headers_of};
 use crate::store::versions::{Claim, current, is_conflict};
-use crate::store::{Arrival, Order, Provenance, RecordAt, Removal, Removed, StoredInstance, StudyRow, What};
+use crate::store::{
+    Arrival, Order, Provenance, RecordAt, Refill, Removal, Removed, StoredInstance, StudyRow, What,
+};
 use crate::units::to_u64;
 
 /// The order in which instances of a study are handed out.
@@ -22,6 +25,8 @@ pub(super) struct Study {
     /// Places of each SOP Instance UID's contents.
     contents: HashMap<SopInstanceUid, BTreeSet<Place>>,
     pub(super) damaged: BTreeSet<Place>,
+    /// Those whose headers could not be read again.
+    unreadable: BTreeSet<Place>,
     arrivals: BTreeMap<Place, BTreeMap<Provenance, UnixSeconds>>,
     /// When the first that was told of it came.
     first: Option<Order>,
@@ -38,20 +43,53 @@ impl Study {
     /// Returns whether it stands where `instance` says: it is new, or healed, or newer.
     pub(super) fn add(&mut self, instance: &StoredInstance, newest: bool, proven: bool) -> bool {
         let place = place_of(instance);
-        if let Some(known) = self.instances.get(&place) {
-            let stays = StoredInstance { chunks: instance.chunks.clone(), ..known.clone() };
-            let moved = *known != stays;
-            if ((moved || proven) && self.damaged.remove(&place)) || newest {
-                self.instances.insert(place, stays);
-                return true;
+        if self.instances.contains_key(&place) {
+            if instance.catalogue == CATALOGUE_VERSION {
+                self.refill(&Refill::Read(instance.clone()));
             }
-            return false;
+            let Some(known) = self.instances.get_mut(&place) else { return false };
+            let moved = known.chunks != instance.chunks;
+            let stands = ((moved || proven) && self.damaged.remove(&place)) || newest;
+            if stands {
+                known.chunks.clone_from(&instance.chunks);
+            }
+            return stands;
         }
         self.begin(instance.order);
         self.contents.entry(instance.entry.sop_instance.clone()).or_default().insert(place.clone());
         self.instances.insert(place, StoredInstance { stated: None, ..instance.clone() });
         self.choose(&instance.entry.sop_instance);
         true
+    }
+
+    /// Whether the header of what stands at a place is to be read again.
+    fn is_stale(&self, place: &Place, instance: &StoredInstance) -> bool {
+        instance.catalogue != CATALOGUE_VERSION && !self.unreadable.contains(place)
+    }
+
+    pub(super) fn stale(&self) -> impl Iterator<Item = &StoredInstance> {
+        self.instances.iter().filter(|(place, instance)| self.is_stale(place, instance)).map(|(_, instance)| instance)
+    }
+
+    pub(super) fn unreadable(&self) -> usize {
+        self.unreadable.len()
+    }
+
+    /// Takes over what was read again of a header.
+    pub(super) fn refill(&mut self, refill: &Refill) {
+        let (Refill::Read(read) | Refill::Unreadable(read)) = refill;
+        let place = place_of(read);
+        let Some(known) = self.instances.get_mut(&place) else { return };
+        match refill {
+            Refill::Read(_) => {
+                known.attributes.clone_from(&read.attributes);
+                known.catalogue = read.catalogue;
+                known.frames = known.frames.take().or_else(|| read.frames.clone());
+                self.unreadable.remove(&place);
+            }
+            Refill::Unreadable(_) if known.chunks == read.chunks => drop(self.unreadable.insert(place)),
+            Refill::Unreadable(_) => {}
+        }
     }
 
     /// Notes by which way an instance came that is there.
@@ -120,6 +158,7 @@ impl Study {
             let Some(instance) = self.instances.remove(&place) else { continue };
             self.damaged.remove(&place);
             self.arrivals.remove(&place);
+            self.unreadable.remove(&place);
             removed.instances += 1;
             removed.bytes += instance.entry.len;
             records.extend(instance.chunks.iter().map(|chunk| chunk.record));

@@ -490,7 +490,8 @@ pub struct Answer {
     pub more: bool,
     /// How many rows there are in all, where they were to be counted.
     pub total: Option<u64>,
-    /// Whether attributes are still being filled in, so that something may be missing. No index does that yet.
+    /// Whether headers of stored instances are still to be read again after a change of the catalogue
+    /// ([`Index::stale`](super::Index::stale)), so that something may be missing.
     pub incomplete: bool,
 }
 

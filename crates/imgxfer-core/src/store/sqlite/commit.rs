@@ -7,11 +7,12 @@ use rusqlite::{CachedStatement, OptionalExtension, Transaction, params};
 
 use super::arrivals;
 use super::contents::{Contents, Step};
-use super::query::{malformed, signed, unsigned};
+use super::known::Known;
+use super::query::{signed, unsigned};
 use super::removals::{self, Removals};
-use super::{packs, refresh};
+use super::{packs, refill, refresh};
 use crate::clock::UnixSeconds;
-use crate::dicom::Attributes;
+use crate::dicom::{Attributes, CATALOGUE_VERSION};
 use crate::ids::{PackId, PeerId, SeriesUid, StudyUid};
 use crate::store::{CommitBatch, Publication, RecordAt, StoredInstance, recipe, summary};
 use crate::units::to_u32;
@@ -151,21 +152,12 @@ fn extend(extents: &mut HashMap<PackId, u64>, instance: &StoredInstance) {
     }
 }
 
-/// The records in which an instance stood, as its row knows it, and does not stand now.
-fn left(known: &[u8], now: &StoredInstance) -> Sql<Vec<RecordAt>> {
-    let known = recipe::decode(now.owner, known).map_err(|_| malformed(1))?;
-    let stands: BTreeSet<_> = now.chunks.iter().map(|chunk| chunk.record).collect();
-    Ok(known.chunks.iter().map(|chunk| chunk.record).filter(|at| !stands.contains(at)).collect())
-}
-
 /// Writes the instances of one batch; what studies add up to is read once and written once.
 struct BatchWriter<'a> {
     tx: &'a Transaction<'a>,
     batch: &'a CommitBatch,
     source: Option<i64>,
     add: CachedStatement<'a>,
-    heal: CachedStatement<'a>,
-    find: CachedStatement<'a>,
     arrive: CachedStatement<'a>,
     contents: Contents<'a>,
     owners: HashMap<PeerId, i64>,
@@ -184,6 +176,8 @@ struct StudyWriter {
     /// The packs that instances of the batch stand in.
     packs: BTreeSet<PackId>,
     step: Step,
+    /// Whether instances that were there have new attributes.
+    refilled: bool,
 }
 
 impl<'a> BatchWriter<'a> {
@@ -191,21 +185,15 @@ impl<'a> BatchWriter<'a> {
         let add = tx.prepare_cached(
             "INSERT INTO instances
                  (study, series, header, sop_instance, hash, content, transfer_syntax, bytes, committed, ordered,
-                  current, cut, recipe)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 1, ?11, ?12)
+                  current, cut, catalogue, recipe)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 1, ?11, ?12, ?13)
              ON CONFLICT (series, sop_instance, hash) DO NOTHING",
         )?;
-        let heal = tx.prepare_cached(
-            "UPDATE instances SET recipe = ?4, damaged = (damaged AND recipe = ?4 AND NOT ?6)
-             WHERE series = ?1 AND sop_instance = ?2 AND hash = ?3 AND (damaged OR ?5)",
-        )?;
-        let find = tx
-            .prepare_cached("SELECT id, recipe FROM instances WHERE series = ?1 AND sop_instance = ?2 AND hash = ?3")?;
         let arrive = tx.prepare_cached(arrivals::ARRIVE)?;
         let source = batch.provenance.as_ref().map(|provenance| arrivals::source_id(tx, provenance)).transpose()?;
         let contents = Contents::new(tx)?;
         let (owners, studies, contended, wasted) = Default::default();
-        Ok(Self { tx, batch, source, add, heal, find, arrive, contents, owners, studies, contended, wasted })
+        Ok(Self { tx, batch, source, add, arrive, contents, owners, studies, contended, wasted })
     }
 
     /// Returns whether it stands where the batch says: it was new, or damaged.
@@ -242,31 +230,33 @@ impl<'a> BatchWriter<'a> {
             self.batch.at.0,
             signed(instance.order.0),
             instance.cut,
+            instance.catalogue,
             recipe,
         ])?;
-        let stands = if added > 0 {
+        let (id, stands) = if added > 0 {
+            let id = tx.last_insert_rowid();
             let alone = self.contents.add(study.id, header, instance, &mut study.step)?;
             if !alone {
                 self.contended.push(place);
             }
-            true
+            (id, true)
         } else {
             if !self.contents.is_alone(study.id, sop)? {
                 self.contended.push(place);
             }
-            let known: Vec<u8> = self.find.query_row(params![series, sop, entry.hash.as_bytes()], |row| row.get(1))?;
-            let healed = params![series, sop, entry.hash.as_bytes(), recipe, self.batch.newest, self.batch.proven];
-            let healed = self.heal.execute(healed)? > 0;
-            if healed {
-                self.wasted.extend(left(&known, instance)?);
-            }
-            healed
+            let mut known = Known::of(tx, series, instance)?;
+            let stands = known.heal(instance, self.batch.newest, self.batch.proven, &mut self.wasted);
+            study.refilled |= instance.catalogue == CATALOGUE_VERSION && !known.is_fresh() && {
+                known.refill(&own, instance.frames.as_ref(), header);
+                true
+            };
+            known.write(tx)?;
+            (known.id, stands)
         };
         if stands {
             study.packs.extend(instance.chunks.iter().map(|chunk| chunk.record.pack));
         }
         if let Some(source) = self.source {
-            let id: i64 = self.find.query_row(params![series, sop, entry.hash.as_bytes()], |row| row.get(0))?;
             self.arrive.execute(params![id, source, self.batch.at.0])?;
         }
         Ok(stands)
@@ -275,9 +265,12 @@ impl<'a> BatchWriter<'a> {
     fn finish(self) -> Sql<(Vec<usize>, BTreeSet<RecordAt>)> {
         for study in self.studies.values() {
             packs::uses(self.tx, study.id, &study.packs)?;
-            if study.step.is_change() {
-                refresh::study(self.tx, study.id, &study.step, self.batch.at)?;
-            }
+        }
+        for study in self.studies.values().filter(|study| study.refilled) {
+            refill::settle(self.tx, study.id)?;
+        }
+        for study in self.studies.values().filter(|study| study.step.is_change()) {
+            refresh::study(self.tx, study.id, &study.step, self.batch.at)?;
         }
         Ok((self.contended, self.wasted))
     }
@@ -300,8 +293,8 @@ impl StudyWriter {
                 id
             }
         };
-        let (series, headers, packs, step) = Default::default();
-        Ok(Self { id, removals, series, headers, packs, step })
+        let (series, headers, packs, step, refilled) = Default::default();
+        Ok(Self { id, removals, series, headers, packs, step, refilled })
     }
 
     /// The row number of a series, made when it has none.
@@ -325,18 +318,22 @@ impl StudyWriter {
         if let Some(id) = self.headers.get(&key) {
             return Ok(*id);
         }
-        let mut encoded = Vec::new();
-        recipe::put_attributes(&mut encoded, &key.1);
-        let digest = blake3::hash(&encoded);
-        let digest = &digest.as_bytes()[..16];
-        let mut find = tx.prepare_cached("SELECT id FROM headers WHERE series = ?1 AND digest = ?2")?;
-        let id = match find.query_row(params![series, digest], |row| row.get(0)).optional()? {
-            Some(id) => id,
-            None => tx
-                .prepare_cached("INSERT INTO headers (study, series, digest, attributes) VALUES (?1, ?2, ?3, ?4)")?
-                .insert(params![self.id, series, digest, encoded])?,
-        };
+        let id = header_id(tx, self.id, series, &key.1)?;
         self.headers.insert(key, id);
         Ok(id)
     }
+}
+
+/// The row number of what instances of a series share, made when it has none.
+pub(super) fn header_id(tx: &Transaction<'_>, study: i64, series: i64, shared: &Attributes) -> Sql<i64> {
+    let mut encoded = Vec::new();
+    recipe::put_attributes(&mut encoded, shared);
+    let digest = blake3::hash(&encoded);
+    let digest = &digest.as_bytes()[..16];
+    let mut find = tx.prepare_cached("SELECT id FROM headers WHERE series = ?1 AND digest = ?2")?;
+    if let Some(id) = find.query_row(params![series, digest], |row| row.get(0)).optional()? {
+        return Ok(id);
+    }
+    tx.prepare_cached("INSERT INTO headers (study, series, digest, attributes) VALUES (?1, ?2, ?3, ?4)")?
+        .insert(params![study, series, digest, encoded])
 }

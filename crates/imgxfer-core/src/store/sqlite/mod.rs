@@ -10,8 +10,10 @@ mod connection;
 mod contents;
 mod damage;
 mod error;
+mod known;
 mod packs;
 mod query;
+mod refill;
 mod refresh;
 mod removals;
 mod schema;
@@ -31,8 +33,8 @@ use crate::clock::UnixSeconds;
 use crate::ids::{InstanceHash, PackId, PageHash, PeerId, SopInstanceUid, StoreId, StudyUid};
 use crate::store::search::{Answer, Search};
 use crate::store::{
-    Arrival, CommitBatch, Held, Index, IndexTotals, InstancesOf, Order, Orders, Publication, RecordAt, Removal,
-    Removed, Scope, StoreError, StoredInstance, StudyRow,
+    Arrival, CommitBatch, Held, Index, IndexTotals, InstancesOf, Order, Orders, Publication, RecordAt, Refill, Removal,
+    Removed, Scope, Stale, StoreError, StoredInstance, StudyRow,
 };
 use crate::sync::lock;
 
@@ -254,6 +256,18 @@ impl Index for SqliteIndex {
 
     fn study(&self, scope: &Scope, study: &StudyUid) -> Result<Vec<StudyRow>, StoreError> {
         self.read("look for a study", |c| query::study(c, scope, study))
+    }
+
+    fn stale(&self) -> Result<Stale, StoreError> {
+        self.read("count what is to be read again", refill::stale)
+    }
+
+    fn stale_instances(&self, limit: usize) -> Result<Vec<StoredInstance>, StoreError> {
+        self.read("list what is to be read again", |c| refill::instances(c, limit))
+    }
+
+    fn refill(&self, refills: &[Refill]) -> Result<(), StoreError> {
+        self.write("record what was read again", |tx| refill::refill(tx, refills))
     }
 
     fn find(&self, scope: &Scope, search: &Search) -> Result<Answer, StoreError> {

@@ -20,6 +20,23 @@ pub(super) const KEYS: [(i64, Tag); 3] = [(1, tags::PATIENT_ID), (2, tags::ACCES
 
 /// Brings a study's row, its series' rows, and what it is found by up to date.
 pub(super) fn study(tx: &Transaction<'_>, study: i64, step: &Step, at: UnixSeconds) -> Sql<()> {
+    let series = describe(tx, study, false)?;
+    tx.prepare_cached(
+        "UPDATE studies SET series_count = ?2, instance_count = instance_count + ?3,
+             content_count = content_count + ?4, conflict_count = conflict_count + ?5, bytes = bytes + ?6, updated = ?7
+         WHERE id = ?1",
+    )?
+    .execute(params![study, signed(to_u64(series)), step.instances, step.contents, step.conflicts, step.bytes, at.0])?;
+    if step.bytes == 0 {
+        return Ok(());
+    }
+    let owned = "UPDATE owners SET owned = owned + ?2 WHERE id = (SELECT owner FROM studies WHERE studies.id = ?1)";
+    tx.prepare_cached(owned)?.execute(params![study, step.bytes]).map(drop)
+}
+
+/// Brings what headers say of a study and its series up to date, and what the study is found by: that where it
+/// changed, or where it is to be written `anew` whatever it was. Returns how many series the study has.
+pub(super) fn describe(tx: &Transaction<'_>, study: i64, anew: bool) -> Sql<usize> {
     let mut by_series: BTreeMap<i64, Vec<Header>> = BTreeMap::new();
     let mut rows =
         tx.prepare_cached("SELECT series, attributes, instance_count, newest FROM headers WHERE study = ?1")?;
@@ -42,61 +59,42 @@ pub(super) fn study(tx: &Transaction<'_>, study: i64, step: &Step, at: UnixSecon
         )?
         .execute(params![id, encoded, signed(instances)])?;
     }
-    tx.prepare_cached(
-        "UPDATE studies SET series_count = ?2, instance_count = instance_count + ?3,
-             content_count = content_count + ?4, conflict_count = conflict_count + ?5, bytes = bytes + ?6, updated = ?7
-         WHERE id = ?1",
-    )?
-    .execute(params![
-        study,
-        signed(to_u64(series)),
-        step.instances,
-        step.contents,
-        step.conflicts,
-        step.bytes,
-        at.0
-    ])?;
-    if step.bytes != 0 {
-        tx.prepare_cached(
-            "UPDATE owners SET owned = owned + ?2 WHERE id = (SELECT owner FROM studies WHERE studies.id = ?1)",
-        )?
-        .execute(params![study, step.bytes])?;
-    }
     let mut known = tx.prepare_cached("SELECT summary FROM studies WHERE id = ?1")?;
     let known: Vec<u8> = known.query_row([study], |row| row.get(0))?;
     let encoded = new.encode();
-    if encoded != known {
+    if encoded != known || anew {
         let old = Summary::decode(&known).map_err(|_| malformed(0))?;
         tx.prepare_cached("UPDATE studies SET summary = ?2, date = ?3 WHERE id = ?1")?.execute(params![
             study,
             encoded,
             new.attributes.get(tags::STUDY_DATE)
         ])?;
-        find_by(tx, study, &old, &new)?;
+        find_by(tx, study, &old, &new, anew)?;
     }
-    Ok(())
+    Ok(series)
 }
 
-fn keys(summary: &Summary) -> BTreeSet<(i64, String)> {
+/// What a study is found by as it stands.
+pub(super) fn keys(summary: &Summary) -> BTreeSet<(i64, String)> {
     let all = || summary.patients.iter().map(|patient| &patient.attributes).chain([&summary.attributes]);
     let values = KEYS.iter().flat_map(|(field, tag)| all().map(|values| (*field, values.get(*tag).to_owned())));
     values.filter(|(_, value)| !value.is_empty()).collect()
 }
 
 /// Replaces what a study is found by.
-fn find_by(tx: &Transaction<'_>, study: i64, old: &Summary, new: &Summary) -> Sql<()> {
+fn find_by(tx: &Transaction<'_>, study: i64, old: &Summary, new: &Summary, anew: bool) -> Sql<()> {
     let (before, after) = (keys(old), keys(new));
     let mut take = tx.prepare_cached("DELETE FROM study_keys WHERE field = ?1 AND value = ?2 AND study = ?3")?;
     for (field, value) in before.difference(&after) {
         take.execute(params![field, value, study])?;
     }
     let mut add = tx.prepare_cached("INSERT OR IGNORE INTO study_keys (field, value, study) VALUES (?1, ?2, ?3)")?;
-    for (field, value) in after.difference(&before) {
+    for (field, value) in after.iter().filter(|key| anew || !before.contains(key)) {
         add.execute(params![field, value, study])?;
     }
     let pieces = |s: &Summary| grams::of_study(&s.attributes, &s.patients, &s.modalities);
     let (before, after) = (pieces(old), pieces(new));
-    if before != after {
+    if before != after || anew {
         tx.prepare_cached("DELETE FROM study_pieces WHERE rowid = ?1")?.execute([study])?;
         tx.prepare_cached("INSERT INTO study_pieces (rowid, pieces) VALUES (?1, ?2)")?
             .execute(params![study, after])?;

@@ -8,6 +8,9 @@ use crate::store::StoreError;
 /// Tells our databases from others: "ixfr".
 const APPLICATION_ID: i32 = 0x6978_6672;
 
+/// Columns that refer to others and are no index's first are not declared to: the removal of what they refer to would
+/// look through the whole table.
+///
 /// Each step brings the schema from the version that is its place in the list to the next.
 /// A step that was released never changes.
 const STEPS: [&str; 1] = ["
@@ -46,7 +49,7 @@ CREATE INDEX studies_by_date ON studies (date DESC, uid, owner);
 CREATE TABLE study_keys (
     field INTEGER NOT NULL,
     value TEXT NOT NULL,
-    study INTEGER NOT NULL REFERENCES studies (id),
+    study INTEGER NOT NULL,
     PRIMARY KEY (field, value, study)
 ) STRICT, WITHOUT ROWID;
 CREATE VIRTUAL TABLE study_pieces USING fts5 (
@@ -79,7 +82,7 @@ CREATE TABLE instances (
     id INTEGER PRIMARY KEY,
     study INTEGER NOT NULL REFERENCES studies (id),
     series INTEGER NOT NULL REFERENCES series (id),
-    header INTEGER NOT NULL REFERENCES headers (id),
+    header INTEGER NOT NULL,
     sop_instance TEXT NOT NULL,
     hash BLOB NOT NULL,
     content BLOB NOT NULL,
@@ -91,12 +94,16 @@ CREATE TABLE instances (
     current INTEGER NOT NULL,
     cut INTEGER NOT NULL,
     damaged INTEGER NOT NULL DEFAULT 0,
+    catalogue INTEGER NOT NULL,
+    unreadable INTEGER NOT NULL DEFAULT 0,
     recipe BLOB NOT NULL,
     UNIQUE (series, sop_instance, hash)
 ) STRICT;
 CREATE INDEX instances_by_sop ON instances (sop_instance, study);
 CREATE INDEX instances_by_hash ON instances (study, hash);
 CREATE INDEX instances_damaged ON instances (id) WHERE damaged;
+CREATE INDEX instances_by_catalogue ON instances (catalogue, study);
+CREATE INDEX instances_unreadable ON instances (id) WHERE unreadable;
 
 CREATE TABLE sources (
     id INTEGER PRIMARY KEY,

@@ -7,6 +7,7 @@ use rusqlite::{Connection, params_from_iter};
 
 use super::commit::Sql;
 use super::query::{self, counts, malformed, study_ids, unsigned};
+use super::refill;
 use super::refresh::KEYS;
 use crate::dicom::{Level, Match, tags};
 use crate::ids::{SeriesUid, StudyUid};
@@ -24,12 +25,16 @@ const NEWEST: usize = 400;
 const INSTANCES_AT_ONCE: usize = 256;
 
 pub(super) fn find(c: &Connection, scope: &Scope, search: &Search) -> Sql<Answer> {
+    Ok(Answer { incomplete: refill::is_stale(c)?, ..found(c, scope, search)? })
+}
+
+fn found(c: &Connection, scope: &Scope, search: &Search) -> Sql<Answer> {
     let mut asking = Asking { c, scope, search, rows: Collector::new(search), owners: owners(c, scope)? };
     if asking.owners.as_ref().is_some_and(Vec::is_empty) {
         return Ok(asking.rows.finish());
     }
     if let Some(total) = asking.total()? {
-        let answer = find(c, scope, &Search { count: false, ..search.clone() })?;
+        let answer = found(c, scope, &Search { count: false, ..search.clone() })?;
         return Ok(Answer { total: Some(total), ..answer });
     }
     match asking.candidates()? {
