@@ -349,9 +349,14 @@ impl Checker<'_> {
                 break;
             }
         }
+        let mut wrong = index.contradictions(*owner, study)?;
         if let Some(tally) = tally
             && let Some(what) = tally.wrong(row()?.as_ref())
+            && !wrong.contains(&what)
         {
+            wrong.push(what);
+        }
+        for what in wrong {
             self.found(Finding::Row { owner: *owner, study: study.clone(), what });
         }
         Ok(true)

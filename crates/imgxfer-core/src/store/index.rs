@@ -194,6 +194,17 @@ pub trait Index: Send + Sync + fmt::Debug {
     /// [`StoreError`].
     fn find(&self, scope: &Scope, search: &Search) -> Result<Answer, StoreError>;
 
+    /// What the index keeps of an owner's study beside its instances, and what these do not say: sums, which content is
+    /// current, attributes of study and series, what it is searched by. Empty where all is well, and where nothing is
+    /// kept beside them. Attributes are passed over while some are stale. Cost: a walk over the study.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn contradictions(&self, owner: PeerId, study: &StudyUid) -> Result<Vec<&'static str>, StoreError> {
+        let _: (PeerId, &StudyUid) = (owner, study);
+        Ok(Vec::new())
+    }
+
     /// How much is there.
     ///
     /// # Errors

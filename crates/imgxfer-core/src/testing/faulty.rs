@@ -446,6 +446,10 @@ impl Index for FaultyIndex {
         self.inner.find(scope, search)
     }
 
+    fn contradictions(&self, owner: PeerId, study: &StudyUid) -> Result<Vec<&'static str>, StoreError> {
+        self.inner.contradictions(owner, study)
+    }
+
     fn totals(&self) -> Result<IndexTotals, StoreError> {
         self.inner.totals()
     }

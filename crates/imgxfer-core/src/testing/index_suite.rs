@@ -23,29 +23,43 @@ use crate::store::{
 /// # Panics
 /// When the index does not keep to the contract.
 pub fn index_suite(make: &dyn Fn() -> Arc<dyn Index>) {
-    an_empty_index_knows_nothing(&*make());
-    commits_are_found_and_idempotent(&*make());
-    conflicts_are_kept_beside_each_other(&*make());
-    instances_come_in_order_and_pages(&*make());
-    scopes_hide_what_others_sent(&*make());
-    damage_is_healed(&*make());
-    doomed_packs_take_no_commit(&*make());
-    pack_suite::packs_go_when_nothing_stands_in_them(&*make());
-    pack_suite::versions_are_told_in_any_order(&*make());
-    notes_are_remembered(&*make());
-    versions_are_published_once(&*make());
-    queries_narrow(&*make());
-    one_content_is_current(&*make());
-    an_alias_is_no_conflict(&*make());
-    patients_of_a_study_are_all_there(&*make());
-    what_is_removed_does_not_come_back(&*make());
-    ways_by_which_instances_came_are_kept(&*make());
-    stale_attributes_are_read_again(&*make());
-    newer_attributes_come_with_what_is_sent_again(&*make());
-    pages_belong_to_their_owner(&*make());
-    packs_are_known(&*make());
-    studies_can_be_walked(&*make());
+    let tests: [fn(&dyn Index); 22] = [
+        an_empty_index_knows_nothing,
+        commits_are_found_and_idempotent,
+        conflicts_are_kept_beside_each_other,
+        instances_come_in_order_and_pages,
+        scopes_hide_what_others_sent,
+        damage_is_healed,
+        doomed_packs_take_no_commit,
+        pack_suite::packs_go_when_nothing_stands_in_them,
+        pack_suite::versions_are_told_in_any_order,
+        notes_are_remembered,
+        versions_are_published_once,
+        queries_narrow,
+        one_content_is_current,
+        an_alias_is_no_conflict,
+        patients_of_a_study_are_all_there,
+        what_is_removed_does_not_come_back,
+        ways_by_which_instances_came_are_kept,
+        stale_attributes_are_read_again,
+        newer_attributes_come_with_what_is_sent_again,
+        pages_belong_to_their_owner,
+        packs_are_known,
+        studies_can_be_walked,
+    ];
+    for test in tests {
+        let index = make();
+        test(&*index);
+        contradicts_nothing(&*index);
+    }
     readers_see_whole_batches(&make());
+}
+
+/// Whatever was done to an index, what it keeps beside instances is what they say.
+pub(super) fn contradicts_nothing(index: &dyn Index) {
+    for (owner, study) in index.study_keys(None, 10_000).unwrap() {
+        assert_eq!(index.contradictions(owner, &study).unwrap(), <[&str; 0]>::default(), "{study}");
+    }
 }
 
 fn commit(index: &dyn Index, at: i64, instances: Vec<StoredInstance>) {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::{Sample, Seeded, peer};
 use crate::clock::UnixSeconds;
-use crate::dicom::{Level, Tag, tags};
+use crate::dicom::{CATALOGUE_VERSION, Level, Tag, tags};
 use crate::ids::{InstanceHash, ManifestRoot, StudyUid};
 use crate::store::search::Search;
 use crate::store::{
-    CommitBatch, Index, InstancesOf, MemIndex, Order, Publication, Removal, Scope, StoredInstance, What,
+    CommitBatch, Index, InstancesOf, MemIndex, Order, Publication, Refill, Removal, Scope, StoredInstance, What,
 };
 use crate::units::to_u64;
 
@@ -38,6 +38,7 @@ pub fn search_suite(make: &dyn Fn() -> Arc<dyn Index>, seed: u64) {
     let (index, naive) = (make(), MemIndex::default());
     let mut random = Seeded::new(seed);
     fill(&mut random, &[&*index, &naive]);
+    super::index_suite::contradicts_nothing(&*index);
     for number in 0..600 {
         let search = question(&mut random);
         let scope = match random.below(4) {
@@ -99,13 +100,30 @@ fn fill(random: &mut Seeded, indexes: &[&dyn Index]) {
             order += 1;
             let study = study_of(random.below(90));
             let (series, sop) = (to_u64(random.below(3)), to_u64(random.below(4)));
-            instances.push(StoredInstance { order: Order(order), ..instance(random, owner, study, series, sop) });
+            let catalogue = CATALOGUE_VERSION - u16::from(random.below(4) == 0);
+            let one = instance(random, owner, study, series, sop);
+            instances.push(StoredInstance { order: Order(order), catalogue, ..one });
         }
         let batch = CommitBatch { instances, at: UnixSeconds(batch), ..CommitBatch::default() };
         indexes.iter().for_each(|index| drop(index.commit(&batch).unwrap()));
         order += 1;
         change(random, indexes, &batch, Order(order));
+        refill(random, indexes);
     }
+}
+
+/// Reads headers of a study again, and finds something else in them.
+fn refill(random: &mut Seeded, indexes: &[&dyn Index]) {
+    let mut refills = Vec::new();
+    for stale in indexes[0].stale_instances(random.below(8)).unwrap() {
+        let StoredInstance { attributes, catalogue, .. } = instance(random, 1, 1, 1, 1);
+        refills.push(match random.below(5) {
+            0 => Refill::Unreadable(stale),
+            _ => Refill::Read(StoredInstance { attributes, catalogue, ..stale }),
+        });
+    }
+    indexes.iter().for_each(|index| index.refill(&refills).unwrap());
+    assert!(indexes.windows(2).all(|pair| pair[0].stale().unwrap() == pair[1].stale().unwrap()));
 }
 
 /// Publishes or removes something of a batch.

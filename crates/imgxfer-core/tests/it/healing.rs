@@ -180,7 +180,7 @@ async fn a_row_of_the_index_that_is_wrong_is_found_and_an_index_made_anew_is_rig
     let index = hospital.store.path().join("index.db");
     let wrong = |report: &CheckReport| report.findings.iter().any(|f| matches!(f, Finding::Row { .. }));
     type Change = fn(&rusqlite::Connection);
-    let changes: [(&str, Change); 8] = [
+    let changes: [(&str, Change); 18] = [
         ("patient", |database| replace(database, "studies", "summary", "Synthetic^Patient", "Somebody^Else_And")),
         ("modality", |database| replace(database, "studies", "summary", "CT", "MR")),
         ("patient of instances", |database| {
@@ -191,6 +191,18 @@ async fn a_row_of_the_index_that_is_wrong_is_found_and_an_index_made_anew_is_rig
         ("series", |database| update(database, "studies SET series_count = series_count - 1")),
         ("bytes", |database| update(database, "studies SET bytes = bytes - 1")),
         ("what is current", |database| update(database, "instances SET current = 0 WHERE id = 3")),
+        ("date", |database| update(database, "studies SET date = '19000101'")),
+        ("conflicts", |database| update(database, "studies SET conflict_count = conflict_count + 1")),
+        ("description of a series", |database| replace(database, "series", "attributes", "CT", "MR")),
+        ("instances of a series", |database| update(database, "series SET instance_count = 0 WHERE id = 1")),
+        ("key", |database| update(database, "study_keys SET value = 'Somebody' WHERE field = 1")),
+        ("instances with a header", |database| {
+            update(database, "headers SET instance_count = instance_count + 1 WHERE id = 1");
+        }),
+        ("newest with a header", |database| update(database, "headers SET newest = newest + 1 WHERE id = 1")),
+        ("digest of a header", |database| update(database, "headers SET digest = x'00' WHERE id = 1")),
+        ("pieces", |database| assert!(database.execute("DELETE FROM study_pieces", []).is_ok())),
+        ("transfer syntax", |database| update(database, "instances SET transfer_syntax = '1.2' WHERE id = 2")),
     ];
     for (change, make) in changes {
         assert!(hospital.check().is_clean(), "before: {change}");

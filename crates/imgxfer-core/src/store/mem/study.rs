@@ -43,8 +43,8 @@ impl Study {
     /// Returns whether it stands where `instance` says: it is new, or healed, or newer.
     pub(super) fn add(&mut self, instance: &StoredInstance, newest: bool, proven: bool) -> bool {
         let place = place_of(instance);
-        if self.instances.contains_key(&place) {
-            if instance.catalogue == CATALOGUE_VERSION {
+        if let Some(known) = self.instances.get(&place) {
+            if instance.catalogue == CATALOGUE_VERSION && known.catalogue != CATALOGUE_VERSION {
                 self.refill(&Refill::Read(instance.clone()));
             }
             let Some(known) = self.instances.get_mut(&place) else { return false };

@@ -8,6 +8,7 @@ mod arrivals;
 mod commit;
 mod connection;
 mod contents;
+mod contradictions;
 mod damage;
 mod error;
 mod known;
@@ -272,6 +273,10 @@ impl Index for SqliteIndex {
 
     fn find(&self, scope: &Scope, search: &Search) -> Result<Answer, StoreError> {
         self.read("search", |c| search::find(c, scope, search))
+    }
+
+    fn contradictions(&self, owner: PeerId, study: &StudyUid) -> Result<Vec<&'static str>, StoreError> {
+        self.read("compare its rows", |c| contradictions::of_study(c, owner, study))
     }
 
     fn totals(&self) -> Result<IndexTotals, StoreError> {

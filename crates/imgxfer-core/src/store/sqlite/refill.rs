@@ -102,7 +102,7 @@ pub(super) fn settle(tx: &Transaction<'_>, study: i64) -> Sql<()> {
     refresh::describe(tx, study, is_done).map(drop)
 }
 
-/// Counts anew which instances of a study have which header, and takes headers away that none has any more.
+/// Counts anew which instances of a study have which header, and takes headers and series away that have none any more.
 pub(super) fn recount(tx: &Transaction<'_>, study: i64) -> Sql<()> {
     let mut all = tx.prepare_cached(
         "SELECT header, sum(current), max(max(ordered, coalesce(stated, 0))) FROM instances WHERE study = ?1
@@ -114,6 +114,11 @@ pub(super) fn recount(tx: &Transaction<'_>, study: i64) -> Sql<()> {
         let header: (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
         count.execute(header)?;
     }
-    let unused = "DELETE FROM headers WHERE study = ?1 AND id NOT IN (SELECT header FROM instances WHERE study = ?1)";
-    tx.prepare_cached(unused)?.execute([study]).map(drop)
+    for unused in [
+        "DELETE FROM headers WHERE study = ?1 AND id NOT IN (SELECT header FROM instances WHERE study = ?1)",
+        "DELETE FROM series WHERE study = ?1 AND id NOT IN (SELECT series FROM instances WHERE study = ?1)",
+    ] {
+        tx.prepare_cached(unused)?.execute([study])?;
+    }
+    Ok(())
 }
