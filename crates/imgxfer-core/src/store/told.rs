@@ -228,7 +228,7 @@ pub fn retell(records: &dyn RecordStore, index: &dyn Index) -> Result<RetellRepo
     untold(records, index, &mut |untold| {
         report.count(&untold);
         match untold {
-            Untold::Committed { instance, arrivals, .. } => retelling.take(*instance, arrivals)?,
+            Untold::Committed { instance, arrivals, .. } => retelling.take(&instance, arrivals)?,
             Untold::Published(publication) => {
                 // Instances before the version that they belong to.
                 retelling.tell(publication.owner)?;
@@ -261,7 +261,7 @@ struct Waiting {
 }
 
 impl Retelling<'_> {
-    fn take(&mut self, instance: StoredInstance, arrivals: Vec<Arrival>) -> Result<(), StoreError> {
+    fn take(&mut self, instance: &StoredInstance, arrivals: Vec<Arrival>) -> Result<(), StoreError> {
         let owner = instance.owner;
         let waiting = self.waiting.entry(owner).or_default();
         waiting.count += arrivals.len().max(1);

@@ -432,7 +432,7 @@ fn stale_attributes_are_read_again(index: &dyn Index) {
         StoredInstance { order: Order(order), ..sample.stored_with(attributes) }
     };
     // Two contents of one SOP Instance UID, and a study that is not stale.
-    let fresh = vec![of(1, 1, 1, 0, 1), of(1, 1, 1, 1, 2), of(1, 1, 2, 1, 3), of(1, 1, 3, 1, 4), of(2, 2, 1, 1, 5)];
+    let fresh = [of(1, 1, 1, 0, 1), of(1, 1, 1, 1, 2), of(1, 1, 2, 1, 3), of(1, 1, 3, 1, 4), of(2, 2, 1, 1, 5)];
     let old: Vec<_> = fresh.iter().map(stale_of).collect();
     commit(index, 1, vec![of(1, 3, 1, 1, 6)]);
     assert_eq!(

@@ -80,6 +80,6 @@ fn what_is_told_anew_has_come_the_same_way() {
     let anew = MemIndex::default();
     recover(shared.as_ref(), &anew).unwrap();
     assert_eq!((came(&anew, &study), all(&anew, &study)), before, "each way, when it was");
-    assert_eq!(all(&anew, &sent.entry.study), [sent.clone()]);
+    assert_eq!(all(&anew, &sent.entry.study), std::slice::from_ref(&sent));
     assert!(anew.arrivals(&sent).unwrap().is_empty(), "its owner sent it");
 }

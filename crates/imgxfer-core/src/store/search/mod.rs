@@ -4,10 +4,10 @@
 //! index gives the same answer. Rows come in one order, newest study first, and an answer can be continued behind its
 //! last row.
 
-#[cfg(feature = "fs")]
-pub(super) mod grams;
 mod merge;
 pub mod messages;
+#[cfg(feature = "fs")]
+pub(super) mod pieces;
 
 use std::fmt;
 use std::sync::Arc;

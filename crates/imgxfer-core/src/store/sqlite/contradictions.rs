@@ -10,7 +10,7 @@ use super::query::{malformed, signed, unsigned};
 use super::refresh::keys;
 use crate::dicom::{CATALOGUE_VERSION, tags};
 use crate::ids::{ContentId, PeerId, StudyUid};
-use crate::store::search::grams;
+use crate::store::search::pieces;
 use crate::store::summary::{self, Header, Summary};
 use crate::store::versions::{Claim, current, is_conflict};
 use crate::store::{Order, StoredInstance, recipe};
@@ -240,7 +240,7 @@ impl Look<'_> {
                 return Ok(false);
             }
         }
-        let pieces = grams::of_study(&summary.attributes, &summary.patients, &summary.modalities);
+        let pieces = pieces::of_study(&summary.attributes, &summary.patients, &summary.modalities);
         let pieces: Vec<&str> = pieces.split(' ').filter(|piece| !piece.is_empty()).collect();
         let has = "SELECT 1 FROM study_pieces WHERE study_pieces MATCH ?1 AND rowid = ?2";
         let mut has = self.c.prepare_cached(has)?;

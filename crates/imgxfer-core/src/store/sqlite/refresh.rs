@@ -9,7 +9,7 @@ use super::contents::Step;
 use super::query::{malformed, signed, unsigned};
 use crate::clock::UnixSeconds;
 use crate::dicom::{Tag, tags};
-use crate::store::search::grams;
+use crate::store::search::pieces;
 use crate::store::summary::{self, Header, Summary};
 use crate::store::{Order, recipe};
 use crate::units::to_u64;
@@ -92,7 +92,7 @@ fn find_by(tx: &Transaction<'_>, study: i64, old: &Summary, new: &Summary, anew:
     for (field, value) in after.iter().filter(|key| anew || !before.contains(key)) {
         add.execute(params![field, value, study])?;
     }
-    let pieces = |s: &Summary| grams::of_study(&s.attributes, &s.patients, &s.modalities);
+    let pieces = |s: &Summary| pieces::of_study(&s.attributes, &s.patients, &s.modalities);
     let (before, after) = (pieces(old), pieces(new));
     if before != after || anew {
         tx.prepare_cached("DELETE FROM study_pieces WHERE rowid = ?1")?.execute([study])?;

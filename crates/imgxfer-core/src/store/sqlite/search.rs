@@ -11,7 +11,7 @@ use super::refill;
 use super::refresh::KEYS;
 use crate::dicom::{Level, Match, tags};
 use crate::ids::{SeriesUid, StudyUid};
-use crate::store::search::{Answer, Collector, Found, FoundInstance, FoundSeries, FoundStudy, Search, grams, merge};
+use crate::store::search::{Answer, Collector, Found, FoundInstance, FoundSeries, FoundStudy, Search, merge, pieces};
 use crate::store::summary::{self, headers_of};
 use crate::store::{InstancesOf, Scope, StoredInstance, StudyRow, Versions, recipe};
 use crate::units::{to_u64, to_usize};
@@ -149,7 +149,7 @@ impl Asking<'_> {
                 return Ok(Candidates::Few(self.uids(sql, [Value::Integer(field), Value::Text(value.to_owned())])?));
             }
         }
-        Ok(grams::question(search).map_or(Candidates::Any, Candidates::ByPieces))
+        Ok(pieces::question(search).map_or(Candidates::Any, Candidates::ByPieces))
     }
 
     fn by_pieces(&self, question: &str) -> Sql<Pieces> {
