@@ -155,7 +155,7 @@ const PAGE: usize = 256;
 /// 256 instances; it may look at the report so far, and stops the check by returning `false`.
 ///
 /// Memory: about 24 bytes for each pack, 30 for each damaged record, and one page of instances; where a note is
-/// damaged, 30 for each instance of the store.
+/// damaged, 30 for each instance of the store and for each way by which it came.
 ///
 /// # Errors
 /// [`StoreError`] when the index or the list of packs cannot be read; damage is a finding, not an error.

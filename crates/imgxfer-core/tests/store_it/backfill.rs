@@ -171,3 +171,22 @@ fn what_cannot_be_read_is_told_and_ends_nothing() {
     );
     assert_eq!(depot.index.damaged(10).unwrap().len(), 1, "who sends it again heals it");
 }
+
+#[test]
+fn where_something_stands_behind_the_pixels_all_is_walked_over() {
+    let spec = StudySpec::new(6)
+        .with_instances(1, 1)
+        .with_size(64, 64)
+        .with_frames(3)
+        .with_syntax(Syntax::EncapsulatedBasicTable);
+    let mut file = spec.instance(1, 1).bytes;
+    // Data Set Trailing Padding (PS3.10 section 7.2).
+    file.extend_from_slice(b"\xfc\xff\xfc\xffOB\0\0\x20\0\0\0");
+    file.extend_from_slice(&[0; 32]);
+    let old = Old::new(&[file]);
+    let depot = old.open(MemIndex::default());
+    assert_eq!(run(&depot), (1, 0));
+    assert!(old.is_as_new(&depot));
+    let frames = all(depot.index.as_ref(), &old.fresh[0].entry.study).remove(0).frames;
+    assert!(frames.is_some() && frames == old.fresh[0].frames, "and with it come its frames");
+}
