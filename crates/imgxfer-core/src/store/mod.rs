@@ -361,6 +361,8 @@ pub struct StudyRow {
     pub arriving: bool,
     /// Root of the manifest of the newest version.
     pub root: Option<ManifestRoot>,
+    /// When that was told; 0 for never.
+    pub published: Order,
     /// When it last changed.
     pub updated: UnixSeconds,
 }

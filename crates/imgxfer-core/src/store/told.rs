@@ -207,9 +207,8 @@ fn untold_of_study(
         let studies = studies.clone();
         Untold::Published(Box::new(Publication { owner, studies, root, at: row.updated, order, stated }))
     };
-    let is_untold = !told.contains(&of_version(owner, study, &root));
-    if stated.is_empty() && is_untold {
-        return visit(published(row.first, Vec::new()));
+    if !told.contains(&of_version(owner, study, &root)) {
+        stated.entry(row.published).or_default();
     }
     stated.into_iter().try_for_each(|(order, stated)| visit(published(order, stated)))
 }

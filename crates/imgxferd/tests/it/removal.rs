@@ -91,7 +91,9 @@ async fn what_was_kept_long_enough_goes_when_the_other_site_has_signed_for_it() 
     cloud.peers.push(PeerConfig::pinned("hospital", hospital_key.peer_id()).with_rights(PeerRights::all(), Sees::Own));
     let first = start(cloud.clone()).await;
     let (mut hospital, _) = site(root.path(), "hospital");
-    hospital.peers.push(PeerConfig::pinned("cloud", cloud_key.peer_id()).with_address(first.quic_address().to_string()));
+    hospital
+        .peers
+        .push(PeerConfig::pinned("cloud", cloud_key.peer_id()).with_address(first.quic_address().to_string()));
     let studies = sent(root.path(), hospital, &[3, 4]).await;
     first.stop().await;
 

@@ -259,6 +259,7 @@ mod tests {
             version: 2,
             arriving: false,
             root: None,
+            published: Order(0),
             updated: UnixSeconds(0),
         })
     }

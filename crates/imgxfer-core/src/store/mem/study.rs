@@ -7,9 +7,7 @@ use crate::dicom::CATALOGUE_VERSION;
 use crate::ids::{InstanceHash, ManifestRoot, PeerId, SeriesUid, SopInstanceUid, StudyUid};
 use crate::store::summary::{self, headers_of};
 use crate::store::versions::{Claim, current, is_conflict};
-use crate::store::{
-    Arrival, Order, Provenance, RecordAt, Refill, Removal, Removed, StoredInstance, StudyRow, What,
-};
+use crate::store::{Arrival, Order, Provenance, RecordAt, Refill, Removal, Removed, StoredInstance, StudyRow, What};
 use crate::units::to_u64;
 
 /// The order in which instances of a study are handed out.
@@ -214,6 +212,7 @@ impl Study {
             version: self.version,
             arriving: self.arriving > 0,
             root: self.root,
+            published: self.published,
             updated: self.updated,
         }
     }

@@ -178,7 +178,7 @@ impl Index for SqliteIndex {
         // A transaction that ends by an error is taken back.
         let mut doomed = None;
         let written = self.write("commit", |tx| match commit::commit(tx, batch)? {
-            Committed::Done(contended) => Ok(contended),
+            Committed::Done(contended) => query::tick(tx, newest).map(|()| contended),
             Committed::Doomed(pack) => {
                 doomed = Some(pack);
                 Err(rusqlite::Error::StatementChangedRows(0))
@@ -213,12 +213,18 @@ impl Index for SqliteIndex {
 
     fn publish(&self, publication: &Publication) -> Result<Vec<u64>, StoreError> {
         self.newest.fetch_max(publication.order.0, Ordering::Relaxed);
-        self.write("publish", |tx| commit::publish(tx, publication))
+        self.write("publish", |tx| {
+            query::tick(tx, publication.order.0)?;
+            commit::publish(tx, publication)
+        })
     }
 
     fn remove(&self, removal: &Removal) -> Result<Removed, StoreError> {
         self.newest.fetch_max(removal.order.0, Ordering::Relaxed);
-        self.write("remove", |tx| removals::remove(tx, removal))
+        self.write("remove", |tx| {
+            query::tick(tx, removal.order.0)?;
+            removals::remove(tx, removal)
+        })
     }
 
     fn removals(&self, after: u64, limit: usize) -> Result<Vec<Removal>, StoreError> {
@@ -403,6 +409,18 @@ mod tests {
         assert!(!index.has_failed());
         index.commit(&batch(2)).unwrap();
         assert_eq!(index.study(&Scope::All, &study(1)).unwrap()[0].instances, 2);
+    }
+
+    #[test]
+    fn the_order_of_things_goes_on_behind_all_that_was_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("index.db");
+        let (owner, studies, at) = (peer(1), vec![study(1)], UnixSeconds(1));
+        let root = crate::ids::ManifestRoot::from_bytes([1; 32]);
+        let publication = Publication { owner, studies, root, at, order: Order(7), stated: Vec::new() };
+        SqliteIndex::open(&path).unwrap().publish(&publication).unwrap();
+        let index = SqliteIndex::open(&path).unwrap();
+        assert_eq!(index.reserve(1).unwrap().first, Order(8), "also behind a version alone");
     }
 
     #[test]

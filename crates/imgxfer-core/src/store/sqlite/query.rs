@@ -30,9 +30,12 @@ pub(super) fn malformed(column: usize) -> rusqlite::Error {
 
 /// The newest place in the order of things.
 pub(super) fn newest(c: &Connection) -> Sql<Order> {
-    let sql = "SELECT max(coalesce((SELECT max(newest) FROM headers), 0),
-                          coalesce((SELECT max(ordered) FROM removals), 0))";
-    c.query_row(sql, [], |row| row.get(0)).map(|newest| Order(unsigned(newest)))
+    c.query_row("SELECT newest FROM clock", [], |row| row.get(0)).map(|newest| Order(unsigned(newest)))
+}
+
+/// Something with this place in the order of things is told.
+pub(super) fn tick(c: &Connection, newest: u64) -> Sql<()> {
+    c.prepare_cached("UPDATE clock SET newest = ?1 WHERE newest < ?1")?.execute([signed(newest)]).map(drop)
 }
 
 pub(super) fn totals(c: &Connection) -> Sql<IndexTotals> {
@@ -217,7 +220,7 @@ pub(super) fn study_keys(
 
 /// The rows of a study, with the columns that [`study_row`] reads.
 pub(super) const STUDY_ROWS: &str = "SELECT studies.uid, peer, summary, first, series_count, instance_count, \
-     content_count, conflict_count, bytes, version, arriving, root, updated \
+     content_count, conflict_count, bytes, version, arriving, root, updated, published \
      FROM studies JOIN owners ON owners.id = studies.owner WHERE uid = ?1 ORDER BY peer";
 
 pub(super) fn study(c: &Connection, scope: &Scope, study: &StudyUid) -> Sql<Vec<StudyRow>> {
@@ -259,6 +262,7 @@ pub(super) fn study_row(row: &Row<'_>) -> Sql<StudyRow> {
         arriving: row.get(10)?,
         root: row.get::<_, Option<_>>(11)?.map(ManifestRoot::from_bytes),
         updated: UnixSeconds(row.get(12)?),
+        published: Order(count(13)?),
     })
 }
 

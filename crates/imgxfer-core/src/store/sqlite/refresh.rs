@@ -26,7 +26,15 @@ pub(super) fn study(tx: &Transaction<'_>, study: i64, step: &Step, at: UnixSecon
              content_count = content_count + ?4, conflict_count = conflict_count + ?5, bytes = bytes + ?6, updated = ?7
          WHERE id = ?1",
     )?
-    .execute(params![study, signed(to_u64(series)), step.instances, step.contents, step.conflicts, step.bytes, at.0])?;
+    .execute(params![
+        study,
+        signed(to_u64(series)),
+        step.instances,
+        step.contents,
+        step.conflicts,
+        step.bytes,
+        at.0
+    ])?;
     if step.bytes == 0 {
         return Ok(());
     }

@@ -18,6 +18,11 @@ CREATE TABLE store (
     id BLOB NOT NULL
 ) STRICT;
 
+CREATE TABLE clock (
+    newest INTEGER NOT NULL
+) STRICT;
+INSERT INTO clock (newest) VALUES (0);
+
 CREATE TABLE owners (
     id INTEGER PRIMARY KEY,
     peer BLOB NOT NULL UNIQUE,
