@@ -91,9 +91,8 @@ impl Depot {
             // What it may have told is told elsewhere then.
             retell(self.records.as_ref(), self.index.as_ref())?;
         }
-        let mut studies = self.studies_in(std::iter::once(pack))?;
+        let (needed, mut studies) = self.needed(&BTreeSet::from([pack]), &|_| true)?;
         studies.extend(told.studies.iter().cloned());
-        let needed = self.needed(&studies, &|at| at.pack == pack)?;
         if self.is_damaged(&studies, &needed)? {
             return Ok(Compacted::Damaged);
         }
@@ -189,10 +188,8 @@ impl Depot {
 
     /// Notes a record that cannot be read as damaged, for every study that stands in its pack.
     fn note_damaged(&self, at: RecordAt) -> Result<(), StoreError> {
-        for (_, study) in self.index.studies_in(at.pack)? {
-            self.index.note_damage(&study, &[at])?;
-        }
-        Ok(())
+        let (_, studies) = self.needed(&BTreeSet::from([at.pack]), &|known| *known == at)?;
+        studies.iter().try_for_each(|(_, study)| self.index.note_damage(study, &[at]).map(drop))
     }
 }
 

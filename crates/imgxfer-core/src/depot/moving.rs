@@ -48,38 +48,33 @@ impl Depot {
         loop {
             let page = self.index.instances(&mine, &of, last.as_ref(), INSTANCES_AT_ONCE)?;
             page.iter().try_for_each(&mut *visit)?;
-            last = page.into_iter().next_back();
-            if last.is_none() {
+            if page.len() < INSTANCES_AT_ONCE {
                 return Ok(());
             }
+            last = page.into_iter().next_back();
         }
     }
 
-    /// Which places in the records that `asked` names are needed, by instances of these studies.
+    /// Which places in the records of these packs that `asked` names are needed, and by instances of which studies.
     pub(super) fn needed(
         &self,
-        studies: &BTreeSet<OwnedStudy>,
+        packs: &BTreeSet<PackId>,
         asked: &dyn Fn(&RecordAt) -> bool,
-    ) -> Result<Needed, StoreError> {
-        let mut needed = Needed::new();
-        for study in studies {
-            self.each_of(study, &mut |instance| {
-                for chunk in instance.chunks.iter().filter(|chunk| asked(&chunk.record)) {
+    ) -> Result<(Needed, BTreeSet<OwnedStudy>), StoreError> {
+        let (mut needed, mut studies) = (Needed::new(), BTreeSet::new());
+        for pack in packs {
+            self.index.visit_pack(*pack, &mut |instance| {
+                let mut is_asked = false;
+                for chunk in instance.chunks.iter().filter(|chunk| chunk.record.pack == *pack && asked(&chunk.record)) {
                     needed.entry(chunk.record).or_default().insert(chunk.slot);
+                    is_asked = true;
                 }
-                Ok(())
+                if is_asked {
+                    studies.insert((instance.owner, instance.entry.study.clone()));
+                }
             })?;
         }
-        Ok(needed)
-    }
-
-    /// The studies of which instances stand in these packs.
-    pub(super) fn studies_in(&self, packs: impl Iterator<Item = PackId>) -> Result<BTreeSet<OwnedStudy>, StoreError> {
-        let mut studies = BTreeSet::new();
-        for pack in packs {
-            studies.extend(self.index.studies_in(pack)?);
-        }
-        Ok(studies)
+        Ok((needed, studies))
     }
 }
 

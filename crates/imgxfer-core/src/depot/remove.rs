@@ -127,8 +127,7 @@ impl Depot {
     /// Moves what others need out of the records that something removed stood in.
     fn cut_out(&self, owner: PeerId, records: &[RecordAt]) -> Result<(), StoreError> {
         let packs: BTreeSet<PackId> = records.iter().map(|at| at.pack).collect();
-        let studies = self.studies_in(packs.into_iter())?;
-        let shared = self.needed(&studies, &|at| records.binary_search(at).is_ok())?;
+        let (shared, studies) = self.needed(&packs, &|at| records.binary_search(at).is_ok())?;
         if shared.is_empty() {
             return Ok(());
         }

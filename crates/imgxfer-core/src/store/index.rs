@@ -255,11 +255,11 @@ pub trait Index: Send + Sync + fmt::Debug {
     /// [`StoreError`].
     fn forget(&self, pack: PackId) -> Result<(), StoreError>;
 
-    /// The studies of which instances stand in a pack, with their owners. Some may be named that stood in it once.
+    /// Visits the instances that stand in a pack, current or not, in no order.
     ///
     /// # Errors
     /// [`StoreError`].
-    fn studies_in(&self, pack: PackId) -> Result<Vec<(PeerId, StudyUid)>, StoreError>;
+    fn visit_pack(&self, pack: PackId, visit: &mut dyn FnMut(&StoredInstance)) -> Result<(), StoreError>;
 
     /// Up to `limit` packs with records that nothing needs since instances were removed, and about how many bytes
     /// that is, most first.

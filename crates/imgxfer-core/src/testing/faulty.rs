@@ -498,8 +498,8 @@ impl Index for FaultyIndex {
         self.write(|| self.inner.forget(pack))
     }
 
-    fn studies_in(&self, pack: PackId) -> Result<Vec<(PeerId, StudyUid)>, StoreError> {
-        self.inner.studies_in(pack)
+    fn visit_pack(&self, pack: PackId, visit: &mut dyn FnMut(&StoredInstance)) -> Result<(), StoreError> {
+        self.inner.visit_pack(pack, visit)
     }
 
     fn wasteful(&self, limit: usize) -> Result<Vec<(PackId, u64)>, StoreError> {

@@ -49,10 +49,9 @@ impl State {
         }
     }
 
-    fn studies_in(&self, pack: PackId) -> Vec<(PeerId, StudyUid)> {
-        let stands = |instance: &StoredInstance| instance.chunks.iter().any(|chunk| chunk.record.pack == pack);
-        let studies = self.studies.iter().filter(|(_, study)| study.instances.values().any(stands));
-        studies.map(|(key, _)| key.clone()).collect()
+    fn standing_in(&self, pack: PackId) -> impl Iterator<Item = &StoredInstance> {
+        let stands = move |instance: &&StoredInstance| instance.chunks.iter().any(|chunk| chunk.record.pack == pack);
+        self.studies.values().flat_map(|study| study.instances.values()).filter(stands)
     }
 
     /// Nothing of a study stands in these records any more.
@@ -461,7 +460,7 @@ impl Index for MemIndex {
 
     fn doom(&self, pack: PackId) -> Result<bool, StoreError> {
         let mut state = self.lock();
-        let unused = state.studies_in(pack).is_empty();
+        let unused = state.standing_in(pack).next().is_none();
         if unused {
             state.doomed.insert(pack);
         }
@@ -486,8 +485,11 @@ impl Index for MemIndex {
         Ok(())
     }
 
-    fn studies_in(&self, pack: PackId) -> Result<Vec<(PeerId, StudyUid)>, StoreError> {
-        Ok(self.lock().studies_in(pack))
+    fn visit_pack(&self, pack: PackId, visit: &mut dyn FnMut(&StoredInstance)) -> Result<(), StoreError> {
+        // A copy, so that `visit` may use the index.
+        let standing: Vec<StoredInstance> = self.lock().standing_in(pack).cloned().collect();
+        standing.iter().for_each(visit);
+        Ok(())
     }
 
     fn wasteful(&self, limit: usize) -> Result<Vec<(PackId, u64)>, StoreError> {

@@ -330,8 +330,8 @@ impl Index for SqliteIndex {
         self.write("forget a pack", |tx| packs::forget(tx, pack))
     }
 
-    fn studies_in(&self, pack: PackId) -> Result<Vec<(PeerId, StudyUid)>, StoreError> {
-        self.read("list the studies in a pack", |c| packs::studies(c, pack))
+    fn visit_pack(&self, pack: PackId, visit: &mut dyn FnMut(&StoredInstance)) -> Result<(), StoreError> {
+        self.read("list what stands in a pack", |c| packs::visit(c, pack, visit))
     }
 
     fn wasteful(&self, limit: usize) -> Result<Vec<(PackId, u64)>, StoreError> {

@@ -6,8 +6,8 @@ use rusqlite::{Connection, Transaction, params};
 
 use super::commit::Sql;
 use super::query::{malformed, signed, unsigned};
-use crate::ids::{PackId, PeerId, StudyUid};
-use crate::store::{RecordAt, recipe};
+use crate::ids::{PackId, PeerId};
+use crate::store::{RecordAt, StoredInstance, recipe};
 use crate::units::to_u64;
 
 /// Nothing runs at the start: no transfer, and no removal of a pack.
@@ -23,21 +23,38 @@ pub(super) fn uses(tx: &Transaction<'_>, study: i64, packs: &BTreeSet<PackId>) -
     packs.iter().try_for_each(|pack| add.execute(params![pack.as_bytes(), study]).map(drop))
 }
 
+/// What may stand in a pack: rows of studies of which something stands in it, or stood.
+const IN_PACK: &str = "SELECT recipe, peer FROM pack_uses JOIN instances ON instances.study = pack_uses.study
+     JOIN studies ON studies.id = instances.study JOIN owners ON owners.id = studies.owner WHERE pack = ?1";
+
+/// The instance of a row, if it stands in the pack.
+fn standing(row: &rusqlite::Row<'_>, pack: PackId) -> Sql<Option<StoredInstance>> {
+    let owner = PeerId::from_bytes(row.get(1)?);
+    let found = recipe::decode(owner, row.get_ref(0)?.as_blob()?).map_err(|_| malformed(0))?;
+    Ok(found.chunks.iter().any(|chunk| chunk.record.pack == pack).then_some(found))
+}
+
 /// Whether a committed instance stands in a pack.
 fn is_used(tx: &Transaction<'_>, pack: PackId) -> Sql<bool> {
-    let mut studies = tx.prepare_cached("SELECT study FROM pack_uses WHERE pack = ?1")?;
-    let studies: Vec<i64> = studies.query_map([pack.as_bytes()], |row| row.get(0))?.collect::<Sql<_>>()?;
-    let mut recipes = tx.prepare_cached("SELECT recipe FROM instances WHERE study = ?1")?;
-    for study in studies {
-        let mut rows = recipes.query([study])?;
-        while let Some(row) = rows.next()? {
-            let found = recipe::decode(PeerId::SELF, row.get_ref(0)?.as_blob()?).map_err(|_| malformed(0))?;
-            if found.chunks.iter().any(|chunk| chunk.record.pack == pack) {
-                return Ok(true);
-            }
+    let mut rows = tx.prepare_cached(IN_PACK)?;
+    let mut rows = rows.query([pack.as_bytes()])?;
+    while let Some(row) = rows.next()? {
+        if standing(row, pack)?.is_some() {
+            return Ok(true);
         }
     }
     Ok(false)
+}
+
+pub(super) fn visit(c: &Connection, pack: PackId, visit: &mut dyn FnMut(&StoredInstance)) -> Sql<()> {
+    let mut rows = c.prepare_cached(IN_PACK)?;
+    let mut rows = rows.query([pack.as_bytes()])?;
+    while let Some(row) = rows.next()? {
+        if let Some(instance) = standing(row, pack)? {
+            visit(&instance);
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn doom(tx: &Transaction<'_>, pack: PackId) -> Sql<bool> {
@@ -62,20 +79,6 @@ pub(super) fn forget(tx: &Transaction<'_>, pack: PackId) -> Sql<()> {
     tx.prepare_cached("UPDATE packs SET doomed = 1, extent = 0, noted = 0, waste = 0 WHERE pack = ?1")?
         .execute([pack])
         .map(drop)
-}
-
-pub(super) fn studies(c: &Connection, pack: PackId) -> Sql<Vec<(PeerId, StudyUid)>> {
-    let mut rows = c.prepare_cached(
-        "SELECT peer, uid FROM pack_uses JOIN studies ON studies.id = study JOIN owners ON owners.id = owner
-         WHERE pack = ?1",
-    )?;
-    let mut rows = rows.query([pack.as_bytes()])?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        let uid = StudyUid::new(row.get_ref(1)?.as_str()?).map_err(|_| malformed(1))?;
-        found.push((PeerId::from_bytes(row.get(0)?), uid));
-    }
-    Ok(found)
 }
 
 pub(super) fn wasteful(c: &Connection, limit: usize) -> Sql<Vec<(PackId, u64)>> {
