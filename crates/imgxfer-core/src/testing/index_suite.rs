@@ -209,7 +209,9 @@ fn versions_are_published_once(index: &dyn Index) {
     assert!(rows(index).iter().all(|r| !r.arriving && r.root == Some(root(1))), "complete");
     let before = rows(index);
     assert_eq!(publish(index, 1, &studies, root(1), 4), [1, 1], "the same root");
-    assert_eq!(rows(index), before, "changes nothing");
+    let told = rows(index)[0].published;
+    let before: Vec<_> = before.into_iter().map(|row| StudyRow { published: told, ..row }).collect();
+    assert_eq!(rows(index), before, "changes nothing but when it was told");
     index.begin(peer(1), &studies[..1], UnixSeconds(5)).unwrap();
     assert_eq!(rows(index).iter().filter(|r| r.arriving).count(), 1, "arriving again");
     index.begin(peer(1), &studies[..1], UnixSeconds(5)).unwrap();

@@ -82,7 +82,7 @@ fn fail_each_operation(fault: Fault, seeds: u64) {
 
 #[test]
 fn a_power_cut_at_any_operation_of_removal_and_compaction() {
-    fail_each_operation(Fault::PowerCut, 4);
+    fail_each_operation(Fault::PowerCut, 2);
 }
 
 #[test]
