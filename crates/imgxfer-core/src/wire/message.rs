@@ -14,7 +14,7 @@ use prost::Message as _;
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Envelope {
     /// What it says.
-    #[prost(oneof = "Body", tags = "3, 4, 5, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25, 26, 27, 31, 32, 33, 40, 41")]
+    #[prost(oneof = "Body", tags = "3, 4, 6, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25, 26, 27, 31, 32, 35, 40, 41")]
     pub body: Option<Body>,
 }
 
@@ -29,7 +29,7 @@ pub enum Body {
     #[prost(message, tag = "4")]
     Find(Find),
     /// Either, opening: remove what you hold of mine.
-    #[prost(message, tag = "5")]
+    #[prost(message, tag = "6")]
     Remove(Remove),
     /// Sender: a transfer begins. Opens a push; answers a pull.
     #[prost(message, tag = "10")]
@@ -78,7 +78,7 @@ pub enum Body {
     #[prost(message, tag = "32")]
     Row(Row),
     /// Answer to a wish to remove: it is done, and durable.
-    #[prost(message, tag = "33")]
+    #[prost(message, tag = "35")]
     Removed(RemovedPart),
     /// Either: no. Nothing more follows on this stream.
     #[prost(message, tag = "40")]
