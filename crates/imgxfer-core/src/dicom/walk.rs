@@ -63,11 +63,18 @@ pub(super) struct Walk<'i, I> {
     depth: usize,
     /// The top-level sequence that was entered last and the number of its items so far, where values of them are kept.
     kept_items: Option<(Tag, usize)>,
+    /// Nothing behind this tag is wanted.
+    last: Tag,
     found: Found,
 }
 
 /// Walks a data set that begins at `offset`.
 pub(super) fn walk<I: Input>(input: &mut I, offset: u64, encoding: Encoding) -> Result<Found, NotDicom> {
+    walk_to(input, offset, encoding, Tag(u32::MAX))
+}
+
+/// The same up to the first top-level element behind the tag `last`; elements ascend (PS3.5 section 7.1).
+pub(super) fn walk_to<I: Input>(input: &mut I, offset: u64, encoding: Encoding, last: Tag) -> Result<Found, NotDicom> {
     let found = Found {
         values: Values::new(encoding),
         pixels: None,
@@ -77,7 +84,7 @@ pub(super) fn walk<I: Input>(input: &mut I, offset: u64, encoding: Encoding) -> 
         gave_up: false,
     };
     let mut walk =
-        Walk { input, position: offset, root: encoding, stack: Vec::new(), depth: 0, kept_items: None, found };
+        Walk { input, position: offset, root: encoding, stack: Vec::new(), depth: 0, kept_items: None, last, found };
     while let Step::Next = walk.step()? {}
     Ok(walk.found)
 }
@@ -105,6 +112,7 @@ impl<I: Input> Walk<'_, I> {
             return Ok(self.short_of_header(available, all_zero));
         };
         match element.tag {
+            tag if tag > self.last && self.stack.is_empty() => Ok(Step::Stop),
             _ if in_sequence => self.in_sequence(element),
             ITEM_END | SEQUENCE_END => Ok(self.delimiter_in_data_set(element.tag)),
             ITEM => Ok(self.abandon()),
