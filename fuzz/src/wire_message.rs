@@ -2,11 +2,11 @@
 //! Whatever is read writes back to the same message; no machine panics.
 
 use bytes::Bytes;
-use imgxfer_core::codec::CodecId;
+use imgxfer_core::codec::{CodecId, Registry};
 use imgxfer_core::dicom::Level;
 use imgxfer_core::ids::TransferId;
 use imgxfer_core::manifest::Page;
-use imgxfer_core::proto::{Lookup, Receiver, ReceiverOutput, Sender};
+use imgxfer_core::proto::{FrameRequest, FramesReceiver, Lookup, Receiver, ReceiverOutput, Sender};
 use imgxfer_core::store::search::messages::{
     AnswerFromWire, RowsToWire, criteria_from_wire, criteria_to_wire, find_from_wire, find_to_wire,
 };
@@ -66,6 +66,7 @@ pub fn check(data: &[u8]) {
     let (mut fresh_ok, mut busy_ok, mut receiver_ok) = (true, true, true);
     let mut receiver = receiver();
     let (mut found, mut answer_ok) = (AnswerFromWire::default(), true);
+    let mut frames = None;
     for message in messages {
         fresh_ok = fresh_ok && fresh.handle_message(message.clone()).is_ok();
         busy_ok = busy_ok && busy.handle_message(message.clone()).is_ok();
@@ -81,6 +82,27 @@ pub fn check(data: &[u8]) {
                 if let Ok(search) = criteria_from_wire(Level::Instance, &fetch.by) {
                     assert_eq!(criteria_from_wire(Level::Instance, &criteria_to_wire(&search)).as_ref(), Ok(&search));
                 }
+            }
+            Body::FetchFrames(fetch) => {
+                if let Ok((request, codecs)) = FrameRequest::from_wire(fetch) {
+                    let again = FrameRequest::from_wire(&request.to_wire(&codecs));
+                    assert_eq!(again, Ok((request.clone(), codecs)));
+                    frames = Some(FramesReceiver::new(request, Registry::default()));
+                }
+            }
+            Body::FramesStart(start) => {
+                frames = frames.take().and_then(|mut taking| taking.handle_start(start).is_ok().then_some(taking));
+            }
+            Body::FramesRecord(record) => {
+                let taken = frames.take().map(|mut taking| (taking.handle_record(record.clone()), taking));
+                frames = match taken {
+                    Some((Ok(false), taking)) => Some(taking),
+                    Some((Ok(true), taking)) => {
+                        drop(taking.finish());
+                        None
+                    }
+                    _ => None,
+                };
             }
             Body::Row(row) => answer_ok = answer_ok && found.row(row).is_some(),
             Body::FindEnd(end) => {

@@ -108,3 +108,14 @@ pub const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// Rows in one answer to a query, when the asker names no limit.
 pub const QUERY_ROWS_MAX: u32 = 100_000;
+
+/// Frames in one request for frames: a cardiac series of many heart beats; who wants more asks again.
+pub const FRAMES_PER_REQUEST_MAX: usize = 4096;
+
+/// Bytes that one request for frames may bring: of the frames as they stand in the file, and of the chunks that hold
+/// them, each. The asker holds both, so twice this at most. The longest frame of a mammogram or of a slide fits.
+pub const FRAMES_BYTES_MAX: u64 = 64 << 20;
+
+/// Chunks in the answer to one request for frames: [`FRAMES_BYTES_MAX`] in the smallest that pixel data is cut into, and
+/// the first and last of each frame besides.
+pub const FRAMES_CHUNKS_MAX: usize = 3 * FRAMES_PER_REQUEST_MAX;

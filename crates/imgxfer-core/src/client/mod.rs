@@ -21,6 +21,7 @@
 //! ```
 
 mod attempts;
+mod frames;
 mod options;
 mod removing;
 
@@ -49,6 +50,7 @@ use crate::transport::{ControlReceiver, ControlSender, Dial, Endpoint, Session, 
 use crate::units::to_usize;
 use crate::wire::message::{Body, Fetch};
 
+pub use crate::proto::{Frame, FrameRequest, Frames};
 use attempts::Attempts;
 pub use options::{PullOptions, PushOptions, RetryPolicy};
 pub use removing::RemoveReport;
@@ -404,7 +406,13 @@ mod tests {
             let push = is_send(client.push(dial, source, Box::leak(Box::default()), quiet));
             let target: &'static PullTarget = Box::leak(Box::new(PullTarget::patient_id("P")));
             let pull = is_send(client.pull(dial, target, intake, Box::leak(Box::default()), quiet));
-            drop((push, pull, is_send(client.find(dial, Box::leak(Box::default())))));
+            let request: fn() -> &'static FrameRequest = || unreachable!("never run");
+            drop((
+                push,
+                pull,
+                is_send(client.find(dial, Box::leak(Box::default()))),
+                is_send(client.frames(dial, request())),
+            ));
         };
     }
 }

@@ -23,11 +23,13 @@
 
 mod bitmap;
 mod event;
+mod frames;
 mod receiver;
 mod sender;
 
 pub use bitmap::Bitmap;
 pub use event::{InstanceFailure, ProtocolError};
+pub use frames::{Frame, FrameRequest, Frames, FramesReceiver, shape_to_wire};
 pub use receiver::{Arrived, Lookup, Receiver, ReceiverOutput, Unproven, VerifyJob};
 pub use sender::{Sender, SenderOutput};
 

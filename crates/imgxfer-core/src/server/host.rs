@@ -129,6 +129,13 @@ pub trait Host: Send + Sync + 'static {
         let (_, _, _) = (session, asked, answer);
     }
 
+    /// How fast may what is sent without a transfer go? Asked for each request for frames. By default as the line
+    /// carries it.
+    fn pace(&self, session: &Session, direction: Direction, priority: Priority) -> Pace {
+        let (_, _, _) = (session, direction, priority);
+        Pace::default()
+    }
+
     /// A transfer of this priority begins: who watches it? By default nobody does.
     fn begin(&self, session: &Session, direction: Direction, priority: Priority) -> Box<dyn TransferWatch> {
         let (_, _, _) = (session, direction, priority);

@@ -1,5 +1,6 @@
 //! The answering side, paved: takes in pushes, serves pulls and answers questions, each by the peer's rights.
 
+mod frames;
 mod host;
 mod removing;
 mod slots;
@@ -35,7 +36,7 @@ use host::Watched;
 pub use host::{Direction, Host, Rights, TransferWatch};
 use slots::{Slot, Slots};
 use told::Witness;
-pub use told::{Answered, Asked, AskedBy, Published};
+pub use told::{Answered, Asked, AskedBy, AskedFrames, Published};
 
 /// How much a server does at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,6 +161,7 @@ impl Server {
                 Box::pin(self.take_in(&session, &router, control, &start, rights)).await;
             }
             Body::Fetch(fetch) if rights.pull => Box::pin(self.send_out(&session, control, fetch, rights)).await,
+            Body::FetchFrames(fetch) => Box::pin(self.give_frames(&session, control, &fetch, rights)).await,
             Body::Find(find) if rights.query => self.answer(&session, control.0, &find, rights).await,
             Body::Remove(asked) if rights.delete => self.remove(&session, control.0, &asked, rights).await,
             Body::Start(_) => {

@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 
 use super::TransferWatch;
+use crate::dicom::FrameNumbers;
 use crate::ids::{ManifestRoot, PageHash, SeriesUid, SopInstanceUid, StudyUid};
 use crate::manifest::Page;
-use crate::proto::{Lookup, Unproven, VerifyJob};
+use crate::proto::{FrameRequest, Lookup, Unproven, VerifyJob};
 use crate::receive::{Intake, Staged};
 use crate::store::search::Search;
 use crate::store::{CommitPace, RecordAt, StoreError};
@@ -57,6 +58,27 @@ impl AskedBy {
     }
 }
 
+/// Frames of an instance that were asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AskedFrames {
+    /// The study.
+    pub study: StudyUid,
+    /// The series, where one was named.
+    pub series: Option<SeriesUid>,
+    /// The instance.
+    pub sop_instance: SopInstanceUid,
+    /// Which frames, counted from 1.
+    pub frames: FrameNumbers,
+}
+
+impl AskedFrames {
+    pub(super) fn of(request: &FrameRequest) -> Self {
+        let FrameRequest { study, series, sop_instance, frames, .. } = request.clone();
+        Self { study, series, sop_instance, frames }
+    }
+}
+
 /// What a peer asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -69,6 +91,8 @@ pub enum Asked {
     Pull(AskedBy),
     /// To remove what it has sent.
     Remove(AskedBy),
+    /// Frames of an instance.
+    Frames(Box<AskedFrames>),
     /// Something that makes no sense to this version.
     Other,
 }
@@ -86,6 +110,13 @@ pub enum Answered {
         /// Number of contents.
         contents: u64,
         /// Their original bytes.
+        bytes: u64,
+    },
+    /// Frames, which are sent now.
+    Frames {
+        /// How many: the first of those that were asked for.
+        given: u64,
+        /// Their bytes as they stand in the file.
         bytes: u64,
     },
 }

@@ -3,6 +3,7 @@
 //! On the wire a message is its length, `u32` little-endian, and its bytes.
 
 use crate::limits::PROGRESS_DEADLINE;
+use crate::pace::Pace;
 use crate::transport::error::{TransportError, reset};
 use crate::transport::{CloseCode, data};
 use crate::units::{to_u64, to_usize};
@@ -13,6 +14,8 @@ use std::fmt;
 const LENGTH_BYTES: usize = 4;
 /// Control goes before all data: what it says keeps data flowing.
 const CONTROL_PRIORITY: i32 = 100;
+/// Pieces of a long message: quinn counts a piece as buffered until all of it is acknowledged (docs/quinn.md).
+const PIECE_BYTES_MAX: usize = 32 << 10;
 /// A receiver takes in at most this at once.
 const READ_BYTES_MAX: usize = 64 << 10;
 
@@ -116,6 +119,31 @@ impl ControlSender {
         }
         self.unsent = framed.freeze();
         self.flush().await
+    }
+
+    /// Sends one long message no faster than `pace` allows, in slices, so that what else is on the line is not held up.
+    /// Cancel-safe as [`ControlSender::send`].
+    pub(crate) async fn send_at(&mut self, message: &[u8], pace: &Pace) -> Result<(), TransportError> {
+        self.flush().await?;
+        let length = u32::try_from(message.len())
+            .map_err(|_| TransportError::MessageTooLong { bytes: to_u64(message.len()), limit: u32::MAX.into() })?;
+        let mut framed = BytesMut::with_capacity(LENGTH_BYTES + message.len());
+        framed.extend_from_slice(&length.to_le_bytes());
+        framed.extend_from_slice(message);
+        self.unsent = framed.freeze();
+        while !self.unsent.is_empty() {
+            let len = pace.slice(self.unsent.len().min(PIECE_BYTES_MAX));
+            pace.take(len).await;
+            let mut piece = self.unsent.slice(..len);
+            while !piece.is_empty() {
+                let before = piece.len();
+                // Takes from `piece` exactly what it has accepted.
+                let write = self.stream.write_chunks(std::slice::from_mut(&mut piece));
+                tokio::time::timeout(PROGRESS_DEADLINE, write).await.map_err(|_| TransportError::TimedOut)??;
+                self.unsent.advance(before - piece.len());
+            }
+        }
+        Ok(())
     }
 
     /// Sends what a cancelled [`ControlSender::send`] left. Cancel-safe.

@@ -14,7 +14,10 @@ use prost::Message as _;
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Envelope {
     /// What it says.
-    #[prost(oneof = "Body", tags = "3, 4, 6, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25, 26, 27, 31, 32, 35, 40, 41")]
+    #[prost(
+        oneof = "Body",
+        tags = "3, 4, 5, 6, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25, 26, 27, 31, 32, 33, 34, 35, 40, 41"
+    )]
     pub body: Option<Body>,
 }
 
@@ -28,6 +31,9 @@ pub enum Body {
     /// Either, opening: what is there?
     #[prost(message, tag = "4")]
     Find(Find),
+    /// Either, opening: give me these frames.
+    #[prost(message, tag = "5")]
+    FetchFrames(FetchFrames),
     /// Either, opening: remove what you hold of mine.
     #[prost(message, tag = "6")]
     Remove(Remove),
@@ -77,6 +83,12 @@ pub enum Body {
     /// Answer to a question: a row.
     #[prost(message, tag = "32")]
     Row(Row),
+    /// Answer to a wish for frames: what comes.
+    #[prost(message, tag = "33")]
+    FramesStart(FramesStart),
+    /// Answer to a wish for frames: a record that holds some of it.
+    #[prost(message, tag = "34")]
+    FramesRecord(FramesRecord),
     /// Answer to a wish to remove: it is done, and durable.
     #[prost(message, tag = "35")]
     Removed(RemovedPart),
@@ -126,6 +138,141 @@ pub struct Fetch {
     /// Level of compression that the puller asks for: 0 for the sender's choice, else one more than the level.
     #[prost(uint32, tag = "6")]
     pub level: u32,
+}
+
+/// Asks for frames of one instance, without a transfer.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct FetchFrames {
+    /// Study Instance UID.
+    #[prost(string, tag = "1")]
+    pub study: String,
+    /// Series Instance UID, or empty for whichever it is in.
+    #[prost(string, tag = "2")]
+    pub series: String,
+    /// SOP Instance UID.
+    #[prost(string, tag = "3")]
+    pub sop_instance: String,
+    /// Which of its contents: BLAKE3 of the whole file. Empty for the current one.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub hash: bytes::Bytes,
+    /// Twos: the first frame of a run, counted from 1, and the last; ascending, at least a frame between two runs.
+    #[prost(uint32, repeated, tag = "5")]
+    pub runs: Vec<u32>,
+    /// 0 routine, 1 STAT, 2 background.
+    #[prost(uint32, tag = "6")]
+    pub priority: u32,
+    /// Codecs that the asker decodes besides 0.
+    #[prost(uint32, repeated, tag = "7")]
+    pub codecs: Vec<u32>,
+}
+
+/// What comes of the frames that were asked for. Records follow until each chunk in it has come.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct FramesStart {
+    /// Study Instance UID.
+    #[prost(string, tag = "1")]
+    pub study: String,
+    /// Series Instance UID.
+    #[prost(string, tag = "2")]
+    pub series: String,
+    /// SOP Instance UID.
+    #[prost(string, tag = "3")]
+    pub sop_instance: String,
+    /// SOP Class UID, or empty.
+    #[prost(string, tag = "4")]
+    pub sop_class: String,
+    /// Transfer Syntax UID, or empty.
+    #[prost(string, tag = "5")]
+    pub transfer_syntax: String,
+    /// BLAKE3 of the whole file.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub hash: bytes::Bytes,
+    /// Length of the whole file in bytes.
+    #[prost(uint64, tag = "7")]
+    pub len: u64,
+    /// How many frames the instance has.
+    #[prost(uint32, tag = "8")]
+    pub count: u32,
+    /// Whether its frames stand in fragments.
+    #[prost(bool, tag = "9")]
+    pub encapsulated: bool,
+    /// What is needed to show them, where the header says it.
+    #[prost(message, optional, tag = "10")]
+    pub shape: Option<Shape>,
+    /// The frames that were asked for, ascending; those at the end may be left out, but not all.
+    #[prost(message, repeated, tag = "11")]
+    pub frames: Vec<FrameAt>,
+    /// The chunks that hold them, by their place in the file.
+    #[prost(message, repeated, tag = "12")]
+    pub chunks: Vec<ChunkPlace>,
+}
+
+/// The shape of an image's frames.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Shape {
+    /// Rows (0028,0010).
+    #[prost(uint32, tag = "1")]
+    pub rows: u32,
+    /// Columns (0028,0011).
+    #[prost(uint32, tag = "2")]
+    pub columns: u32,
+    /// Samples per pixel (0028,0002).
+    #[prost(uint32, tag = "3")]
+    pub samples: u32,
+    /// Photometric interpretation (0028,0004).
+    #[prost(string, tag = "4")]
+    pub photometric: String,
+    /// Planar configuration (0028,0006).
+    #[prost(bool, tag = "5")]
+    pub planar: bool,
+    /// Bits allocated (0028,0100).
+    #[prost(uint32, tag = "6")]
+    pub bits_allocated: u32,
+    /// Bits stored (0028,0101).
+    #[prost(uint32, tag = "7")]
+    pub bits_stored: u32,
+    /// High bit (0028,0102).
+    #[prost(uint32, tag = "8")]
+    pub high_bit: u32,
+    /// Pixel representation (0028,0103): two's complement.
+    #[prost(bool, tag = "9")]
+    pub signed: bool,
+}
+
+/// Where a frame stands.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct FrameAt {
+    /// Offset of its first byte in the file.
+    #[prost(uint64, tag = "1")]
+    pub offset: u64,
+    /// How many bytes of the file hold it, items of fragments included.
+    #[prost(uint64, tag = "2")]
+    pub len: u64,
+    /// In its first byte, how many of the lowest bits belong to the frame before.
+    #[prost(uint32, tag = "3")]
+    pub bit_offset: u32,
+}
+
+/// A chunk and where it stands.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct ChunkPlace {
+    /// Offset of its first byte in the file.
+    #[prost(uint64, tag = "1")]
+    pub offset: u64,
+    /// Original length.
+    #[prost(uint32, tag = "2")]
+    pub len: u32,
+    /// BLAKE3 of its original bytes.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub id: bytes::Bytes,
+}
+
+/// A record, as it stands in a pack.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct FramesRecord {
+    /// The record.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub record: bytes::Bytes,
 }
 
 /// Asks what matches. One who does not know an attribute that is asked by must refuse.

@@ -16,9 +16,9 @@ use imgxfer_core::manifest::{self, ChunkEntry, InstanceAt, InstanceEntry, Page};
 use imgxfer_core::receipt::Receipt;
 use imgxfer_core::testing::record_of;
 use imgxfer_core::wire::message::{
-    Accept, Body, Committed, End, Failed, Fetch, Find, FindEnd, InstancePart, Need, Owner, PageBody, PageKnown,
-    PageRef, Patient, Place, ReceiptBody, Received, Refused, Remove, RemovedPart, Row, SeriesPart, Start, StudyPart,
-    Value, Withdraw, Working,
+    Accept, Body, ChunkPlace, Committed, End, Failed, Fetch, FetchFrames, Find, FindEnd, FrameAt, FramesRecord,
+    FramesStart, InstancePart, Need, Owner, PageBody, PageKnown, PageRef, Patient, Place, ReceiptBody, Received,
+    Refused, Remove, RemovedPart, Row, SeriesPart, Shape, Start, StudyPart, Value, Withdraw, Working,
 };
 use imgxfer_core::wire::record::{Record, RecordChunk};
 
@@ -103,6 +103,49 @@ fn row(study: Option<StudyPart>, series: Option<SeriesPart>, instance: Option<In
     Body::Row(Row { study: study.map(Box::new), series: series.map(Box::new), instance: instance.map(Box::new) })
 }
 
+fn fetch_frames() -> Body {
+    Body::FetchFrames(FetchFrames {
+        study: "1.2.3.4".to_owned(),
+        series: "1.2.3.4.5".to_owned(),
+        sop_instance: "1.2.3.4.5.6".to_owned(),
+        hash: fill(0x55),
+        runs: vec![1, 1, 5, 300],
+        priority: 1,
+        codecs: vec![0, 1, 200],
+    })
+}
+
+fn frames_start() -> Body {
+    let shape = Shape {
+        rows: 512,
+        columns: 640,
+        samples: 3,
+        photometric: "YBR_FULL_422".to_owned(),
+        planar: true,
+        bits_allocated: 16,
+        bits_stored: 12,
+        high_bit: 11,
+        signed: true,
+    };
+    Body::FramesStart(FramesStart {
+        study: "1.2.3.4".to_owned(),
+        series: "1.2.3.4.5".to_owned(),
+        sop_instance: "1.2.3.4.5.6".to_owned(),
+        sop_class: "1.2.840.10008.5.1.4.1.1.2.1".to_owned(),
+        transfer_syntax: "1.2.840.10008.1.2.4.70".to_owned(),
+        hash: fill(0x55),
+        len: 5_000_000_000,
+        count: 300,
+        encapsulated: true,
+        shape: Some(shape),
+        frames: vec![
+            FrameAt { offset: 1_000, len: 70_000, bit_offset: 0 },
+            FrameAt { offset: 4_000_000_000, len: 80_000, bit_offset: 3 },
+        ],
+        chunks: vec![ChunkPlace { offset: 900, len: 262_144, id: fill(0x77) }],
+    })
+}
+
 /// One of each kind of message, with every field set.
 pub(crate) fn messages() -> Vec<(&'static str, Body)> {
     let text = str::to_owned;
@@ -144,6 +187,9 @@ pub(crate) fn messages() -> Vec<(&'static str, Body)> {
                 count: true,
             }),
         ),
+        ("fetch-frames", fetch_frames()),
+        ("frames-start", frames_start()),
+        ("frames-record", Body::FramesRecord(FramesRecord { record: Bytes::from_static(b"a record") })),
         (
             "remove",
             Body::Remove(Remove {
