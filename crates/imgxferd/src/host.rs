@@ -2,13 +2,14 @@
 
 use std::sync::{Arc, Mutex};
 
+use imgxfer_core::dicom::FrameNumbers;
 use imgxfer_core::error::TransferError;
 use imgxfer_core::ids::{ManifestRoot, PeerId, StudyUid};
 use imgxfer_core::pace::Pace;
 use imgxfer_core::priority::Priority;
 use imgxfer_core::progress::{Progress, TransferEvent};
 use imgxfer_core::receipt::SignedReceipt;
-use imgxfer_core::server::{Answered, Asked, AskedBy, Direction, Host, Published, Rights, TransferWatch};
+use imgxfer_core::server::{Answered, Asked, AskedBy, AskedFrames, Direction, Host, Published, Rights, TransferWatch};
 use imgxfer_core::sync::lock;
 use imgxfer_core::transport::Session;
 use imgxfer_core::wire::message::RefuseCode;
@@ -56,6 +57,28 @@ fn by(asked: &AskedBy) -> By {
     }
 }
 
+/// Runs of frames that are written down of one request.
+const FRAME_RUNS_MAX: usize = 50;
+
+fn frames(asked: &AskedFrames, answer: Answered) -> Event {
+    let series = asked.series.as_ref().map(|_| "SeriesInstanceUID");
+    let by = By {
+        by: ["StudyInstanceUID"].into_iter().chain(series).chain(["SOPInstanceUID"]).collect(),
+        by_studies: vec![asked.study.clone()],
+        by_series: asked.series.iter().cloned().collect(),
+        by_instances: vec![asked.sop_instance.clone()],
+    };
+    let (given, bytes) = match answer {
+        Answered::Frames { given, bytes } => (Some(given), Some(bytes)),
+        _ => (None, None),
+    };
+    let runs = asked.frames.runs();
+    let first = FrameNumbers::of_runs(runs.iter().take(FRAME_RUNS_MAX).copied());
+    let first = first.map(|first| first.to_string()).unwrap_or_default();
+    let frames = if runs.len() > FRAME_RUNS_MAX { format!("{first},...") } else { first };
+    Event::Frames { by, frames, given, bytes }
+}
+
 impl DaemonHost {
     fn name(&self, session: &Session) -> String {
         self.peers.of_session(session).map_or_else(|| UNKNOWN.to_owned(), |peer| peer.name)
@@ -87,6 +110,7 @@ impl Host for DaemonHost {
             (Asked::Send, _) => Event::Send,
             (Asked::Query(asked), Answered::Rows(rows)) => Event::Query { by: by(asked), rows: Some(rows) },
             (Asked::Query(asked), _) => Event::Query { by: by(asked), rows: None },
+            (Asked::Frames(asked), answer) => frames(asked, answer),
             (Asked::Pull(asked), _) => Event::PullAsked { by: by(asked), studies: Vec::new() },
             (Asked::Remove(asked), answer) => {
                 let (instances, bytes) = match answer {
@@ -106,6 +130,10 @@ impl Host for DaemonHost {
             Answered::Refused(code) => entry.refused(word(code)),
             _ => entry,
         });
+    }
+
+    fn pace(&self, session: &Session, direction: Direction, priority: Priority) -> Pace {
+        self.rates.pace(&self.name(session), direction, priority)
     }
 
     fn begin(&self, session: &Session, direction: Direction, priority: Priority) -> Box<dyn TransferWatch> {

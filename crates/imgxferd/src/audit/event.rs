@@ -177,6 +177,18 @@ pub(crate) enum Event {
         #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "uids")]
         studies: Vec<StudyUid>,
     },
+    /// Frames of an instance without the rest of it; those that are there are sent now.
+    Frames {
+        #[serde(flatten)]
+        by: By,
+        /// Their numbers, counted from 1.
+        frames: String,
+        /// How many are sent, and their bytes as they stand in the file.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        given: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        bytes: Option<u64>,
+    },
     /// What a site has sent was removed, or is not; by what it was named.
     Removed {
         #[serde(flatten)]

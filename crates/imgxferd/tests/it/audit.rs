@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use imgxfer_core::client::{Client, PullOptions, PullTarget, PushOptions, RetryPolicy};
+use imgxfer_core::client::{Client, FrameRequest, PullOptions, PullTarget, PushOptions, RetryPolicy};
 use imgxfer_core::codec::{Level, LevelChoice, Registry};
 use imgxfer_core::depot::Depot;
 use imgxfer_core::dicom::tags;
@@ -110,6 +110,12 @@ async fn what_a_client_does_is_told_in_order() {
     assert_eq!(north.find(&to, &search).await.unwrap().rows.len(), 1);
     assert!(pull(&north, &to, PullTarget::patient_id("PID-4711")).await);
     assert!(!pull(&north, &to, PullTarget::accession_number("none")).await);
+    let image = spec.instance(1, 2).bytes;
+    let image = imgxfer_core::dicom::scan(&image).unwrap().identity.unwrap();
+    let frames =
+        |numbers: &str| FrameRequest::new(image.study.clone(), image.sop_instance.clone(), numbers.parse().unwrap());
+    assert_eq!(north.frames(&to, &frames("1")).await.unwrap().frames[0].bytes.len(), 32 * 32 * 2);
+    north.frames(&to, &frames("2-3")).await.unwrap_err();
     assert!(!push(&client(&stranger), &to, &files).await);
     let mute_client = client(&mute);
     assert!(!push(&mute_client, &to, &files).await);
@@ -140,6 +146,10 @@ async fn what_a_client_does_is_told_in_order() {
             north("pull-asked"),
             north("session"),
             ("pull-asked", "peer:north", "refused"),
+            north("session"),
+            north("frames"),
+            north("session"),
+            ("frames", "peer:north", "refused"),
             ("session", "stranger", "refused"),
             session,
             ("send", "peer:mute", "refused"),
@@ -158,6 +168,9 @@ async fn what_a_client_does_is_told_in_order() {
     assert_eq!((given.text("root"), given.text("transfer")), (received.text("root"), received.text("transfer")));
     let query = told(&records, "query");
     assert_eq!((query.fields()["by"].clone(), query.number("rows")), (serde_json::json!(["PatientID"]), Some(1)));
+    let given = told(&records, "frames");
+    assert_eq!((given.text("frames"), given.number("given"), given.number("bytes")), ("1", Some(1), Some(2048)));
+    assert_eq!(given.fields()["by_instances"], serde_json::json!([image.sop_instance.as_str()]));
     let sent = told(&records, "sent");
     assert_eq!((uids(sent), sent.number("instances")), (vec![uid.as_str().to_owned()], Some(3)));
     let refused = records.iter().find(|record| record.text("actor") == "stranger").unwrap();
