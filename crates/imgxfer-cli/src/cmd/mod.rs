@@ -4,6 +4,7 @@ pub(crate) mod audit;
 pub(crate) mod bench;
 pub(crate) mod consultation;
 pub(crate) mod demo;
+pub(crate) mod frames;
 pub(crate) mod id;
 pub(crate) mod init;
 pub(crate) mod ls;

@@ -4,16 +4,18 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use imgxfer_core::client::{Client, PullOptions, PullReport, PullTarget};
-use imgxfer_core::dicom::{Level, tags};
-use imgxfer_core::ids::StudyUid;
+use imgxfer_core::dicom::{FrameNumbers, Level, tags};
+use imgxfer_core::ids::{SopInstanceUid, StudyUid};
+use imgxfer_core::priority::Priority;
 use imgxfer_core::send::FetchOrder;
 use imgxfer_core::store::Versions;
 use imgxfer_core::store::search::Search;
 use imgxfer_core::transport::{CloseCode, Dial};
 use serde_json::json;
 
+use super::frames::{self, Wanted};
 use crate::args::{PeerKey, TransferArgs};
-use crate::exit::Exit;
+use crate::exit::{Exit, problem};
 use crate::intakes::Intakes;
 use crate::output::Output;
 use crate::places::Places;
@@ -70,6 +72,17 @@ struct Which {
     /// Fetch an image of the middle of each series first
     #[arg(long)]
     middles_first: bool,
+    /// Fetch these frames of the instance alone, counted from 1 (such as 1 or 1,5-7), without the rest of it: into
+    /// OUT/INSTANCE/frame-0001.EXT, as they stand in the file (raw) or as streams of their coder (jpg, j2k, jls, ...).
+    /// Asks once
+    #[arg(
+        long,
+        value_name = "NUMBERS",
+        requires = "study",
+        requires = "instance",
+        conflicts_with_all = ["accession", "patient_id", "series", "all_versions", "middles_first", "level", "limit", "give_up_after"]
+    )]
+    frames: Option<FrameNumbers>,
 }
 
 fn study_uid(text: &str) -> Result<StudyUid, String> {
@@ -96,12 +109,33 @@ impl What {
     }
 }
 
+impl What {
+    /// The one instance of which frames are wanted.
+    fn wanted(&self, frames: FrameNumbers, priority: Priority) -> anyhow::Result<Wanted> {
+        let instance = self.instance.as_deref().and_then(|uid| SopInstanceUid::new(uid.trim()).ok());
+        match (self.study.clone(), instance) {
+            (Some(study), Some(instance)) => Ok(Wanted { study, instance, frames, priority }),
+            _ => Err(problem(Exit::Usage, "--frames takes a STUDY_UID and one --instance")),
+        }
+    }
+}
+
 /// Fetches.
 pub(crate) async fn run(args: PullArgs, places: &Places, output: &Output) -> anyhow::Result<Exit> {
     let site = Site::open(places)?;
     let target = site.find(&args.peer_key.of(&args.from))?;
     let options = args.transfer.pull_options();
     let (client, endpoint) = site.client()?;
+    if let Some(frames) = args.which.frames.clone() {
+        let wanted = args.what.wanted(frames, args.transfer.priority.into())?;
+        let fetched = frames::fetch(&client, &target.dial, wanted, &args.out);
+        let fetched = stop::unless_stopped(Box::pin(fetched)).await?;
+        close(&endpoint, CloseCode::Done).await;
+        return match fetched {
+            Some(fetched) => fetched.told("pull frames from", &target)?.conclude(output),
+            None => stop::resumable(output),
+        };
+    }
     let what = args.what.target(&args.which)?;
     let fetched = fetch(&client, &target.dial, &what, &args.out, &options, output);
     let Some(fetched) = stop::unless_stopped(Box::pin(fetched)).await? else {

@@ -51,6 +51,38 @@ fn a_study_goes_there_and_back() {
 }
 
 #[test]
+fn frames_are_fetched_into_files() {
+    let user = User::with_identity();
+    let _site = Site::serving(&user, Rights::all()).known_to(&user, "cloud");
+    let spec = imgxfer_core::sim::studies::StudySpec::new(3).with_instances(1, 1).with_size(64, 48).with_frames(6);
+    let paths = spec.write_to(&user.path("in")).unwrap();
+    let file = std::fs::read(&paths[0]).unwrap();
+    let scanned = imgxfer_core::dicom::scan(&file).unwrap();
+    let (identity, table) = (scanned.identity.clone().unwrap(), scanned.frame_table().unwrap());
+    let (study, instance) = (identity.study.as_str(), identity.sop_instance.as_str());
+    user.run(&["push", "in", "--to", "cloud"]).success();
+    let pull = ["pull", study, "--from", "cloud", "--instance", instance, "--out", "out", "--frames"];
+    user.run(&[&pull[..], &["1,5-6"]].concat())
+        .success()
+        .stdout(contains("frames        3 of 6").and(contains("1.2.840.10008.1.2.1, pixels")))
+        .stdout(contains("64 rows, 48 columns, 1 samples, 12 of 16 bits, high bit 11, MONOCHROME2"));
+    for number in [1, 5, 6] {
+        let written = std::fs::read(user.path(&format!("out/{instance}/frame-{number:04}.raw"))).unwrap();
+        let range = table.range(number - 1).unwrap();
+        assert_eq!(written, file[usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()]);
+    }
+    let (code, lines) = user.json(&[&pull[..], &["2"]].concat());
+    assert_eq!((code, &event(&lines, "done")["rows"], &event(&lines, "frame")["number"]), (0, &64.into(), &2.into()));
+    assert_eq!(event(&lines, "done")["transfer_syntax"], "1.2.840.10008.1.2.1");
+    user.run(&[&pull[..], &["6-7"]].concat()).code(4).stderr(contains("the instance has 6 frames"));
+    user.run(&[&pull[..], &["0"]].concat()).code(2);
+    let two = format!("{instance},1.2.3");
+    user.run(&["pull", study, "--from", "cloud", "--instance", &two, "--frames", "1", "--out", "out"]).code(2);
+    user.run(&["pull", study, "--from", "cloud", "--frames", "1", "--out", "out"]).code(2);
+    user.run(&["pull", study, "--from", "cloud", "--instance", "1.2.3", "--frames", "1", "--out", "out"]).code(4);
+}
+
+#[test]
 fn series_and_instances_are_listed_and_fetched() {
     let user = User::with_identity();
     let _site = Site::serving(&user, Rights::all()).known_to(&user, "cloud");
