@@ -43,6 +43,10 @@ pub const SHARED_BYTES_MAX: u32 = 256 << 10;
 /// do: they share a codec's tables, and a time series is half said by the frame before.
 pub const SHARED_FRAME_BYTES_MAX: u32 = 512 << 10;
 
+/// Longer frames stand alone in their records at levels of compression that do not look at the frame before: whoever
+/// reads one frame decodes no other.
+pub const FRAMES_TOGETHER_BYTES_MAX: u32 = 256 << 10;
+
 /// Pages that a sender may have offered and the receiver not yet committed.
 /// Bounds what both ends remember of a transfer, however long it is.
 pub const PAGES_IN_FLIGHT_MAX: usize = 64;

@@ -143,3 +143,18 @@ fn headers_of_real_series_cost_little() {
         assert!(wire * 5 < raw, "{name}: {wire} of {raw}");
     }
 }
+
+#[test]
+fn a_long_frame_is_read_back_alone_unless_it_is_predicted_from_the_one_before() {
+    let folder = tempfile::tempdir().unwrap();
+    StudySpec::new(6).with_instances(1, 1).with_size(512, 512).with_frames(4).write_to(folder.path()).unwrap();
+    let pages = pages(folder.path());
+    for (level, expected) in [(Level::STORE, 2), (Level::FAST, 4), (Level::STRONG, 4), (Level::SERIES, 2)] {
+        let coding = Coding { level, ..coding() };
+        let pixels = all_plans(&pages).into_iter().filter(|plan| class(plan) == ChunkClass::Pixels);
+        let records: Vec<_> = pixels.flat_map(|plan| encode(&plan, &coding).records).collect();
+        assert_eq!(records.len(), expected, "{level:?}");
+        let slots: usize = records.iter().map(|record| record.header().chunks.len()).sum();
+        assert_eq!(slots, 4);
+    }
+}
