@@ -54,6 +54,14 @@ impl RecordStore for Counting {
         self.inner.create_pack(owner)
     }
 
+    fn create_pack_to_make_room(
+        &self,
+        owner: PeerId,
+        stands_for: Option<PackId>,
+    ) -> Result<Box<dyn PackWriter>, StoreError> {
+        self.inner.create_pack_to_make_room(owner, stands_for)
+    }
+
     fn read(&self, at: RecordAt) -> Result<Record, StoreError> {
         self.note(at);
         self.inner.read(at)

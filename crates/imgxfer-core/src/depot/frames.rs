@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::Depot;
+use super::{Depot, HeldPack};
 use crate::chunk::ChunkClass;
 use crate::codec::{CodecId, Level, PixelShape};
 use crate::dicom::{self, FrameNumbers, FrameTable, ImageShape, ReadAt};
@@ -68,6 +68,8 @@ pub struct FrameParts {
     all: HashMap<RecordAt, HashSet<ChunkId>>,
     /// The records, each with the chunks of it that are wanted, by their place in the instance.
     records: std::vec::IntoIter<(RecordAt, Vec<usize>)>,
+    /// Nothing of it moves meanwhile.
+    _held: Vec<HeldPack>,
 }
 
 impl Depot {
@@ -82,11 +84,16 @@ impl Depot {
         request: &FrameRequest,
         accepted: Vec<CodecId>,
     ) -> Result<FrameParts, FramesError> {
-        let instance = self.asked_for(scope, request)?.ok_or(FramesError::NoInstance)?;
-        FrameParts::new(self, instance, &request.frames, accepted)
+        let (instance, held) = self.asked_for(scope, request)?.ok_or(FramesError::NoInstance)?;
+        FrameParts::new(self, (instance, held), &request.frames, accepted)
     }
 
-    fn asked_for(&self, scope: &Scope, request: &FrameRequest) -> Result<Option<StoredInstance>, StoreError> {
+    /// The instance, and what keeps it where it stands.
+    fn asked_for(
+        &self,
+        scope: &Scope,
+        request: &FrameRequest,
+    ) -> Result<Option<(StoredInstance, Vec<HeldPack>)>, StoreError> {
         let of = InstancesOf {
             study: request.study.clone(),
             series: request.series.clone(),
@@ -94,8 +101,9 @@ impl Depot {
             versions: if request.hash.is_some() { Versions::All } else { Versions::Current },
         };
         let limit = if request.hash.is_some() { VERSIONS_MAX } else { 1 };
-        let found = self.index.instances(scope, &of, None, limit)?;
-        Ok(found.into_iter().find(|instance| request.hash.is_none_or(|hash| hash == instance.entry.hash)))
+        let (found, held) = self.held(&|| self.index.instances(scope, &of, None, limit))?;
+        let asked = found.into_iter().find(|instance| request.hash.is_none_or(|hash| hash == instance.entry.hash));
+        Ok(asked.map(|instance| (instance, held)))
     }
 }
 
@@ -148,7 +156,7 @@ fn holding(range: &Range<u64>, starts: &[u64]) -> Range<usize> {
 impl FrameParts {
     fn new(
         depot: &Depot,
-        instance: StoredInstance,
+        (instance, held): (StoredInstance, Vec<HeldPack>),
         numbers: &FrameNumbers,
         accepted: Vec<CodecId>,
     ) -> Result<Self, FramesError> {
@@ -190,6 +198,7 @@ impl FrameParts {
             accepted,
             all,
             records: records.into_iter(),
+            _held: held,
         })
     }
 
