@@ -76,7 +76,7 @@ async fn pass(shared: &Arc<Shared>, at: &str) -> Result<(), StaysError> {
     let mut after = None;
     loop {
         let (looking, last) = (Arc::clone(shared), after.take());
-        let (due, last) = blocking("look for what has been kept long enough", move || due(&looking, last)).await??;
+        let (due, last) = blocking("look for what has been kept long enough", move || due(&looking, last.as_ref())).await??;
         for (owner, study) in due {
             one(shared, at, owner, study).await?;
         }
@@ -91,9 +91,9 @@ async fn pass(shared: &Arc<Shared>, at: &str) -> Result<(), StaysError> {
 type OwnedStudy = (PeerId, StudyUid);
 
 /// Those of the next studies that have been kept long enough, and where to go on.
-fn due(shared: &Shared, after: Option<OwnedStudy>) -> Result<(Vec<OwnedStudy>, Option<OwnedStudy>), StoreError> {
+fn due(shared: &Shared, after: Option<&OwnedStudy>) -> Result<(Vec<OwnedStudy>, Option<OwnedStudy>), StoreError> {
     let index = &shared.depot.index;
-    let keys = index.study_keys(after.as_ref(), STUDIES_AT_ONCE)?;
+    let keys = index.study_keys(after, STUDIES_AT_ONCE)?;
     let now = UnixSeconds::now().0;
     let mut due = Vec::new();
     for (owner, study) in &keys {

@@ -16,6 +16,7 @@ use crate::transport::Session;
 /// What a peer may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
+#[expect(clippy::struct_excessive_bools, reason = "each is a right of its own")]
 pub struct Rights {
     /// Send studies to this site.
     pub send: bool,

@@ -147,6 +147,14 @@ fn frames_start() -> Body {
 }
 
 /// One of each kind of message, with every field set.
+fn remove() -> Body {
+    Body::Remove(Remove {
+        study: text("1.2.3.4"),
+        series: vec![text("1.2.3.4.5")],
+        instances: vec![text("1.2.3.4.5.6"), text("1.2.3.4.5.7")],
+    })
+}
+
 pub(crate) fn messages() -> Vec<(&'static str, Body)> {
     let text = str::to_owned;
     let by = |tag: Tag, value, exact| Value { tag: tag.number(), value: text(value), exact };
@@ -190,14 +198,7 @@ pub(crate) fn messages() -> Vec<(&'static str, Body)> {
         ("fetch-frames", fetch_frames()),
         ("frames-start", frames_start()),
         ("frames-record", Body::FramesRecord(FramesRecord { record: Bytes::from_static(b"a record") })),
-        (
-            "remove",
-            Body::Remove(Remove {
-                study: text("1.2.3.4"),
-                series: vec![text("1.2.3.4.5")],
-                instances: vec![text("1.2.3.4.5.6"), text("1.2.3.4.5.7")],
-            }),
-        ),
+        ("remove", remove()),
         ("removed", Body::Removed(RemovedPart { contents: 3, bytes: 1_500_000, left: 1 })),
         (
             "start",

@@ -55,7 +55,7 @@ impl State {
     }
 
     /// Nothing of a study stands in these records any more.
-    fn waste(&mut self, records: BTreeSet<RecordAt>) {
+    fn waste(&mut self, records: &BTreeSet<RecordAt>) {
         records.iter().for_each(|at| *self.waste.entry(at.pack).or_default() += u64::from(at.len));
     }
 
@@ -221,7 +221,7 @@ impl Index for MemIndex {
         for (place, instance) in batch.instances.iter().enumerate() {
             state.newest = state.newest.max(instance.order.0);
             if state.is_removed(instance) {
-                state.waste(instance.chunks.iter().map(|chunk| chunk.record).collect());
+                state.waste(&instance.chunks.iter().map(|chunk| chunk.record).collect());
                 continue;
             }
             let study = state.studies.entry((instance.owner, instance.entry.study.clone())).or_default();
@@ -238,7 +238,7 @@ impl Index for MemIndex {
             }
             study.updated = batch.at;
             let stands: HashSet<_> = instance.chunks.iter().map(|chunk| chunk.record).collect();
-            state.waste(known.iter().map(|chunk| chunk.record).filter(|at| !stands.contains(at)).collect());
+            state.waste(&known.iter().map(|chunk| chunk.record).filter(|at| !stands.contains(at)).collect());
             for chunk in &instance.chunks {
                 let extent = state.extents.entry(chunk.record.pack).or_default();
                 *extent = (*extent).max(chunk.record.offset + u64::from(chunk.record.len));
@@ -327,7 +327,7 @@ impl Index for MemIndex {
         } else {
             study.updated = removal.at;
         }
-        state.waste(removed.records.iter().filter(|at| !left_in.contains(*at)).copied().collect());
+        state.waste(&removed.records.iter().filter(|at| !left_in.contains(*at)).copied().collect());
         let hidden: Vec<_> = state.damage.get(&removal.study).cloned().into_iter().flatten().collect();
         let still = |at: &RecordAt| {
             let studies = state.studies.iter().filter(|((_, uid), _)| *uid == removal.study);
