@@ -76,7 +76,8 @@ async fn pass(shared: &Arc<Shared>, at: &str) -> Result<(), StaysError> {
     let mut after = None;
     loop {
         let (looking, last) = (Arc::clone(shared), after.take());
-        let (due, last) = blocking("look for what has been kept long enough", move || due(&looking, last.as_ref())).await??;
+        let (due, last) =
+            blocking("look for what has been kept long enough", move || due(&looking, last.as_ref())).await??;
         for (owner, study) in due {
             one(shared, at, owner, study).await?;
         }

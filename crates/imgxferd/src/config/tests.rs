@@ -56,7 +56,7 @@ fn what_is_wrong_is_named_with_its_place() {
     refused("[[peers]]\nname = \"a\"\n", 2, &["peers.key", "add key"]);
     refused("[[peers]]\nname = \"a\"\nkey = \"ix-a\"\n", 4, &["peers.key", "imgxfer id"]);
     refused(&format!("[[peers]]\nname = \"a\"\nkey = \"{KEY}\"\naddress = \"cloud\"\n"), 5, &["HOST:PORT"]);
-    refused(&format!("[[peers]]\nname = \"a\"\nkey = \"{KEY}\"\nrights = [\"delete\"]\n"), 5, &["\"pull\""]);
+    refused(&format!("[[peers]]\nname = \"a\"\nkey = \"{KEY}\"\nrights = [\"remove\"]\n"), 5, &["\"delete\""]);
     refused(&format!("[[peers]]\nname = \"a\"\nkey = \"{KEY}\"\nsees = \"most\"\n"), 5, &["\"own\""]);
     refused(&format!("[[peers]]\nname = \"a\"\nkey = \"{KEY}\"\nsees = [\"b\"]\n"), 2, &["no peer \"b\""]);
     for level in ["5", "-1", "\"fast\""] {

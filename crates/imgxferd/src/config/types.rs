@@ -248,7 +248,7 @@ pub enum PeerKey {
 /// What a peer may do here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
-#[expect(clippy::struct_excessive_bools, reason = "each is a right of its own")]
+#[expect(clippy::struct_excessive_bools, reason = "each right is given by itself")]
 pub struct PeerRights {
     /// Send studies to this site.
     pub send: bool,
