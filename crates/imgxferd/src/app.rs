@@ -21,7 +21,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::audit::{Actor, Audit, Entry, Event, PeerRow};
 use crate::backfill::backfill;
-use crate::config::{Config, PeerConfig};
+use crate::config::{Config, PeerConfig, SELF};
 use crate::host::DaemonHost;
 use crate::house::{keep_house, mend_index};
 use crate::inbox::watch_inbox;
@@ -175,6 +175,7 @@ impl Shared {
         Ok(PushParts {
             queue: Arc::clone(&self.queue),
             client: Client::new(Arc::clone(&self.endpoint)),
+            depot: self.depot.clone(),
             peers: Arc::clone(&self.peers),
             live: self.live.clone(),
             metrics: Arc::clone(&self.metrics),
@@ -246,6 +247,7 @@ impl Daemon {
         };
         let parts = daemon.shared.push_parts(done, aborting)?;
         daemon.announce(&daemon.shared.config.peers);
+        spawn_lanes(&daemon.lanes, &parts, SELF);
         daemon.tasks.spawn(serve_new_peers(peers_added, Arc::clone(&daemon.lanes), parts));
         daemon.watch_inboxes(jobs_done);
         daemon.tasks.spawn(keep_house(Arc::clone(&daemon.shared)));
@@ -360,7 +362,8 @@ impl Daemon {
         &self.shared.peers
     }
 
-    /// Queues files, and all files below folders as they are now, for a peer. Blocks on the disk.
+    /// Queues files, and all files below folders as they are now, for a peer; for `self`, to be put into this site's own
+    /// store. Blocks on the disk.
     ///
     /// # Errors
     /// When there is no such peer, it has no address, or a path cannot be read.
@@ -370,8 +373,10 @@ impl Daemon {
         paths: &[PathBuf],
         urgency: imgxfer_core::priority::Priority,
     ) -> anyhow::Result<i64> {
-        let known = self.shared.peers.named(peer).with_context(|| format!("there is no peer {peer:?}"))?;
-        anyhow::ensure!(known.address.is_some(), "the peer {peer:?} has no address to send to");
+        if peer != SELF {
+            let known = self.shared.peers.named(peer).with_context(|| format!("there is no peer {peer:?}"))?;
+            anyhow::ensure!(known.address.is_some(), "the peer {peer:?} has no address to send to");
+        }
         let mut found = Vec::new();
         for path in paths {
             snapshot(path, &mut found).with_context(|| "a path cannot be read")?;

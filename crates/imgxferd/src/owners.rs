@@ -5,10 +5,8 @@ use std::time::Duration;
 use imgxfer_core::ids::PeerId;
 
 use crate::app::Shared;
+use crate::config::SELF;
 use crate::peers::UNKNOWN;
-
-/// How the site itself is called among owners.
-const SELF: &str = "self";
 
 /// How an owner is called: a peer's name, its fingerprint where it has none any more, `self` for the site itself.
 pub(crate) fn name(shared: &Shared, owner: PeerId) -> String {

@@ -17,6 +17,9 @@ use crate::exit::{Exit, problem};
 use crate::output::safe;
 use crate::places::Places;
 
+/// How a daemon calls its own site where others have their names.
+pub(crate) const SELF: &str = "self";
+
 const DEFAULT_URL: &str = "http://127.0.0.1:11121";
 const DEFAULT_TOKEN_FILE: &str = "/var/lib/imgxfer/admin.token";
 /// A daemon that is alive answers at once.

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::consultation;
-use crate::admin::{Admin, AdminArgs, peers, render, transfers};
+use crate::admin::{Admin, AdminArgs, SELF, peers, render, transfers};
 use crate::dates::expiry;
 use crate::exit::Exit;
 use crate::output::Output;
@@ -31,6 +31,7 @@ pub(crate) async fn run(args: &StatusArgs, places: &Places, output: &Output) -> 
     if let Some(expires) = status["certificate_expires"].as_i64() {
         status["certificate_expires"] = expiry(expires).into();
     }
+    name_the_store(&mut status);
     if let Some(status) = status.as_object_mut() {
         status.remove("consultation");
         status.remove("peers");
@@ -55,6 +56,16 @@ pub(crate) async fn run(args: &StatusArgs, places: &Places, output: &Output) -> 
     Ok(Exit::Done)
 }
 
+/// Jobs for the site itself go to its own store.
+fn name_the_store(status: &mut Value) {
+    for list in ["peers", "jobs"] {
+        let rows = status["queue"][list].as_array_mut();
+        for row in rows.into_iter().flatten().filter(|row| row["peer"] == SELF) {
+            row["peer"] = "this site's store".into();
+        }
+    }
+}
+
 /// How far the reading of old headers is, where there is anything to say.
 fn backfill(progress: &Value) -> Option<String> {
     let [left, done, unreadable] =
@@ -77,6 +88,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn the_store_is_named_where_jobs_go() {
+        let mut status = json!({ "queue": { "peers": [{ "peer": "self" }], "jobs": [{ "peer": "cloud" }] } });
+        name_the_store(&mut status);
+        assert_eq!(status["queue"]["peers"][0]["peer"], "this site's store");
+        assert_eq!(status["queue"]["jobs"][0]["peer"], "cloud");
+    }
 
     #[test]
     fn a_backfill_is_told_while_there_is_something_to_tell() {

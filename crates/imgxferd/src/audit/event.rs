@@ -220,6 +220,15 @@ pub(crate) enum Event {
         about: About,
     },
 
+    /// A job of the queue was put into this site's own store.
+    Stored {
+        /// As arrivals name it: `inbox:PATH`, `user:NAME`.
+        source: String,
+        job: i64,
+        #[serde(flatten)]
+        about: About,
+    },
+
     /// An invitation to pair was made.
     PairingOpened {
         rights: Vec<&'static str>,

@@ -30,7 +30,7 @@ pub use types::{
     After, AuditConfig, Config, Consultation, DEFAULT_ADMIN_PORT, DEFAULT_QUIC_PORT, IdentityFiles, Inbox, LogFormat,
     PeerConfig, PeerKey, PeerRights, Retention, Sees,
 };
-pub(crate) use types::{check_duplicate, check_name};
+pub(crate) use types::{SELF, check_duplicate, check_name};
 
 /// Where the daemon looks for its configuration unless told otherwise.
 pub const DEFAULT_FILE: &str = "/etc/imgxfer/imgxferd.toml";

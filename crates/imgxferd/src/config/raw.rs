@@ -169,7 +169,8 @@ pub(super) enum Sees {
 #[serde(deny_unknown_fields)]
 pub(super) struct Inbox {
     pub(super) path: Spanned<String>,
-    pub(super) to: Spanned<String>,
+    #[serde(default)]
+    pub(super) to: Text,
     #[serde(default)]
     pub(super) priority: Text,
     #[serde(default)]

@@ -11,14 +11,14 @@ use imgxfer_core::transport::{Congestion, Dscp, EndpointConfig, Profile};
 use imgxfer_core::units::mbit_of_bytes;
 use toml::Spanned;
 
-use super::origin::{ConfigError, Origin};
+use super::origin::{ConfigError, Origin, Place};
 use super::raw;
 use super::read::{Layers, Merged, Sourced};
 use super::schedule::{self, Schedule};
 use super::show::Setting;
 use super::types::{
     After, AuditConfig, COMPACT_BYTES_A_SECOND, Config, Consultation, IdentityFiles, Inbox, LogFormat, PeerConfig,
-    PeerKey, PeerRights, Sees, check_duplicate, check_name,
+    PeerKey, PeerRights, SELF, Sees, check_duplicate, check_name,
 };
 
 /// Less free space than this cannot keep the index alive when the disk fills up.
@@ -443,26 +443,9 @@ fn inbox(raw: &Sourced<raw::Inbox>, config: &Config) -> Result<Inbox> {
             return wrong("path", value.path.span(), problem);
         }
     }
-    let to = value.to.as_ref().clone();
-    match config.peer(&to) {
-        None => {
-            return wrong(
-                "to",
-                value.to.span(),
-                format!("there is no peer {to:?}; add it under [[peers]], or correct the name"),
-            );
-        }
-        Some(peer) if peer.address.is_none() => {
-            return wrong(
-                "to",
-                value.to.span(),
-                format!("the peer {to:?} has no address to send to; give it one under [[peers]]"),
-            );
-        }
-        Some(_) => {}
-    }
+    let to = value.to.as_ref().map(|to| destination(to, &raw.place, config)).transpose()?;
     let priority = match &value.priority {
-        None => config.peer(&to).map_or(Priority::Routine, |peer| peer.priority),
+        None => to.map_or(Priority::Routine, |peer| peer.priority),
         Some(text) => choose("inbox.priority", &raw.place.at(text.span()), text.as_ref(), &PRIORITIES)?,
     };
     let seconds = |key: &str, value: &Option<Spanned<u64>>, default: u64, most: u64| match value {
@@ -495,10 +478,24 @@ fn inbox(raw: &Sourced<raw::Inbox>, config: &Config) -> Result<Inbox> {
         poll: seconds("inbox.poll_seconds", &value.poll_seconds, 30, 3600)?,
         all_files: value.all_files.as_ref().is_some_and(|flag| *flag.as_ref()),
         path,
-        to,
+        to: to.map(|peer| peer.name.clone()),
         priority,
         after,
     })
+}
+
+/// The peer that an inbox sends to.
+fn destination<'a>(to: &Spanned<String>, place: &Place, config: &'a Config) -> Result<&'a PeerConfig> {
+    let name = to.as_ref();
+    let problem = match config.peer(name) {
+        Some(peer) if peer.address.is_some() => return Ok(peer),
+        Some(_) => format!("the peer {name:?} has no address to send to; give it one under [[peers]]"),
+        None if name == SELF => "leave `to` out: the files are put into this site's own store then".to_owned(),
+        None => format!(
+            "there is no peer {name:?}; add it under [[peers]], correct the name, or leave `to` out to put the files into this site's own store"
+        ),
+    };
+    Err(ConfigError::new(place.at(to.span()), "inbox.to", problem))
 }
 
 /// What packets are like and how fast they go.
@@ -678,14 +675,15 @@ fn inbox_settings(inbox: &Inbox, origin: &Origin) -> Vec<Setting> {
         After::Delete => "delete".to_owned(),
         After::Move(folder) => format!("move:{}", folder.display()),
     };
-    vec![
-        at("path", text(&inbox.path).into()),
-        at("to", inbox.to.clone().into()),
+    let mut out = vec![at("path", text(&inbox.path).into())];
+    out.extend(inbox.to.clone().map(|to| at("to", to.into())));
+    out.extend([
         at("priority", name_of(&PRIORITIES, &inbox.priority).into()),
         at("settle_seconds", whole(inbox.settle.as_secs()).into()),
         at("hold_seconds", whole(inbox.hold.as_secs()).into()),
         at("poll_seconds", whole(inbox.poll.as_secs()).into()),
         at("after", after.into()),
         at("all_files", inbox.all_files.into()),
-    ]
+    ]);
+    out
 }

@@ -72,6 +72,7 @@ fn what_is_wrong_is_named_with_its_place() {
     refused("[consultation]\nmbps = 0.01\n", 3, &["consultation.mbps", "0.1"]);
     refused("[consultation]\nminutes = 241\n", 3, &["consultation.minutes", "240"]);
     refused("[[inbox]]\npath = \"in\"\nto = \"a\"\n", 4, &["inbox.to", "no peer \"a\""]);
+    refused("[[inbox]]\npath = \"in\"\nto = \"self\"\n", 4, &["inbox.to", "leave `to` out"]);
     refused("[identity]\nkey = \"k.pem\"\n", 3, &["identity.certificate", "missing"]);
 }
 
@@ -236,6 +237,16 @@ fn limits_and_priorities_are_read() {
     let shown = |key: &str| config.settings().iter().find(|setting| setting.key == key).unwrap().value.clone();
     assert_eq!(shown("peers.a.limits"), "[\"mon-fri 08:00-18:00 4 Mbit/s\", \"20.5 Mbit/s\"]");
     assert_eq!(shown("limits.rates"), "[\"50 Mbit/s\"]");
+}
+
+#[test]
+fn an_inbox_without_a_peer_puts_into_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = load(folder.path(), "[[inbox]]\npath = \"in\"\nafter = \"delete\"\n").unwrap();
+    let inbox = Inbox::into_store(folder.path().join("in")).with_after(After::Delete);
+    assert_eq!(config.inboxes, [inbox]);
+    let keys: Vec<&str> = config.settings().iter().map(|setting| setting.key.as_str()).collect();
+    assert!(keys.contains(&"inbox.path") && !keys.contains(&"inbox.to"), "{keys:?}");
 }
 
 #[test]

@@ -388,7 +388,7 @@ impl PeerConfig {
     }
 }
 
-/// What happens to an inbox's files once they are committed at the other end.
+/// What happens to an inbox's files once they are committed: at the other end, or in this site's store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum After {
@@ -396,7 +396,7 @@ pub enum After {
     Keep,
     /// They move to this folder, under the same relative path.
     Move(PathBuf),
-    /// They are deleted, if they still are what was sent.
+    /// They are deleted, if they still are what was committed.
     Delete,
 }
 
@@ -406,9 +406,9 @@ pub enum After {
 pub struct Inbox {
     /// The folder, with everything below it. Symbolic links are not followed.
     pub path: PathBuf,
-    /// Name of the peer that gets what arrives there.
-    pub to: String,
-    /// Priority of its transfers.
+    /// Name of the peer that gets what arrives there; `None` where it is put into this site's own store.
+    pub to: Option<String>,
+    /// Priority of its jobs.
     pub priority: Priority,
     /// A study is sent when none of its files has changed for this long. Default 10 s.
     pub settle: Duration,
@@ -426,12 +426,18 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// A folder whose files are kept, with the default times.
+    /// A folder whose files are sent to a peer and kept, with the default times.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>, to: &str) -> Self {
+        Self { to: Some(to.to_owned()), ..Self::into_store(path) }
+    }
+
+    /// A folder whose files are put into this site's own store and kept, with the default times.
+    #[must_use]
+    pub fn into_store(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
-            to: to.to_owned(),
+            to: None,
             priority: Priority::Routine,
             settle: Duration::from_secs(10),
             hold: Duration::from_mins(10),
@@ -471,13 +477,16 @@ impl Inbox {
     }
 }
 
+/// How the site itself is called, among owners of studies and among destinations of jobs.
+pub(crate) const SELF: &str = "self";
+
 /// Refuses what [`super::resolve`] also refuses in files, for peers that come otherwise.
 pub(crate) fn check_name(name: &str) -> Result<(), String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if name.is_empty() || name.len() > 64 || !name.chars().all(allowed) {
         return Err("a name has 1 to 64 letters, digits, dashes, dots and underscores".to_owned());
     }
-    if matches!(name, "self" | "unknown") {
+    if matches!(name, SELF | "unknown") {
         return Err("it has a meaning of its own: the site itself, and those who are no peers".to_owned());
     }
     Ok(())

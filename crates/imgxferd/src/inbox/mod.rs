@@ -1,5 +1,5 @@
-//! Watched folders: a study that settles in one becomes a job, and its files wait untouched until the
-//! other end has committed exactly them.
+//! Watched folders: a study that settles in one becomes a job, and its files wait untouched until exactly they are
+//! committed, at the other end or in this site's own store.
 //!
 //! The system tells of changes where it can; the folder is also read through from time to time, since
 //! network shares tell nothing. Symbolic links are not followed. What is not DICOM is left where it is and
@@ -21,7 +21,7 @@ use imgxfer_core::work::{WorkError, blocking};
 use notify::{RecursiveMode, Watcher as _};
 use tokio::sync::{Notify, watch};
 
-use crate::config::Inbox;
+use crate::config::{Inbox, SELF};
 use crate::files;
 use crate::queue::{NewJob, Queue, QueueError, Stamp, backoff};
 use settle::{Group, Kind, Settler};
@@ -129,7 +129,7 @@ impl Watched {
                 priority: self.inbox.priority,
                 all_files: self.inbox.all_files,
                 inbox: Some(self.inbox.path.clone()),
-                ..NewJob::new(&self.inbox.to, files)
+                ..NewJob::new(self.inbox.to.as_deref().unwrap_or(SELF), files)
             };
             let id = self.queue.push(&job)?;
             tracing::info!(inbox = %self.inbox.path.display(), job = id, files = job.files.len(), peer = %job.peer, "queued");

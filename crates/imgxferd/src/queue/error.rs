@@ -1,6 +1,5 @@
 //! What goes wrong with the queue, and how a failed transfer is called in it.
 
-use std::error::Error as _;
 use std::path::PathBuf;
 
 use imgxfer_core::error::TransferError;
@@ -54,6 +53,11 @@ pub(crate) fn cause_of(error: &TransferError) -> Option<String> {
     if !matches!(error, TransferError::Store(_) | TransferError::Work(_) | TransferError::Identity(_)) {
         return None;
     }
+    Some(causes(error))
+}
+
+/// An error with all its causes, in one line.
+pub(super) fn causes(error: &dyn std::error::Error) -> String {
     let mut words = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -61,7 +65,7 @@ pub(crate) fn cause_of(error: &TransferError) -> Option<String> {
         words.push_str(&error.to_string());
         cause = error.source();
     }
-    Some(words)
+    words
 }
 
 /// What went wrong with a transfer, in words of this program's own: a peer's words stay out of the

@@ -1,6 +1,6 @@
-//! Sends the jobs of one peer, one at a time.
+//! Sends the jobs of one peer, one at a time; those of the site itself are put into its own store.
 //!
-//! Each peer has two lanes: one takes jobs of any priority, the most urgent first; the other only takes
+//! Each peer has two lanes, and so has the site: one takes jobs of any priority, the most urgent first; the other only takes
 //! STAT jobs, so that an emergency does not wait for the end of a study that is under way.
 
 use std::collections::BTreeSet;
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use imgxfer_core::client::{Client, PushOptions, PushReport, RetryPolicy};
 use imgxfer_core::codec::LevelChoice;
+use imgxfer_core::depot::Depot;
 use imgxfer_core::error::{Fault, Retry, TransferError};
 use imgxfer_core::ids::StudyUid;
 use imgxfer_core::pace::Pace;
@@ -27,6 +28,7 @@ use super::outcome::write_down;
 use super::source::Sent;
 use super::{Claim, Job, JobFile, JobSource, Outcome, Queue, QueueError, SentFile, Stamp, backoff, code_of};
 use crate::audit::{About, Actor, Audit, Entry, Event};
+use crate::config::SELF;
 use crate::live::{Live, Running, Ticket};
 use crate::metrics::Metrics;
 use crate::peers::Peers;
@@ -40,7 +42,7 @@ pub(crate) enum LaneKind {
 }
 
 /// Tries of a job some of whose files cannot be sent, before an operator is asked.
-const PARTIAL_TRIES: u32 = 5;
+pub(super) const PARTIAL_TRIES: u32 = 5;
 
 /// How often it is looked whether the audit can be written again, where nothing is sent without one.
 const AUDIT_LOOK: Duration = Duration::from_secs(1);
@@ -53,6 +55,7 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
 pub(crate) struct PushParts {
     pub(crate) queue: Arc<Queue>,
     pub(crate) client: Client,
+    pub(crate) depot: Depot,
     pub(crate) peers: Arc<Peers>,
     pub(crate) live: Live,
     pub(crate) metrics: Arc<Metrics>,
@@ -67,10 +70,11 @@ pub(crate) struct PushParts {
     pub(crate) seed: u64,
 }
 
-/// One lane of one peer.
+/// One lane of one peer, or of the site itself.
 #[derive(Debug)]
 pub(crate) struct Lane {
     pub(crate) parts: PushParts,
+    /// Its name; [`SELF`] for the site's own store.
     pub(crate) peer: String,
     pub(crate) kind: LaneKind,
     /// What the files of the newest job were found to hold: the next try of it need not read them again.
@@ -78,7 +82,7 @@ pub(crate) struct Lane {
 }
 
 /// How a try ended.
-enum End {
+pub(super) enum End {
     Done,
     /// The line or the peer is at fault: other jobs would fare no better for so long.
     Hold(Duration),
@@ -104,19 +108,16 @@ impl Lane {
             let (peer, kind) = (self.peer.clone(), self.kind);
             let claim = self.blocking(move |queue| queue.claim(&peer, kind)).await;
             let hold = match claim {
-                Ok(Claim::Job(job, files)) => {
-                    let span = tracing::info_span!("transfer", peer = %self.peer, job = job.id, role = "sender");
-                    match self.send(&job, files).instrument(span).await {
-                        End::Done | End::Next => {
-                            in_a_row = 0;
-                            continue;
-                        }
-                        End::Hold(wait) => {
-                            in_a_row += 1;
-                            wait.max(backoff(self.parts.seed, in_a_row))
-                        }
+                Ok(Claim::Job(job, files)) => match self.carry_out(&job, files).await {
+                    End::Done | End::Next => {
+                        in_a_row = 0;
+                        continue;
                     }
-                }
+                    End::Hold(wait) => {
+                        in_a_row += 1;
+                        wait.max(backoff(self.parts.seed, in_a_row))
+                    }
+                },
                 Ok(Claim::Wait(due)) => {
                     let due = due.map(|wait| Instant::now() + wait);
                     tokio::select! {
@@ -139,6 +140,15 @@ impl Lane {
         }
     }
 
+    async fn carry_out(&mut self, job: &Job, files: Vec<JobFile>) -> End {
+        if self.peer == SELF {
+            let span = tracing::info_span!("put", job = job.id);
+            return self.put(job, files).instrument(span).await;
+        }
+        let span = tracing::info_span!("transfer", peer = %self.peer, job = job.id, role = "sender");
+        self.send(job, files).instrument(span).await
+    }
+
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Queue) -> Result<T, QueueError> + Send + 'static,
@@ -148,7 +158,7 @@ impl Lane {
     }
 
     /// Writes the outcome of a try, however long that takes.
-    async fn write_down<T: Send + 'static>(
+    pub(super) async fn write_down<T: Send + 'static>(
         &self,
         write: impl Fn(&Queue) -> Result<T, QueueError> + Send + Sync + 'static,
     ) -> Result<T, QueueError> {
@@ -187,9 +197,14 @@ impl Lane {
                 self.try_failed(job, &error, sent).await
             }
         };
+        self.written_or_held(end)
+    }
+
+    /// How a try ended, unless even that could not be written down.
+    pub(super) fn written_or_held(&self, end: Result<End, QueueError>) -> End {
         end.unwrap_or_else(|error| {
             // The job is still marked as running, and is queued again at the next start.
-            tracing::error!(%error, "the queue failed; the outcome of a transfer is not written down");
+            tracing::error!(%error, "the queue failed; the outcome of a job is not written down");
             End::Hold(backoff(self.parts.seed, 5))
         })
     }
@@ -245,10 +260,7 @@ impl Lane {
                 root = ?root,
                 "committed at the other end"
             );
-            if let Some(inbox) = &job.inbox {
-                // Nobody listens any more only when the daemon stops; the start looks again.
-                drop(self.parts.done.send(inbox.clone()));
-            }
+            self.tell_inbox(job);
             return Ok(End::Done);
         }
         let problem = match (offered, failed) {
@@ -265,6 +277,14 @@ impl Lane {
         self.write_down(move |queue| queue.note(id, &sent)).await?;
         self.again(job, problem, job.attempts < PARTIAL_TRIES).await?;
         Ok(End::Next)
+    }
+
+    /// A job is done: its inbox may do with the files what it does.
+    pub(super) fn tell_inbox(&self, job: &Job) {
+        if let Some(inbox) = &job.inbox {
+            // Nobody listens any more only when the daemon stops; the start looks again.
+            drop(self.parts.done.send(inbox.clone()));
+        }
     }
 
     fn forwarded(&self, job: &Job, about: About) -> Entry {
@@ -304,7 +324,7 @@ impl Lane {
     }
 
     /// Puts a job back for another try, or gives it to the operator.
-    async fn again(&self, job: &Job, problem: String, again: bool) -> Result<Duration, QueueError> {
+    pub(super) async fn again(&self, job: &Job, problem: String, again: bool) -> Result<Duration, QueueError> {
         let id = job.id;
         let seed = self.parts.seed.wrapping_add(imgxfer_core::units::to_u64(usize::try_from(id).unwrap_or(0)));
         let wait = backoff(seed, job.attempts);
@@ -319,7 +339,7 @@ fn is_tried_again(error: &TransferError) -> bool {
 }
 
 /// The studies that files belong to.
-fn studies(sent: &[SentFile]) -> Vec<StudyUid> {
+pub(super) fn studies(sent: &[SentFile]) -> Vec<StudyUid> {
     sent.iter().filter_map(|file| file.study.clone()).collect::<BTreeSet<_>>().into_iter().collect()
 }
 

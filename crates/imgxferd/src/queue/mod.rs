@@ -1,8 +1,8 @@
 //! The durable queue of what is to be sent.
 //!
-//! A job is a list of files for one peer. It survives restarts and loss of power; it is done only when the
-//! peer's signed receipt for exactly these files is there, and the receipt is kept. Whatever trying again can
-//! mend is tried again for ever; a job fails only when somebody has to do something first, and an operator
+//! A job is a list of files for one peer, or for this site's own store. It survives restarts and loss of power. One for a
+//! peer is done only when the peer's signed receipt for exactly these files is there, and the receipt is kept; one for
+//! the store, when each of them is durable there and was read back. Whatever trying again can mend is tried again for ever; a job fails only when somebody has to do something first, and an operator
 //! can then put it back. Files are never touched here: what happens to them afterwards is [`crate::inbox`]'s.
 //!
 //! Calls block on the disk: run them off the network's threads.
@@ -11,6 +11,7 @@ mod backoff;
 mod error;
 mod lane;
 mod outcome;
+mod put;
 mod schema;
 mod source;
 #[cfg(test)]
@@ -305,41 +306,27 @@ impl Queue {
         let mut db = lock(&self.db);
         let transaction = db.transaction()?;
         insert_receipt(&transaction, Some(peer), receipt.0.receiver, receipt)?;
-        for file in sent {
-            match &file.outcome {
-                Outcome::Sent { hash, stamp } => {
-                    transaction.execute(
-                        "UPDATE file SET state = 'committed', hash = ?, len = ?, modified_ns = ?, inode = ?, changed_ns = ? \
-                         WHERE job = ? AND path = ?",
-                        params![
-                            hash.as_bytes(),
-                            signed(stamp.len),
-                            stamp.modified_ns,
-                            stamp.inode.cast_signed(),
-                            stamp.changed_ns,
-                            job,
-                            bytes_of(&file.path)
-                        ],
-                    )?;
-                }
-                Outcome::Skipped => {
-                    transaction.execute(
-                        "UPDATE file SET state = 'skipped' WHERE job = ? AND path = ?",
-                        params![job, bytes_of(&file.path)],
-                    )?;
-                }
-                Outcome::Failed => {}
-            }
-        }
-        transaction.execute(
-            "UPDATE job SET state = 'done', finished = ?, root = ?, instances = ?, last_error = NULL WHERE id = ?",
-            params![UnixSeconds::now().0, receipt.0.root.to_string(), signed(receipt.0.instances), job],
-        )?;
+        mark_done(&transaction, job, sent, (Some(receipt.0.root.to_string()), receipt.0.instances))?;
         transaction.commit()?;
         drop(db);
+        self.is_done(job);
+        Ok(())
+    }
+
+    /// Everything of a job is committed in this site's own store: keeps what exactly was put.
+    pub(crate) fn complete_here(&self, job: i64, put: &[SentFile], instances: u64) -> Result<(), QueueError> {
+        let mut db = lock(&self.db);
+        let transaction = db.transaction()?;
+        mark_done(&transaction, job, put, (None, instances))?;
+        transaction.commit()?;
+        drop(db);
+        self.is_done(job);
+        Ok(())
+    }
+
+    fn is_done(&self, job: i64) {
         lock(&self.due).remove(&job);
         self.tell();
-        Ok(())
     }
 
     /// Keeps a receipt that a peer gave for what it pulled from here.
@@ -535,6 +522,37 @@ fn files_of(db: &Connection, job: i64) -> Result<Vec<JobFile>, QueueError> {
     };
     let files = select.query_map([job], of)?.collect::<rusqlite::Result<_>>()?;
     Ok(files)
+}
+
+/// A job is done with these outcomes of its files: root of the manifest, where there is one, and instances.
+fn mark_done(
+    db: &Connection,
+    job: i64,
+    sent: &[SentFile],
+    (root, instances): (Option<String>, u64),
+) -> Result<(), QueueError> {
+    let mut committed = db.prepare_cached(
+        "UPDATE file SET state = 'committed', hash = ?, len = ?, modified_ns = ?, inode = ?, changed_ns = ? \
+         WHERE job = ? AND path = ?",
+    )?;
+    let mut skipped = db.prepare_cached("UPDATE file SET state = 'skipped' WHERE job = ? AND path = ?")?;
+    for file in sent {
+        let path = bytes_of(&file.path);
+        match &file.outcome {
+            Outcome::Sent { hash, stamp } => {
+                let (len, inode) = (signed(stamp.len), stamp.inode.cast_signed());
+                let row = params![hash.as_bytes(), len, stamp.modified_ns, inode, stamp.changed_ns, job, path];
+                committed.execute(row)?;
+            }
+            Outcome::Skipped => drop(skipped.execute(params![job, path])?),
+            Outcome::Failed => {}
+        }
+    }
+    db.execute(
+        "UPDATE job SET state = 'done', finished = ?, root = ?, instances = ?, last_error = NULL WHERE id = ?",
+        params![UnixSeconds::now().0, root, signed(instances), job],
+    )?;
+    Ok(())
 }
 
 fn insert_receipt(

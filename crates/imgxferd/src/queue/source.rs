@@ -12,7 +12,7 @@ use super::Stamp;
 /// What became of a file in one try.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It is in the manifest with this content, and had this stamp before and after it was read.
+    /// It is in the manifest, or in this site's store, with this content, and had this stamp before and after it was read.
     Sent { hash: InstanceHash, stamp: Stamp },
     /// It is not meant to be sent.
     Skipped,
@@ -60,8 +60,7 @@ impl JobSource {
             let label = imgxfer_core::send::printable(path);
             (SourceItem::Failed { label, reason: reason.to_owned() }, Outcome::Failed)
         };
-        let stamp = |path: &Path| path.symlink_metadata().ok().as_ref().and_then(Stamp::of);
-        let Some(before) = stamp(path) else { return failed("it is gone, or no longer a file") };
+        let Some(before) = Stamp::at(path) else { return failed("it is gone, or no longer a file") };
         let mut source = FileSource::new(&[path.to_owned()], self.other).with_known(self.known.clone());
         // A DICOMDIR stands for what it refers to, which is in the job by itself.
         if !source.files().eq([path]) {
@@ -71,7 +70,7 @@ impl JobSource {
         let Ok(Some(item)) = source.next_item() else { return failed("it cannot be read") };
         match &item {
             SourceItem::Instance(instance) => {
-                if stamp(path) != Some(before) || instance.entry.len != before.len {
+                if Stamp::at(path) != Some(before) || instance.entry.len != before.len {
                     return failed("it changed while it was being read");
                 }
                 let hash = instance.entry.hash;

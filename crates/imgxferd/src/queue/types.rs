@@ -1,6 +1,6 @@
 //! Jobs and their files, as the queue shows and keeps them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use imgxfer_core::ids::InstanceHash;
 use imgxfer_core::priority::Priority;
@@ -33,6 +33,11 @@ impl Stamp {
             changed_ns: ns(metadata.ctime(), metadata.ctime_nsec()),
         })
     }
+
+    /// The stamp of what stands at a path now, if that is a regular file.
+    pub(crate) fn at(path: &Path) -> Option<Self> {
+        path.symlink_metadata().ok().as_ref().and_then(Self::of)
+    }
 }
 
 /// Where a job stands.
@@ -46,7 +51,7 @@ pub enum JobState {
     Running,
     /// Will be tried again after a while.
     Waiting,
-    /// Committed at the peer.
+    /// Committed at the peer, or in this site's store.
     Done,
     /// Needs an operator.
     Failed,
@@ -117,7 +122,7 @@ impl FileState {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct NewJob {
-    /// Name of the peer.
+    /// Name of the peer, `self` for this site's own store.
     pub peer: String,
     /// Priority.
     pub priority: Priority,
@@ -150,7 +155,7 @@ impl NewJob {
 pub struct Job {
     /// Its number.
     pub id: i64,
-    /// Name of the peer.
+    /// Name of the peer, `self` for this site's own store.
     pub peer: String,
     /// Priority.
     pub priority: Priority,
@@ -168,7 +173,7 @@ pub struct Job {
     pub created: i64,
     /// When it was done.
     pub finished: Option<i64>,
-    /// Root of the manifest that was committed, hexadecimal.
+    /// Root of the manifest that was committed at a peer, hexadecimal.
     pub root: Option<String>,
     /// Instances that were committed.
     pub instances: Option<u64>,
@@ -191,7 +196,7 @@ pub(crate) struct JobFile {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Default)]
 #[non_exhaustive]
 pub struct QueueSummary {
-    /// Name of the peer.
+    /// Name of the peer, `self` for this site's own store.
     pub peer: String,
     /// Jobs that are queued, running or waiting.
     pub open: u64,

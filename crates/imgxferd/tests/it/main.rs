@@ -12,6 +12,7 @@ mod admin;
 mod audit;
 mod backfill;
 mod binary;
+mod inbox;
 mod pace;
 mod pairing;
 mod removal;
