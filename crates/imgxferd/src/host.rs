@@ -34,6 +34,9 @@ pub(crate) struct DaemonHost {
     pub(crate) room_wanted: Arc<Notify>,
 }
 
+/// Why no work is taken, for the audit.
+const NO_WORK: &str = "no work is taken while the audit cannot be written";
+
 /// A refusal in words for the audit.
 const fn word(code: RefuseCode) -> &'static str {
     match code {
@@ -127,6 +130,7 @@ impl Host for DaemonHost {
         };
         let entry = Entry::new(self.actor(session), event);
         self.audit.tell(&match answer {
+            Answered::Refused(RefuseCode::Busy) if !self.takes_work() => entry.refused(NO_WORK),
             Answered::Refused(code) => entry.refused(word(code)),
             _ => entry,
         });

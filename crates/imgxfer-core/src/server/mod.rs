@@ -23,8 +23,8 @@ use crate::priority::Priority;
 use crate::progress::TransferEvent;
 use crate::receive::{DepotIntake, ReceiveSettings, Router, receive};
 use crate::send::{DepotSource, FetchOrder, Selection, SendSettings, send};
-use crate::store::search::Search;
 use crate::store::search::messages::{RowsToWire, criteria_from_wire, end_to_wire, find_from_wire};
+use crate::store::search::{Search, SearchError};
 use crate::store::{Scope, StoreError, Versions};
 use crate::transfer::{refuse, session_span};
 use crate::transport::{CloseCode, ControlSender, ControlStream, Endpoint, Session};
@@ -145,17 +145,19 @@ impl Server {
             self.host.on_asked(&session, &Asked::Other, Answered::Refused(RefuseCode::Protocol));
             return say_refused(control_out, RefuseCode::Protocol, "a request that this version does not know").await;
         };
+        let no = |asked: Asked, code| self.host.on_asked(&session, &asked, Answered::Refused(code));
         if *self.draining.borrow() {
+            no(asked_by(&first), RefuseCode::ShuttingDown);
             let remedy = "the site is shutting down; try again in a few minutes";
             return say_refused(control_out, RefuseCode::ShuttingDown, remedy).await;
         }
         if !self.host.takes_work() {
+            no(asked_by(&first), RefuseCode::Busy);
             let remedy = "the site takes no work just now: try again later";
             return say_refused(control_out, RefuseCode::Busy, remedy).await;
         }
         let rights = self.host.rights(&session);
         let control = (control_out, control_in);
-        let no = |asked: Asked, code| self.host.on_asked(&session, &asked, Answered::Refused(code));
         match first {
             Body::Start(start) if rights.send => {
                 Box::pin(self.take_in(&session, &router, control, &start, rights)).await;
@@ -163,23 +165,21 @@ impl Server {
             Body::Fetch(fetch) if rights.pull => Box::pin(self.send_out(&session, control, fetch, rights)).await,
             Body::FetchFrames(fetch) => Box::pin(self.give_frames(&session, control, &fetch, rights)).await,
             Body::Find(find) if rights.query => self.answer(&session, control.0, &find, rights).await,
-            Body::Remove(asked) if rights.delete => self.remove(&session, control.0, &asked, rights).await,
-            Body::Start(_) => {
-                no(Asked::Send, RefuseCode::NotAllowed);
+            Body::Remove(wish) if rights.delete => self.remove(&session, control.0, &wish, rights).await,
+            first @ Body::Start(_) => {
+                no(asked_by(&first), RefuseCode::NotAllowed);
                 say_refused(control.0, RefuseCode::NotAllowed, not_allowed("send")).await;
             }
-            Body::Fetch(fetch) => {
-                let what = criteria_from_wire(Level::Instance, &fetch.by);
-                no(Asked::Pull(what.as_ref().map(AskedBy::of).unwrap_or_default()), RefuseCode::NotAllowed);
+            first @ Body::Fetch(_) => {
+                no(asked_by(&first), RefuseCode::NotAllowed);
                 say_refused(control.0, RefuseCode::NotAllowed, not_allowed("pull")).await;
             }
-            Body::Find(find) => {
-                let search = find_from_wire(&find);
-                no(Asked::Query(search.as_ref().map(AskedBy::of).unwrap_or_default()), RefuseCode::NotAllowed);
+            first @ Body::Find(_) => {
+                no(asked_by(&first), RefuseCode::NotAllowed);
                 say_refused(control.0, RefuseCode::NotAllowed, not_allowed("query")).await;
             }
-            Body::Remove(asked) => {
-                no(Asked::Remove(removing::asked_by(&asked)), RefuseCode::NotAllowed);
+            first @ Body::Remove(_) => {
+                no(asked_by(&first), RefuseCode::NotAllowed);
                 say_refused(control.0, RefuseCode::NotAllowed, not_allowed("delete")).await;
             }
             _ => {
@@ -362,6 +362,18 @@ fn note_end(task: Result<(), tokio::task::JoinError>) {
 const ROWS_AT_ONCE: usize = 500;
 
 const BUSY: &str = "too many transfers at once at this site: try again later";
+
+/// What a first message asks for, as an audit tells it.
+fn asked_by(first: &Body) -> Asked {
+    let of = |search: Result<Search, SearchError>| search.as_ref().map(AskedBy::of).unwrap_or_default();
+    match first {
+        Body::Start(_) => Asked::Send,
+        Body::Fetch(fetch) => Asked::Pull(of(criteria_from_wire(Level::Instance, &fetch.by))),
+        Body::Find(find) => Asked::Query(of(find_from_wire(find))),
+        Body::Remove(wish) => Asked::Remove(removing::asked_by(wish)),
+        _ => Asked::Other,
+    }
+}
 
 const fn not_allowed(right: &str) -> &str {
     match right.as_bytes() {

@@ -349,7 +349,40 @@ async fn without_an_audit_work_goes_on_or_does_not_as_it_is_set() {
         daemon.stop().await;
         let text = std::fs::read_to_string(root.path().join("taken").join(AUDIT_FILE)).unwrap();
         assert_eq!(text.matches("\"event\":\"receipt-given\"").count(), if required { 1 } else { 2 }, "{text}");
+        let refused = text.lines().filter(|line| line.contains("no work is taken while the audit cannot be written"));
+        let refused: Vec<&str> = refused.collect();
+        assert_eq!(refused.len(), usize::from(required), "{text}");
+        assert!(refused.iter().all(|line| line.contains("\"event\":\"send\"") && line.contains("peer:north")));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_stopping_site_refuses_is_told() {
+    let root = tempfile::tempdir().unwrap();
+    let (mut config, key) = site(root.path(), "site");
+    let friend = Identity::generate().unwrap();
+    config.peers.push(PeerConfig::pinned("north", friend.peer_id()).with_rights(PeerRights::all(), Sees::Own));
+    // Nobody answers there, so that the stopping takes its time.
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    config.peers.push(PeerConfig::pinned("silent", PeerId::of_key(b"silent")).with_address(address));
+    let state = config.state_dir.clone();
+    let daemon = start(config).await;
+    let files = root.path().join("files");
+    study(5, 1).write_to(&files).unwrap();
+    daemon.enqueue("silent", &[files], Priority::Routine).unwrap();
+    jobs(daemon.queue(), all_in(JobState::Running)).await;
+    let (to, client) = (Dial::from(daemon.quic_address()).with_peer(key.peer_id()), client(&friend));
+    let stopping = tokio::spawn(daemon.stop());
+    let search = Search::default().by(tags::PATIENT_ID, "PID-4711").unwrap();
+    eventually(async || client.find(&to, &search).await.is_err().then_some(())).await;
+    stopping.abort();
+    drop(stopping.await);
+    let records = records(&state);
+    let refused = records.iter().find(|record| record.text("outcome") == "refused").unwrap();
+    assert_eq!((refused.text("event"), refused.text("why")), ("query", "the site is stopping"), "{records:?}");
+    assert_eq!((refused.text("actor"), &refused.fields()["by"]), ("peer:north", &serde_json::json!(["PatientID"])));
+    sound(&state, key.peer_id());
 }
 
 fn written(folder: &Path, key: PeerId) -> PathBuf {
