@@ -293,8 +293,8 @@ impl Daemon {
         for inbox in &self.shared.config.inboxes {
             let nudge = Arc::new(Notify::new());
             nudges.insert(inbox.path.clone(), Arc::clone(&nudge));
-            let queue = Arc::clone(&self.shared.queue);
-            self.tasks.spawn(watch_inbox(inbox.clone(), queue, nudge, self.shared.stopping.subscribe()));
+            let told = (Arc::clone(&self.shared.queue), self.shared.audit.clone());
+            self.tasks.spawn(watch_inbox(inbox.clone(), told, nudge, self.shared.stopping.subscribe()));
         }
         self.tasks.spawn(async move {
             while let Some(path) = jobs_done.recv().await {

@@ -118,6 +118,11 @@ impl About {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+const fn is_none(count: &u64) -> bool {
+    *count == 0
+}
+
 fn uids<U: Display, S: Serializer>(uids: &[U], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(uids.iter().map(ToString::to_string))
 }
@@ -227,6 +232,21 @@ pub(crate) enum Event {
         job: i64,
         #[serde(flatten)]
         about: About,
+    },
+
+    /// What an inbox did with the files of a job that is done, by its rule.
+    InboxEmptied {
+        job: i64,
+        moved: u64,
+        deleted: u64,
+        /// They stay: they have changed since, or end before their elements do.
+        kept: u64,
+        /// Somebody else had taken them away.
+        #[serde(skip_serializing_if = "is_none")]
+        gone: u64,
+        /// They could not be moved or deleted yet.
+        #[serde(skip_serializing_if = "is_none")]
+        left: u64,
     },
 
     /// An invitation to pair was made.

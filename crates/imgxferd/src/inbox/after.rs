@@ -1,4 +1,4 @@
-//! What happens to files once they are committed at the other end, and only then.
+//! What happens to files once they are committed, at the other end or in this site's own store, and only then.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
@@ -13,14 +13,35 @@ use crate::config::{After, Inbox};
 use crate::files::sync_folder;
 use crate::queue::{FileState, JobFile, Queue, QueueError, Stamp};
 
+/// How many files of a job met which end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Ends {
+    pub(super) moved: u64,
+    pub(super) deleted: u64,
+    /// They stay, since they are not what was committed any more, or may grow.
+    pub(super) kept: u64,
+    /// Somebody else was faster.
+    pub(super) gone: u64,
+    /// They stay to be done.
+    pub(super) left: u64,
+}
+
+impl Ends {
+    /// Whether anything was decided about any file.
+    pub(super) const fn is_something(self) -> bool {
+        self.moved + self.deleted + self.kept + self.gone > 0
+    }
+}
+
 /// Applies the inbox's rule to what a job has committed. Blocks. A file that has changed since it was sent
-/// stays where it is and is sent again. What fails stays to be done. Returns how many files that are.
-pub(super) fn apply(queue: &Queue, inbox: &Inbox, job: i64) -> Result<u64, QueueError> {
-    let mut failed = 0_u64;
+/// stays where it is and is sent again. What fails stays to be done. Counts nothing where the rule is to keep.
+pub(super) fn apply(queue: &Queue, inbox: &Inbox, job: i64) -> Result<Ends, QueueError> {
+    let mut ends = Ends::default();
     for file in queue.files(job)? {
         if file.state != FileState::Committed {
             continue;
         }
+        let was_there = file.path.symlink_metadata().is_ok();
         let state = match &inbox.after {
             After::Keep => Ok(FileState::Kept),
             After::Move(folder) => move_away(&file, &inbox.path, folder),
@@ -32,11 +53,18 @@ pub(super) fn apply(queue: &Queue, inbox: &Inbox, job: i64) -> Result<u64, Queue
                     tracing::warn!(job, "a file has changed since it was sent: it stays, and is sent again");
                 }
                 queue.settle(job, &file.path, state)?;
+                match state {
+                    FileState::Moved | FileState::Deleted if !was_there => ends.gone += 1,
+                    FileState::Moved => ends.moved += 1,
+                    FileState::Deleted => ends.deleted += 1,
+                    FileState::Changed | FileState::Unfinished => ends.kept += 1,
+                    _ => {}
+                }
             }
-            Err(_) => failed += 1,
+            Err(_) => ends.left += 1,
         }
     }
-    Ok(failed)
+    Ok(ends)
 }
 
 /// What a file that was sent is now.
@@ -186,6 +214,32 @@ mod tests {
         assert_eq!(std::fs::read(sent.join("x/1.dcm.1")).unwrap(), b"two");
         assert!(!file.path.exists());
         assert_eq!(move_away(&again, &inbox, &sent).unwrap(), FileState::Moved, "done already");
+    }
+
+    #[test]
+    fn what_becomes_of_files_is_counted() {
+        use crate::queue::{NewJob, Outcome, SentFile};
+        let root = tempfile::tempdir().unwrap();
+        let queue = Queue::open(&root.path().join("queue.db")).unwrap();
+        let inbox = root.path().join("in");
+        let files = ["1", "2", "3", "4"].map(|name| committed(&inbox.join(name), b"one"));
+        let job = NewJob::new("self", files.iter().map(|file| (file.path.clone(), file.stamp)).collect());
+        let id = queue.push(&job).unwrap();
+        let sent = files.each_ref().map(|file| {
+            let outcome = Outcome::Sent { hash: file.hash.unwrap(), stamp: file.stamp };
+            SentFile { path: file.path.clone(), outcome, study: None }
+        });
+        queue.complete_here(id, &sent, 4).unwrap();
+        std::fs::remove_file(&files[1].path).unwrap();
+        std::fs::write(&files[2].path, b"longer").unwrap();
+        let writer = OpenOptions::new().append(true).open(&files[3].path).unwrap();
+        let rule = Inbox::into_store(&inbox).with_after(After::Delete);
+        let ends = apply(&queue, &rule, id).unwrap();
+        assert_eq!(ends, Ends { deleted: 1, gone: 1, kept: 1, left: 1, ..Ends::default() });
+        assert!(!apply(&queue, &rule, id).unwrap().is_something(), "nothing new");
+        drop(writer);
+        assert_eq!(apply(&queue, &rule, id).unwrap(), Ends { deleted: 1, ..Ends::default() });
+        assert_eq!(apply(&queue, &rule, id).unwrap(), Ends::default());
     }
 
     #[test]

@@ -21,9 +21,11 @@ use imgxfer_core::work::{WorkError, blocking};
 use notify::{RecursiveMode, Watcher as _};
 use tokio::sync::{Notify, watch};
 
+use crate::audit::{Actor, Audit, Entry, Event};
 use crate::config::{Inbox, SELF};
 use crate::files;
 use crate::queue::{NewJob, Queue, QueueError, Stamp, backoff};
+use after::Ends;
 use settle::{Group, Kind, Settler};
 
 /// After a change the folder is read at most this often.
@@ -34,6 +36,7 @@ const READ_AT_MOST_EVERY: Duration = Duration::from_millis(500);
 struct Watched {
     inbox: Inbox,
     queue: Arc<Queue>,
+    audit: Audit,
     settler: Settler,
     known: HashMap<PathBuf, Stamp>,
     clock: Stopwatch,
@@ -44,14 +47,18 @@ struct Watched {
 }
 
 impl Watched {
-    fn new(inbox: Inbox, queue: Arc<Queue>) -> Result<Self, QueueError> {
+    fn new(inbox: Inbox, queue: Arc<Queue>, audit: Audit) -> Result<Self, QueueError> {
         let known = queue.known_files(&inbox.path)?;
         let settler = Settler::new(inbox.settle, inbox.hold);
-        Ok(Self { inbox, queue, settler, known, clock: Stopwatch::start(), again: HashMap::new(), readable: true })
+        let clock = Stopwatch::start();
+        Ok(Self { inbox, queue, audit, settler, known, clock, again: HashMap::new(), readable: true })
     }
 
-    /// Does for committed files what the inbox says.
+    /// Does for committed files what the inbox says, unless that could not be written down and must be.
     fn finish_jobs(&mut self) -> Result<(), QueueError> {
+        if !self.audit.takes_work() {
+            return Ok(());
+        }
         let jobs = self.queue.unsettled(&self.inbox.path)?;
         if jobs.is_empty() {
             return Ok(());
@@ -63,13 +70,14 @@ impl Watched {
             if due > now {
                 continue;
             }
-            let failed = after::apply(&self.queue, &self.inbox, job)?;
-            if failed == 0 {
+            let ends = after::apply(&self.queue, &self.inbox, job)?;
+            self.tell(job, ends);
+            if ends.left == 0 {
                 self.again.remove(&job);
                 continue;
             }
             if tries == 0 {
-                tracing::warn!(job, files = failed, inbox = %self.inbox.path.display(), "committed files are not moved or deleted yet: they are open for writing, or permissions or space are missing; tried again with growing pauses");
+                tracing::warn!(job, files = ends.left, inbox = %self.inbox.path.display(), "committed files are not moved or deleted yet: they are open for writing, or permissions or space are missing; tried again with growing pauses");
             }
             // Each try reads the files through.
             let wait = backoff(u64::try_from(job).unwrap_or(0), tries + 3).max(self.inbox.poll);
@@ -77,6 +85,15 @@ impl Watched {
         }
         self.known = self.queue.known_files(&self.inbox.path)?;
         Ok(())
+    }
+
+    /// Writes down what became of a job's files.
+    fn tell(&self, job: i64, ends: Ends) {
+        if ends.is_something() {
+            let Ends { moved, deleted, kept, gone, left } = ends;
+            let event = Event::InboxEmptied { job, moved, deleted, kept, gone, left };
+            self.audit.tell(&Entry::new(Actor::Inbox(self.inbox.path.clone()), event));
+        }
     }
 
     /// Reads the folder once, and puts what has settled into the queue. Returns when to look again at the latest.
@@ -197,7 +214,7 @@ fn is_change(event: &notify::Event) -> bool {
 /// Watches one inbox until the daemon stops. `nudge` is told when a job of the inbox is done.
 pub(crate) async fn watch_inbox(
     inbox: Inbox,
-    queue: Arc<Queue>,
+    (queue, audit): (Arc<Queue>, Audit),
     nudge: Arc<Notify>,
     mut stopping: watch::Receiver<bool>,
 ) {
@@ -214,12 +231,12 @@ pub(crate) async fn watch_inbox(
     }
     let mut watched: Option<Watched> = None;
     while !*stopping.borrow() {
-        let (inbox, queue) = (inbox.clone(), Arc::clone(&queue));
+        let (inbox, queue, audit) = (inbox.clone(), Arc::clone(&queue), audit.clone());
         let poll = inbox.poll;
         let look = blocking("look through an inbox", move || {
             let mut watched = match watched {
                 Some(watched) => watched,
-                None => Watched::new(inbox, queue)?,
+                None => Watched::new(inbox, queue, audit)?,
             };
             let wait = watched.look()?;
             Ok::<_, QueueError>((watched, wait))
@@ -259,7 +276,7 @@ mod tests {
 
     fn watched(folder: &Path, inbox: Inbox) -> (Watched, Arc<Queue>) {
         let queue = Arc::new(Queue::open(&folder.join("queue.db")).unwrap());
-        (Watched::new(inbox, Arc::clone(&queue)).unwrap(), queue)
+        (Watched::new(inbox, Arc::clone(&queue), Audit::none()).unwrap(), queue)
     }
 
     #[test]
@@ -279,7 +296,7 @@ mod tests {
         inbox_now.look().unwrap();
         assert_eq!(queue.jobs(10).unwrap().len(), 2, "nothing is queued twice");
         drop(inbox_now);
-        let mut after_restart = Watched::new(inbox, Arc::clone(&queue)).unwrap();
+        let mut after_restart = Watched::new(inbox, Arc::clone(&queue), Audit::none()).unwrap();
         after_restart.look().unwrap();
         assert_eq!(queue.jobs(10).unwrap().len(), 2, "nor after a restart");
         std::fs::write(

@@ -130,6 +130,9 @@ async fn a_study_in_an_inbox_without_a_peer_lands_in_the_store_and_can_be_pulled
     assert_eq!((of_ct["actor"].as_str(), of_ct["source"].as_str()), (Some(source.as_str()), Some(source.as_str())));
     let bytes: usize = ct.instances().map(|instance| instance.bytes.len()).sum();
     assert_eq!((&of_ct["outcome"], &of_ct["instances"], &of_ct["bytes"]), (&"ok".into(), &6.into(), &bytes.into()));
+    let emptied = audit(&config, "inbox-emptied");
+    assert_eq!(emptied.iter().map(|record| record["moved"].as_u64().unwrap()).sum::<u64>(), 9, "{emptied:?}");
+    assert!(emptied.iter().all(|record| record["deleted"] == 0 && record["kept"] == 0 && record["actor"] == source));
     let found = verify(&files_in(&config.audit.path).unwrap(), Some(&config.audit.path), &[]).unwrap();
     assert!(found.faults.is_empty(), "{found:?}");
 }
