@@ -124,12 +124,14 @@ pub(super) type Found = Vec<Event>;
 
 impl Book {
     /// Opens the folder, and makes it where it is not there. A torn end is set aside; what a loss of power does not
-    /// explain is left as it is, and another file begun. `me` is whose signature the one beside the file must be.
+    /// explain is left as it is, and another file begun. `me` is who writes now: where somebody else has signed what is
+    /// there, and nothing else is wrong with it, this site has another key than before.
     pub(super) fn open(folder: &Path, turns: Turns, me: PeerId) -> io::Result<(Self, Found)> {
         files::private_folder(folder)?;
         let lock = lock(folder)?;
         let mut found = Found::new();
-        let (head, of_head) = head_of(folder, me)?;
+        let (head, of_head) = head_of(folder)?;
+        let (head, signer) = head.unzip();
         let before = match full(folder)?.last() {
             Some((_, path)) => last_record(path)?.as_ref().map(End::of),
             None => None,
@@ -163,6 +165,8 @@ impl Book {
                 book.turn()?;
             }
             found.push(Event::Doubt { about });
+        } else if let Some(before) = signer.filter(|signer| *signer != me) {
+            found.push(Event::IdentityChanged { before: before.fingerprint(), identity: me.fingerprint() });
         }
         Ok((book, found))
     }
@@ -225,24 +229,18 @@ impl Book {
     }
 }
 
-/// The signature beside the file where it is `me` who signed, and in words what else is there.
-fn head_of(folder: &Path, me: PeerId) -> io::Result<(Option<Seal>, String)> {
+/// The signature beside the file with who made it, where it holds, and in words what else is there.
+fn head_of(folder: &Path) -> io::Result<(Option<(Seal, PeerId)>, String)> {
     let words = match read_head(folder) {
         Ok(Some(head)) => match head.signer() {
-            Some(signer) if signer == me => return Ok((Some(head), String::new())),
-            Some(signer) => format!(
-                "the signature beside the file is by {}: as it should be only if this site has a new key",
-                signer.fingerprint()
-            ),
-            None => "the signature beside the file does not hold".to_owned(),
+            Some(signer) => return Ok((Some((head, signer)), String::new())),
+            None => "the signature beside the file does not hold",
         },
-        Ok(None) => "the signature beside the file is missing".to_owned(),
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            "the signature beside the file cannot be read".to_owned()
-        }
+        Ok(None) => "the signature beside the file is missing",
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => "the signature beside the file cannot be read",
         Err(error) => return Err(error),
     };
-    Ok((None, words))
+    Ok((None, words.to_owned()))
 }
 
 /// Keeps a second daemon out.

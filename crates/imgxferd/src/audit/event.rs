@@ -316,6 +316,11 @@ pub(crate) enum Event {
         through: u64,
         through_hash: String,
     },
+    /// At the start this site had another key than the one that has signed the chain so far.
+    IdentityChanged {
+        before: String,
+        identity: String,
+    },
     /// What was found at the start is not what this site wrote.
     Doubt {
         about: String,

@@ -235,11 +235,33 @@ fn a_new_key_is_told_of_and_must_be_named() {
     place.write(LARGE, 3);
     let files = files_in(&place.path()).unwrap();
     let keys = [old.peer_id(), place.identity.peer_id()];
+    assert_eq!(files.len(), 1, "the chain goes on");
     let found = verify(&files, Some(&place.path()), &keys).unwrap();
-    assert_eq!((found.signers.as_slice(), found.faults.len()), (&keys[..], 1), "{found:?}");
-    assert!(found.faults[0].problem.contains(&old.peer_id().fingerprint()), "{found:?}");
+    assert_eq!(
+        (found.signers.as_slice(), &found.faults, &found.signed),
+        (&keys[..], &vec![], &found.last),
+        "{found:?}"
+    );
+    let told = |found: &Verified| found.notes.iter().filter(|note| note.contains("the site's key was")).count();
+    assert_eq!(told(&found), 1, "{found:?}");
+    assert!(keys.iter().all(|key| found.notes[0].contains(&key.fingerprint())), "{found:?}");
     let found = place.check();
-    assert_eq!(found.doubted_from.unwrap().seq, 1, "who wrote the beginning is not known");
+    assert_eq!(
+        (found.doubted_from.as_ref().unwrap().seq, told(&found)),
+        (1, 1),
+        "who wrote the beginning is not known"
+    );
+
+    // It is told once; and what else is wrong is a doubt, whoever signed.
+    place.write(LARGE, 1);
+    assert_eq!(told(&verify(&files, Some(&place.path()), &keys).unwrap()), 1);
+    let lines = place.lines();
+    place.set(&lines[..lines.len() - 3]);
+    place.identity = Identity::generate().unwrap();
+    place.write(LARGE, 1);
+    let found = verify(&files_in(&place.path()).unwrap(), Some(&place.path()), &[]).unwrap();
+    assert!(found.faults.iter().any(|fault| fault.problem.contains("missing at the end")), "{found:?}");
+    assert_eq!(told(&found), 1, "{found:?}");
 }
 
 #[test]

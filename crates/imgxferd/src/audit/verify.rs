@@ -239,6 +239,11 @@ impl Check<'_> {
                 let note = format!("{} records could not be kept", record.number("records").unwrap_or(0));
                 self.out.notes.push(at(&note));
             }
+            "identity-changed" => {
+                let (before, identity) = (record.text("before"), record.text("identity"));
+                let note = format!("the site's key was {before} up to here, and is {identity} from here on");
+                self.out.notes.push(at(&note));
+            }
             "doubt" => {
                 let problem = format!("here the daemon found at its start: {}", record.text("about"));
                 self.here(Some(mark.seq), problem);

@@ -286,12 +286,22 @@ impl Writer {
             Some(book) => book,
             None => {
                 let (book, found) = Book::open(&self.folder, self.turns, self.identity.peer_id())?;
-                for event in &found {
-                    if let Event::Doubt { about } = event {
-                        tracing::error!(%about, "the audit is not what this site wrote; a new file is begun");
+                for event in found {
+                    // Known already, where it could not be written so far.
+                    if self.found.contains(&event) {
+                        continue;
                     }
+                    match &event {
+                        Event::Doubt { about } => {
+                            tracing::error!(%about, "the audit is not what this site wrote; a new file is begun");
+                        }
+                        Event::IdentityChanged { before, .. } => {
+                            tracing::warn!(%before, "this site has another key than the one that has signed its audit so far; if nobody has replaced it, the audit before is not this site's");
+                        }
+                        _ => {}
+                    }
+                    self.found.push(event);
                 }
-                self.found.extend(found);
                 book
             }
         };
