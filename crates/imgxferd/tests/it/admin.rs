@@ -94,7 +94,7 @@ async fn what_changes_something_needs_the_token() {
     assert_eq!(ask(&daemon, "GET", "/pair/state", "").await.json()["state"], "idle");
     assert_eq!(ask(&daemon, "POST", "/pair/confirm", "{\"accept\": true}").await.status, 409);
     assert_eq!(ask(&daemon, "POST", "/pair/invite", "{\"rihgts\": []}").await.status, 422);
-    assert_eq!(ask(&daemon, "POST", "/pair/invite", "{\"rights\": [\"delete\"]}").await.status, 400);
+    assert_eq!(ask(&daemon, "POST", "/pair/invite", "{\"rights\": [\"remove\"]}").await.status, 400);
     assert_eq!(get(&daemon, "/../etc/passwd").await.status, 404);
     use std::os::unix::fs::PermissionsExt as _;
     let token = root.path().join("site").join(imgxferd::ADMIN_TOKEN_FILE);
