@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use super::{Problem, on_queue, problem};
 use crate::app::Shared;
-use crate::config::PeerKey;
+use crate::config::{PeerKey, SELF};
 use crate::live::Running;
 use crate::metrics::{RunningLine, Snapshot};
 
@@ -92,6 +92,9 @@ pub(super) async fn snapshot(shared: &Shared) -> Result<Snapshot, Problem> {
         if peer.address.is_some() {
             queue.insert(peer.name, (0, 0, 0));
         }
+    }
+    if shared.config.inboxes.iter().any(|inbox| inbox.to.is_none()) {
+        queue.insert(SELF.to_owned(), (0, 0, 0));
     }
     for of_peer in summary {
         queue.insert(of_peer.peer, (of_peer.open, of_peer.failed, of_peer.oldest_age_seconds));

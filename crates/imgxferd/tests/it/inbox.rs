@@ -116,6 +116,7 @@ async fn a_study_in_an_inbox_without_a_peer_lands_in_the_store_and_can_be_pulled
         assert_eq!(bytes_of(daemon.depot(), stored), bytes_of_spec(study));
     }
     assert_eq!((pulled(&friend, &daemon, &ct).await, pulled(&narrow, &daemon, &ct).await), (6, 0));
+    assert!(get(&daemon, "/metrics").await.body.contains("imgxfer_queue_failed{destination=\"self\"} 0"));
     let status = get(&daemon, "/status").await.json();
     assert_eq!(
         (&status["queue"]["peers"][0]["peer"], &status["queue"]["peers"][0]["done"]),
