@@ -148,6 +148,7 @@ fn frames_start() -> Body {
 
 /// One of each kind of message, with every field set.
 fn remove() -> Body {
+    let text = str::to_owned;
     Body::Remove(Remove {
         study: text("1.2.3.4"),
         series: vec![text("1.2.3.4.5")],
@@ -155,26 +156,30 @@ fn remove() -> Body {
     })
 }
 
+fn by(tag: Tag, value: &str, exact: bool) -> Value {
+    Value { tag: tag.number(), value: value.to_owned(), exact }
+}
+
+fn fetch() -> Body {
+    Body::Fetch(Fetch {
+        by: vec![
+            by(tags::STUDY_INSTANCE_UID, "1.2.3.4\\1.2.3.5", false),
+            by(tags::PATIENT_NAME, "Test*", false),
+            by(tags::ACCESSION_NUMBER, "A*1", true),
+        ],
+        all_versions: true,
+        order: 1,
+        priority: 1,
+        codecs: vec![0, 1],
+        level: 3,
+    })
+}
+
 pub(crate) fn messages() -> Vec<(&'static str, Body)> {
     let text = str::to_owned;
-    let by = |tag: Tag, value, exact| Value { tag: tag.number(), value: text(value), exact };
     let (study, series, instance) = parts();
     vec![
-        (
-            "fetch",
-            Body::Fetch(Fetch {
-                by: vec![
-                    by(tags::STUDY_INSTANCE_UID, "1.2.3.4\\1.2.3.5", false),
-                    by(tags::PATIENT_NAME, "Test*", false),
-                    by(tags::ACCESSION_NUMBER, "A*1", true),
-                ],
-                all_versions: true,
-                order: 1,
-                priority: 1,
-                codecs: vec![0, 1],
-                level: 3,
-            }),
-        ),
+        ("fetch", fetch()),
         (
             "find",
             Body::Find(Find {
