@@ -2,6 +2,7 @@
 //! where a commit is running already.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use super::held::{HeldPack, PacksInUse};
@@ -42,11 +43,36 @@ pub(super) struct Commits {
     pack: Mutex<Option<Box<dyn PackWriter>>>,
     waiting: Mutex<Waiting>,
     changed: Condvar,
+    /// Callers who have begun to bring something.
+    bringing: AtomicUsize,
+}
+
+/// A caller who brings something, while it lives.
+pub(super) struct Bringing<'a>(&'a AtomicUsize);
+
+impl Bringing<'_> {
+    /// Whether nobody else does.
+    pub(super) fn is_alone(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 1
+    }
+}
+
+impl Drop for Bringing<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Commits {
     pub(super) fn new(owner: PeerId) -> Self {
-        Self { owner, pack: Mutex::default(), waiting: Mutex::default(), changed: Condvar::new() }
+        let (pack, waiting, changed, bringing) = Default::default();
+        Self { owner, pack, waiting, changed, bringing }
+    }
+
+    /// Somebody begins to bring something.
+    pub(super) fn bringing(&self) -> Bringing<'_> {
+        self.bringing.fetch_add(1, Ordering::Relaxed);
+        Bringing(&self.bringing)
     }
 
     /// Runs `write` on the pack that is being written, after another has been begun where that is due. A pack that
@@ -97,7 +123,7 @@ impl Commits {
     }
 
     /// Makes packs durable. The pack that is being written takes nothing more when that fails.
-    fn make_durable(&self, records: &dyn RecordStore, ends: &[(PackId, u64)]) -> Result<(), StoreError> {
+    pub(super) fn make_durable(&self, records: &dyn RecordStore, ends: &[(PackId, u64)]) -> Result<(), StoreError> {
         records.make_durable(ends).inspect_err(|_| drop(lock(&self.pack).take()))
     }
 

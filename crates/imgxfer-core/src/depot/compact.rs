@@ -129,7 +129,24 @@ impl Depot {
             return Ok(true);
         }
         let mut moving = Moving::new(self, pack.owner, Some(pack.id))?.telling(told.instances);
+        let copied = self.copy(&mut moving, needed, copied);
+        if !matches!(copied, Ok(true)) {
+            moving.give_up()?;
+            return copied;
+        }
+        // A pack that tells nothing yet is collected, whatever cuts this short.
         moving.notes(&told.notes)?;
+        moving.tell(studies)?;
+        Ok(true)
+    }
+
+    /// Copies records. Returns whether all of them were.
+    fn copy(
+        &self,
+        moving: &mut Moving<'_>,
+        needed: &Needed,
+        copied: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<bool, StoreError> {
         for (at, kept) in needed {
             let bytes = match moving.record(*at, kept) {
                 Err(error @ StoreError::Damaged { .. }) => {
@@ -142,7 +159,6 @@ impl Depot {
                 return Ok(false);
             }
         }
-        moving.tell(studies)?;
         Ok(true)
     }
 

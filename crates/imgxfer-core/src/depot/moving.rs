@@ -92,6 +92,13 @@ impl<'a> Moving<'a> {
         self
     }
 
+    /// Removes the pack, of which nobody knows yet.
+    pub(super) fn give_up(self) -> Result<(), StoreError> {
+        let pack = self.writer.id();
+        drop(self.writer);
+        self.depot.records.delete(pack)
+    }
+
     /// Takes over notes as they are.
     pub(super) fn notes(&mut self, notes: &[Vec<u8>]) -> Result<(), StoreError> {
         notes.iter().try_for_each(|note| self.writer.note(note).map(drop))

@@ -1,5 +1,7 @@
 //! Putting an instance into a site's store that no transfer brings: from a folder, a modality, or a web request.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -11,9 +13,10 @@ use super::read_back::{Seen, read_back};
 use crate::chunk::ChunkClass;
 use crate::codec::{CodecId, Level, PixelShape};
 use crate::dicom::{self, NotDicom, ReadAt};
-use crate::ids::{InstanceHash, PeerId};
+use crate::ids::{InstanceHash, PackId, PeerId};
 use crate::limits::{CHUNKS_PER_RECORD_MAX, RECORD_RAW_BYTES_MAX};
 use crate::manifest::{ChunkEntry, InstanceEntry};
+use crate::scratch;
 use crate::store::{
     ChunkAt, Held, InstanceError, InstancesOf, Provenance, RecordCache, Scope, StoreError, StoredInstance, StoredReader,
 };
@@ -118,9 +121,13 @@ impl Depot {
         if source.len() > HELD_BYTES_MAX {
             return self.put_from(source, options, None);
         }
-        let mut bytes = vec![0; to_usize(source.len())];
-        source.read_exact_at(0, &mut bytes).map_err(PutError::Read)?;
-        self.put_from(&bytes, options, Some(&bytes))
+        let len = to_usize(source.len());
+        let mut buffer = scratch::take_len(len);
+        let bytes = &mut buffer[..len];
+        let read = source.read_exact_at(0, bytes).map_err(PutError::Read);
+        let put = read.and_then(|()| self.put_from(&&*bytes, options, Some(bytes)));
+        scratch::keep(buffer);
+        put
     }
 
     fn put_from(&self, source: &dyn ReadAt, options: &PutOptions, bytes: Option<&[u8]>) -> Result<Put, PutError> {
@@ -146,8 +153,13 @@ impl Depot {
             return Ok(Put { entry, outcome });
         }
         let shape = scan.as_ref().and_then(crate::chunk::pixel_shape);
-        let (chunks, _held) = self.write(source, &described, shape, options.level)?;
-        let instance = self.prove(described.entry, chunks)?;
+        let bringing = self.own.bringing();
+        let (chunks, _held) = self.write((source, bytes), &described, shape, options.level)?;
+        // Where others commit too, one sync serves all of them; one who is alone need not wait for it.
+        let instance = match bringing.is_alone() {
+            true => self.prove_and_sync(described.entry, chunks)?,
+            false => self.prove(described.entry, chunks)?,
+        };
         self.bring(instance, options, false)?;
         Ok(Put { entry, outcome: PutOutcome::Stored })
     }
@@ -172,6 +184,9 @@ impl Depot {
             _ => None,
         };
         let mut known: Vec<_> = known.into_iter().filter_map(|i| outcome(&i).map(|outcome| (i, outcome))).collect();
+        if known.is_empty() {
+            return Ok(None);
+        }
         known.sort_by_key(|(_, outcome)| *outcome != PutOutcome::Known);
         let hashes: Vec<InstanceHash> = known.iter().map(|(instance, _)| instance.entry.hash).collect();
         let held = self.index.has(&mine, &entry.study, &hashes)?;
@@ -187,7 +202,7 @@ impl Depot {
     /// Encodes and writes the chunks, and returns where each stands; what is returned besides keeps their packs.
     fn write(
         &self,
-        source: &dyn ReadAt,
+        (source, bytes): (&dyn ReadAt, Option<&[u8]>),
         described: &Described,
         shape: Option<PixelShape>,
         level: Level,
@@ -201,8 +216,7 @@ impl Depot {
             let count = sharing(&described.entry, first);
             let list = &chunks[first..first + count];
             let len = list.iter().map(|chunk| u64::from(chunk.len)).sum();
-            let mut raw = vec![0; to_usize(len)];
-            source.read_exact_at(described.cuts[first].offset, &mut raw).map_err(PutError::Read)?;
+            let raw = raw(source, bytes, described.cuts[first].offset, len)?;
             let class = list[0].class.in_record();
             let shape = shape.filter(|_| class == ChunkClass::Pixels);
             let of = |chunk: &ChunkEntry| RecordChunk { id: chunk.id, len: chunk.len };
@@ -219,6 +233,22 @@ impl Depot {
             first += count;
         }
         Ok((places, held))
+    }
+
+    /// Makes records durable while the instance is read back from them.
+    fn prove_and_sync(&self, entry: InstanceEntry, chunks: Vec<ChunkAt>) -> Result<StoredInstance, PutError> {
+        let mut ends: BTreeMap<PackId, u64> = BTreeMap::new();
+        for at in chunks.iter().map(|chunk| chunk.record) {
+            let end = ends.entry(at.pack).or_default();
+            *end = (*end).max(at.offset + u64::from(at.len));
+        }
+        let ends: Vec<(PackId, u64)> = ends.into_iter().collect();
+        std::thread::scope(|threads| {
+            let syncing = threads.spawn(|| self.own.make_durable(self.records.as_ref(), &ends));
+            let proven = self.prove(entry, chunks);
+            syncing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            proven
+        })
     }
 
     /// Reads an instance back as it stands: it must be the file that was put.
@@ -243,6 +273,17 @@ impl Depot {
 
 /// Contents of one SOP Instance UID that are looked at.
 pub(super) const VERSIONS_MAX: usize = 1_000;
+
+/// So many bytes of the source, which are in memory or are read.
+fn raw<'a>(source: &dyn ReadAt, bytes: Option<&'a [u8]>, offset: u64, len: u64) -> Result<Cow<'a, [u8]>, PutError> {
+    let range = to_usize(offset)..to_usize(offset.saturating_add(len));
+    if let Some(bytes) = bytes.and_then(|bytes| bytes.get(range)) {
+        return Ok(Cow::Borrowed(bytes));
+    }
+    let mut raw = vec![0; to_usize(len)];
+    source.read_exact_at(offset, &mut raw).map_err(PutError::Read)?;
+    Ok(Cow::Owned(raw))
+}
 
 /// How many chunks from `first` on go into one record: neighbours of one class.
 fn sharing(entry: &InstanceEntry, first: usize) -> usize {

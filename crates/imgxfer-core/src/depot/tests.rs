@@ -8,7 +8,9 @@ use crate::dicom::{Level, scan, tags};
 use crate::ids::StudyUid;
 use crate::sim::studies::StudySpec;
 use crate::store::search::Search;
-use crate::store::{CommitBatch, InstancesOf, MemIndex, MemRecords, Provenance, Scope, StoredInstance, What};
+use crate::store::{
+    CheckOptions, CommitBatch, InstancesOf, MemIndex, MemRecords, Provenance, Scope, StoredInstance, What, check,
+};
 use crate::testing::{Sample, peer};
 
 fn in_memory() -> Depot {
@@ -252,7 +254,9 @@ fn compaction_gives_room_back_and_changes_nothing_else() {
     let held = depot.hold(wasteful[0].0.id);
     assert_eq!(depot.compact(wasteful[0].0.id, &mut |_| true).unwrap(), Compacted::InUse);
     drop(held);
+    let packs = depot.records.packs().unwrap().len();
     assert_eq!(depot.compact(wasteful[0].0.id, &mut |_| false).unwrap(), Compacted::Stopped);
+    assert_eq!(depot.records.packs().unwrap().len(), packs, "nothing is left of it");
     assert_eq!(shown(&depot), before);
     let reader = depot.reader(all(&depot, &stays).remove(0)).unwrap();
     assert_eq!(depot.compact(wasteful[0].0.id, &mut |_| true).unwrap(), Compacted::InUse, "it is being read");
@@ -267,6 +271,8 @@ fn compaction_gives_room_back_and_changes_nothing_else() {
         let reader = depot.reader(instance).unwrap();
         assert!(reader.verify().is_ok(), "one who knows where it stood still finds it");
     }
+    let report = check(&depot.records, depot.index.as_ref(), &CheckOptions::default(), &mut |_| true).unwrap();
+    assert!(report.findings.is_empty(), "{report:?}");
     drop(depot);
     for file in std::fs::read_dir(folder.path()).unwrap().map(Result::unwrap) {
         if file.file_name().to_string_lossy().starts_with("index.db") {
@@ -290,4 +296,23 @@ fn compacting_again_and_again_loses_nothing() {
         assert!(compact_all(&depot).iter().all(|done| matches!(done, Compacted::Gone { .. })));
         assert_eq!(shown(&depot), before);
     }
+}
+
+#[test]
+fn a_check_beside_a_compaction_finds_nothing_wrong() {
+    let depot = in_memory();
+    for file in files(9, 3).iter().chain(&files(10, 3)) {
+        depot.put(file, &options()).unwrap();
+    }
+    let mut compacted = false;
+    let options = CheckOptions { read_data: true, ..CheckOptions::default() };
+    let report = check(&depot.records, depot.index.as_ref(), &options, &mut |_| {
+        if !std::mem::replace(&mut compacted, true) {
+            assert!(compact_all(&depot).iter().all(|done| matches!(done, Compacted::Gone { .. })));
+        }
+        true
+    });
+    let report = report.unwrap();
+    assert!(compacted && report.findings.is_empty(), "{report:?}");
+    assert_eq!(report.instances, 6);
 }
