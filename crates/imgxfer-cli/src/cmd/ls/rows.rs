@@ -1,6 +1,7 @@
 //! What was found, as a table and as objects.
 
 use imgxfer_core::dicom::{Attribute, Attributes, Level, tags};
+use imgxfer_core::ids::PeerId;
 use imgxfer_core::store::search::{Found, FoundStudy};
 use imgxfer_core::units::human_bytes;
 use serde_json::{Map, Value, json};
@@ -150,6 +151,8 @@ fn state(study: &FoundStudy) -> String {
     match (study.arriving, study.version()) {
         (true, 0) => "arriving".to_owned(),
         (true, version) => format!("complete v{version}, more arriving"),
+        // Nobody has said what belongs to it.
+        (false, 0) if study.owners.iter().all(|owner| owner.owner == PeerId::SELF) => "unstated".to_owned(),
         (false, 0) => "not complete".to_owned(),
         (false, version) => format!("complete v{version}"),
     }
@@ -230,7 +233,7 @@ mod tests {
     use super::*;
     use crate::table::lines;
     use imgxfer_core::clock::UnixSeconds;
-    use imgxfer_core::ids::{PeerId, StudyUid};
+    use imgxfer_core::ids::StudyUid;
     use imgxfer_core::store::search::OwnerVersion;
     use imgxfer_core::store::{Order, StudyPatient, StudyRow};
 
@@ -286,12 +289,14 @@ mod tests {
 
     #[test]
     fn states_and_names_are_told() {
-        let with = |arriving, version| {
-            let owners = vec![OwnerVersion { owner: PeerId::SELF, version, root: None }];
+        let of = |owner, arriving, version| {
+            let owners = vec![OwnerVersion { owner, version, root: None }];
             state(&FoundStudy { arriving, owners, ..found() })
         };
+        let with = |arriving, version| of(PeerId::of_key(b"owner"), arriving, version);
         assert_eq!(with(true, 0), "arriving");
         assert_eq!(with(true, 1), "complete v1, more arriving");
+        assert_eq!((with(false, 0), of(PeerId::SELF, false, 0)), ("not complete".to_owned(), "unstated".to_owned()));
         assert_eq!(person("Doe^Jane^^Dr"), "Doe, Jane Dr");
         assert_eq!(person("=山田^太郎"), "山田, 太郎");
         assert_eq!(person(""), "");
