@@ -1,6 +1,6 @@
 //! Giving back the room of what was removed.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::Depot;
 use super::moving::{Moving, Needed, OwnedStudy};
@@ -53,9 +53,12 @@ impl Depot {
     /// [`StoreError`].
     pub fn wasteful(&self, share: u64) -> Result<Vec<(PackInfo, u64)>, StoreError> {
         let wasteful = self.index.wasteful(WASTEFUL_MAX)?;
-        let packs = self.records.packs()?;
+        if wasteful.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut packs: HashMap<PackId, PackInfo> = self.records.packs()?.into_iter().map(|p| (p.id, p)).collect();
         let found = wasteful.into_iter().filter_map(|(id, waste)| {
-            let pack = packs.iter().find(|pack| pack.id == id)?.clone();
+            let pack = packs.remove(&id)?;
             (waste.saturating_mul(share) >= pack.len).then_some((pack, waste))
         });
         Ok(found.collect())
