@@ -14,13 +14,13 @@ use crate::ids::ChunkId;
 use crate::limits::{FRAMES_BYTES_MAX, FRAMES_CHUNKS_MAX, FRAMES_PER_REQUEST_MAX};
 use crate::manifest::InstanceEntry;
 use crate::proto::{FrameRequest, shape_to_wire};
-use crate::store::{InstanceError, InstancesOf, RecordAt, Scope, StoreError, StoredInstance, StoredReader, Versions};
+use crate::store::{
+    InstanceError, InstancesOf, RecordAt, Scope, StoreError, StoredInstance, StoredReader, VERSIONS_MAX, Versions,
+};
 use crate::units::{to_u64, to_usize};
 use crate::wire::message::{ChunkPlace, FrameAt, FramesStart};
 use crate::wire::record::{Record, RecordChunk};
 
-/// Contents of one SOP Instance UID that are looked at where one is asked for by its hash.
-const VERSIONS_MAX: usize = 1_000;
 /// A stored record goes as it is when at least one part in so many of what it holds is wanted.
 const WANTED_PART: u64 = 4;
 

@@ -4,10 +4,9 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use super::Depot;
-use super::put::VERSIONS_MAX;
 use crate::dicom::{ReadAt as _, join_fragments};
 use crate::store::search::{Answer, Search};
-use crate::store::{InstanceError, InstancesOf, Scope, StoreError, StoredInstance, StoredReader};
+use crate::store::{InstanceError, InstancesOf, Scope, StoreError, StoredInstance, StoredReader, VERSIONS_MAX};
 use crate::units::to_usize;
 
 /// Why a frame cannot be given.
@@ -38,11 +37,7 @@ impl Depot {
     /// [`InstanceError`] when its places make no sense, or it has been removed.
     pub fn reader(&self, instance: StoredInstance) -> Result<StoredReader, InstanceError> {
         let entry = &instance.entry;
-        let of = InstancesOf {
-            series: Some(entry.series.clone()),
-            sop_instance: Some(entry.sop_instance.clone()),
-            ..InstancesOf::all_versions(entry.study.clone())
-        };
+        let of = InstancesOf::contents(entry);
         let (mine, hash) = (Scope::Owners(vec![instance.owner]), entry.hash);
         let first = Cell::new(Some(instance));
         let (found, held) = self.held(&|| match first.take() {

@@ -18,7 +18,8 @@ use crate::limits::{CHUNKS_PER_RECORD_MAX, RECORD_RAW_BYTES_MAX};
 use crate::manifest::{ChunkEntry, InstanceEntry};
 use crate::scratch;
 use crate::store::{
-    ChunkAt, Held, InstanceError, InstancesOf, Provenance, RecordCache, Scope, StoreError, StoredInstance, StoredReader,
+    ChunkAt, Held, InstanceError, InstancesOf, Provenance, RecordCache, Scope, StoreError, StoredInstance,
+    StoredReader, VERSIONS_MAX,
 };
 use crate::units::to_usize;
 use crate::wire::record::{Record, RecordChunk};
@@ -171,11 +172,7 @@ impl Depot {
         aliases: Aliases,
     ) -> Result<Option<(StoredInstance, PutOutcome, Vec<HeldPack>)>, StoreError> {
         let mine = Scope::Owners(vec![PeerId::SELF]);
-        let of = InstancesOf {
-            sop_instance: Some(entry.sop_instance.clone()),
-            series: Some(entry.series.clone()),
-            ..InstancesOf::all_versions(entry.study.clone())
-        };
+        let of = InstancesOf::contents(entry);
         let (known, packs) = self.held(&|| self.index.instances(&mine, &of, None, VERSIONS_MAX))?;
         let content = entry.content_id();
         let outcome = |instance: &StoredInstance| match &instance.entry {
@@ -270,9 +267,6 @@ impl Depot {
         Ok(StoredInstance { frames, cut, ..StoredInstance::new(PeerId::SELF, entry, chunks, attributes) })
     }
 }
-
-/// Contents of one SOP Instance UID that are looked at.
-pub(super) const VERSIONS_MAX: usize = 1_000;
 
 /// So many bytes of the source, which are in memory or are read.
 fn raw<'a>(source: &dyn ReadAt, bytes: Option<&'a [u8]>, offset: u64, len: u64) -> Result<Cow<'a, [u8]>, PutError> {

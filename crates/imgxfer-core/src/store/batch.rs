@@ -101,6 +101,17 @@ pub enum What {
     Contents(Vec<InstanceHash>),
 }
 
+impl What {
+    /// Whether it names this content.
+    #[must_use]
+    pub fn names(&self, hash: &InstanceHash) -> bool {
+        match self {
+            Self::All => true,
+            Self::Contents(hashes) => hashes.contains(hash),
+        }
+    }
+}
+
 /// The removal of instances of one study of one owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Removal {

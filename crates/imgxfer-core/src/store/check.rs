@@ -7,7 +7,7 @@ use super::tally::Tally;
 use super::told::count_untold;
 use super::{
     Index, InstanceError, InstancesOf, Note, NoteError, RecordAt, RecordCache, RecordStore, RetellReport, Scope,
-    StoreError, StoredInstance, StoredReader, StudyRow,
+    StoreError, StoredInstance, StoredReader, StudyRow, VERSIONS_MAX,
 };
 use crate::codec::Registry;
 use crate::ids::{InstanceHash, PackId, PeerId, SopInstanceUid, StudyUid};
@@ -150,8 +150,6 @@ impl CheckReport {
 
 /// Instances fetched from the index at a time.
 const PAGE: usize = 256;
-/// Contents of one SOP Instance UID that are looked at.
-const VERSIONS_MAX: usize = 1_000;
 
 /// Walks over all packs and all committed instances. `progress` is called after every pack and every
 /// 256 instances; it may look at the report so far, and stops the check by returning `false`.
@@ -413,14 +411,11 @@ impl Checker<'_> {
     /// daemon that runs beside a check gives room back.
     fn has_left(&self, index: &dyn Index, instance: &StoredInstance) -> Result<bool, StoreError> {
         let entry = &instance.entry;
-        let of = InstancesOf {
-            series: Some(entry.series.clone()),
-            sop_instance: Some(entry.sop_instance.clone()),
-            ..InstancesOf::all_versions(entry.study.clone())
-        };
-        let found = index.instances(&Scope::Owners(vec![instance.owner]), &of, None, VERSIONS_MAX)?;
+        let mine = Scope::Owners(vec![instance.owner]);
+        let found = index.instances(&mine, &InstancesOf::contents(entry), None, VERSIONS_MAX)?;
+        let all = found.len() < VERSIONS_MAX;
         let now = found.into_iter().find(|found| found.entry.hash == entry.hash);
-        Ok(now.is_none_or(|now| now.chunks != instance.chunks && self.content(&now).is_none()))
+        Ok(now.map_or(all, |now| now.chunks != instance.chunks && self.content(&now).is_none()))
     }
 
     /// Has what stands in a pack that cannot be walked over sent again, though it can be read.

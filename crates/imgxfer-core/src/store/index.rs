@@ -12,6 +12,7 @@ use super::{
 };
 use crate::clock::UnixSeconds;
 use crate::ids::{InstanceHash, PackId, PageHash, PeerId, SeriesUid, SopInstanceUid, StudyUid};
+use crate::manifest::InstanceEntry;
 
 /// Which instances are listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,12 +34,26 @@ impl InstancesOf {
         Self { study, series: None, sop_instance: None, versions: Versions::Current }
     }
 
+    /// Every content of the SOP Instance UID that an entry names, in its series.
+    #[must_use]
+    pub fn contents(entry: &InstanceEntry) -> Self {
+        Self {
+            study: entry.study.clone(),
+            series: Some(entry.series.clone()),
+            sop_instance: Some(entry.sop_instance.clone()),
+            versions: Versions::All,
+        }
+    }
+
     /// The same with every content that an instance has.
     #[must_use]
     pub const fn all_versions(study: StudyUid) -> Self {
         Self { study, series: None, sop_instance: None, versions: Versions::All }
     }
 }
+
+/// Contents of one SOP Instance UID that are looked at where one of them is looked for.
+pub(crate) const VERSIONS_MAX: usize = 1_000;
 
 /// Knows which instances are committed.
 ///

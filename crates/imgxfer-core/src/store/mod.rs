@@ -60,6 +60,7 @@ pub use folder::{FolderError, FolderOptions, FolderSink};
 pub use fs::{FileBytes, FsOptions, FsRecords, OpenError};
 #[cfg(all(feature = "fs", feature = "quic"))]
 pub(crate) use fs::{FileIdentity, FileState};
+pub(crate) use index::VERSIONS_MAX;
 pub use index::{Index, InstancesOf};
 pub use instance::{InstanceError, StoredReader};
 pub use mem::{MemIndex, MemRecords};

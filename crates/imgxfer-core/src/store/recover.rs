@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{
-    CommitBatch, Held, Index, Note, Order, Publication, RecordStore, Removal, Scope, StoreError, StoredInstance, What,
+    CommitBatch, Held, Index, Note, Order, Publication, RecordStore, Removal, Scope, StoreError, StoredInstance,
 };
 use crate::ids::{InstanceHash, PackId, PeerId, StudyUid};
 use crate::units::to_u64;
@@ -130,10 +130,7 @@ fn count_missing(index: &dyn Index, elsewhere: &[Missing]) -> Result<u64, StoreE
 }
 
 fn names(removal: &Removal, missing: &Missing) -> bool {
-    let named = match &removal.what {
-        What::All => true,
-        What::Contents(hashes) => hashes.contains(&missing.hash),
-    };
+    let named = removal.what.names(&missing.hash);
     named && removal.owner == missing.owner && removal.study == missing.study && removal.order > missing.order
 }
 

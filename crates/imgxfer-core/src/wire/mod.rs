@@ -3,6 +3,7 @@
 #[cfg(any(feature = "fs", feature = "quic"))]
 pub(crate) mod buffers;
 pub mod bytes;
+mod code;
 pub mod message;
 pub mod record;
 #[cfg(feature = "quic")]

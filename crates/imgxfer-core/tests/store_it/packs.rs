@@ -303,8 +303,8 @@ fn the_header_is_read_by_its_own_reader() {
     assert_eq!((header.id, header.owner), (places[0].pack, peer(1)));
 }
 
-/// `IMGXFER_SMALL_FS=/mnt/small cargo test ... -- --ignored`: a file system of a few MiB, such as
-/// tmpfs with `size=4m`.
+/// `IMGXFER_SMALL_FS=/mnt/small cargo test ... -- --ignored`: a file system of a little over 16 MiB,
+/// such as tmpfs with `size=24m`.
 #[test]
 #[ignore = "needs a small file system"]
 fn a_really_full_disk_loses_nothing_synced() {

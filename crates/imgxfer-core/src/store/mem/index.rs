@@ -68,10 +68,7 @@ impl State {
     fn is_removed(&self, instance: &StoredInstance) -> bool {
         self.removals.range(instance.order..).any(|(_, removal)| {
             let same = removal.owner == instance.owner && removal.study == instance.entry.study;
-            let named = match &removal.what {
-                What::All => true,
-                What::Contents(hashes) => hashes.contains(&instance.entry.hash),
-            };
+            let named = removal.what.names(&instance.entry.hash);
             same && named && removal.order > instance.order
         })
     }

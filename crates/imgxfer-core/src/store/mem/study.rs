@@ -7,7 +7,7 @@ use crate::dicom::CATALOGUE_VERSION;
 use crate::ids::{InstanceHash, ManifestRoot, PeerId, SeriesUid, SopInstanceUid, StudyUid};
 use crate::store::summary::{self, headers_of};
 use crate::store::versions::{Claim, current, is_conflict};
-use crate::store::{Arrival, Order, Provenance, RecordAt, Refill, Removal, Removed, StoredInstance, StudyRow, What};
+use crate::store::{Arrival, Order, Provenance, RecordAt, Refill, Removal, Removed, StoredInstance, StudyRow};
 use crate::units::to_u64;
 
 /// The order in which instances of a study are handed out.
@@ -143,10 +143,7 @@ impl Study {
 
     pub(super) fn remove(&mut self, removal: &Removal) -> Removed {
         let is_named = |instance: &StoredInstance| {
-            let named = match &removal.what {
-                What::All => true,
-                What::Contents(hashes) => hashes.contains(&instance.entry.hash),
-            };
+            let named = removal.what.names(&instance.entry.hash);
             named && instance.order < removal.order
         };
         let gone: Vec<_> = self.instances.iter().filter(|(_, i)| is_named(i)).map(|(place, _)| place.clone()).collect();

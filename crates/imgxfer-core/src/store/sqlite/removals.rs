@@ -31,10 +31,7 @@ impl Removals {
     /// Whether an instance was removed after it was committed.
     pub(super) fn include(&self, instance: &StoredInstance) -> bool {
         self.0.iter().any(|(order, what)| {
-            let named = match what {
-                What::All => true,
-                What::Contents(hashes) => hashes.contains(&instance.entry.hash),
-            };
+            let named = what.names(&instance.entry.hash);
             named && *order > instance.order
         })
     }
