@@ -121,6 +121,11 @@ impl Observer for Reporter {
             TransferEvent::Progress(progress) => self.progress(progress),
             TransferEvent::Skipped { label, reason } => self.left_out("skipped", label, reason),
             TransferEvent::Failed { label, reason } => self.left_out("failed", label, reason),
+            TransferEvent::Following => {
+                let text = "still arriving there: following it until it is whole (--now ends with what is there)";
+                self.bar.suspend(|| self.output.say(text));
+                self.object(&json!({ "event": "following" }));
+            }
             TransferEvent::Interrupted { reason, retry_in_ms } => {
                 let wait = human_time(Duration::from_millis(*retry_in_ms));
                 let text = format!("line lost ({}), trying again in {wait}", safe(reason));

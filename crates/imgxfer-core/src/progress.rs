@@ -122,6 +122,8 @@ pub enum TransferEvent {
         /// Its id.
         transfer: TransferId,
     },
+    /// What is asked for is still arriving at the peer: it is followed until it has.
+    Following,
     /// Some way along; a few times a second.
     Progress(Progress),
     /// A file was left out because it is not meant to be sent; nothing is wrong.

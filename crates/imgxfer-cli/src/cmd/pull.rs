@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use imgxfer_core::client::{Client, PullOptions, PullReport, PullTarget};
+use imgxfer_core::client::{Client, PullOptions, PullReport, PullTarget, Shortfall};
 use imgxfer_core::dicom::{FrameNumbers, Level, tags};
 use imgxfer_core::ids::{SopInstanceUid, StudyUid};
 use imgxfer_core::priority::Priority;
@@ -72,6 +72,10 @@ struct Which {
     /// Fetch an image of the middle of each series first
     #[arg(long)]
     middles_first: bool,
+    /// End with what is there now. Else a study that is still arriving there is followed until it is whole; one of which
+    /// an earlier version is whole is not waited for, with or without this
+    #[arg(long)]
+    now: bool,
     /// Fetch these frames of the instance alone, counted from 1 (such as 1 or 1,5-7), without the rest of it: into
     /// OUT/INSTANCE/frame-0001.EXT, as they stand in the file (raw) or as streams of their coder (jpg, j2k, jls, ...).
     /// Asks once
@@ -80,7 +84,7 @@ struct Which {
         value_name = "NUMBERS",
         requires = "study",
         requires = "instance",
-        conflicts_with_all = ["accession", "patient_id", "series", "all_versions", "middles_first", "level", "limit", "give_up_after"]
+        conflicts_with_all = ["accession", "patient_id", "series", "all_versions", "middles_first", "now", "level", "limit", "give_up_after"]
     )]
     frames: Option<FrameNumbers>,
 }
@@ -124,7 +128,7 @@ impl What {
 pub(crate) async fn run(args: PullArgs, places: &Places, output: &Output) -> anyhow::Result<Exit> {
     let site = Site::open(places)?;
     let target = site.find(&args.peer_key.of(&args.from))?;
-    let options = args.transfer.pull_options();
+    let options = args.transfer.pull_options().with_now(args.which.now);
     let (client, endpoint) = site.client()?;
     if let Some(frames) = args.which.frames.clone() {
         let wanted = args.what.wanted(frames, args.transfer.priority.into())?;
@@ -221,13 +225,38 @@ fn conclude(fetched: &Fetched, out: &Path, output: &Output) -> anyhow::Result<Ex
     done["others"] = json!(report.others);
     done["connections"] = json!(report.connections);
     done["complete"] = json!(receipt.complete);
+    let Shortfall { changed, arriving, unstated, .. } = report.shortfall;
+    done["shortfall"] = json!({ "changed": changed, "arriving": arriving, "unstated": unstated });
     done["root"] = json!(receipt.root.to_string());
     output.object(&done)?;
     if receipt.complete && findings.failed.is_empty() {
         return Ok(Exit::Done);
     }
-    output.warn("some instances did not come whole; the same command tries them again");
+    if !tell_shortfall(report, output) || !findings.failed.is_empty() {
+        output.warn("some instances did not come whole; the same command tries them again");
+    }
     Ok(if receipt.instances == 0 { Exit::Failed } else { Exit::Partial })
+}
+
+/// Says why what came is not all. Returns whether there is a reason.
+fn tell_shortfall(report: &PullReport, output: &Output) -> bool {
+    let Shortfall { changed, arriving, unstated, .. } = report.shortfall;
+    let so_far = report.receipt.instances;
+    if changed {
+        output.warn("NOT ALL: the study was changed or removed there while it was fetched; run the same command again");
+    }
+    if arriving {
+        output.warn(&format!(
+            "NOT ALL: {so_far} instances so far, more arriving there; the same command fetches the rest later"
+        ));
+    }
+    if unstated > 0 {
+        output.warn(&format!(
+            "NOT ALL: nobody has said that the study is whole: the transfer that brought {unstated} instances there was cut \
+             off, or left something out. Let the site that sent it send it again, then run the same command"
+        ));
+    }
+    !report.shortfall.is_none()
 }
 
 /// Whether a file's name carries part of its hash, because the plain name was taken.

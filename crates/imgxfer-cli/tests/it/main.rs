@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod arriving;
 mod audit;
 mod bench;
 mod demo;

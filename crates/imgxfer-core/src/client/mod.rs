@@ -50,7 +50,7 @@ use crate::transport::{ControlReceiver, ControlSender, Dial, Endpoint, Session, 
 use crate::units::to_usize;
 use crate::wire::message::{Body, Fetch};
 
-pub use crate::proto::{Frame, FrameRequest, Frames};
+pub use crate::proto::{Frame, FrameRequest, Frames, Shortfall};
 use attempts::Attempts;
 pub use options::{PullOptions, PushOptions, RetryPolicy};
 pub use removing::RemoveReport;
@@ -142,6 +142,8 @@ pub struct PullReport {
     pub connections: u32,
     /// Instances of the same studies that were not sent, since they are of other patients than those asked for.
     pub others: u64,
+    /// Why this is not all that was asked for. Where there is a reason, the receipt is not `complete`.
+    pub shortfall: Shortfall,
 }
 
 /// Dials peers and moves studies. Cheap to clone.
@@ -249,9 +251,9 @@ impl Client {
             match self.pull_once(dial, target, intake.clone(), options, &attempts).await {
                 Ok((outcome, others)) => {
                     let progress = outcome.progress.with_line_of(&attempts.earlier);
-                    let (receipt, studies) = (outcome.receipt, outcome.studies);
-                    let (connections, others) = (attempts.connections, others);
-                    return Ok(PullReport { receipt, studies, progress, connections, others });
+                    let ReceiveOutcome { receipt, studies, shortfall, .. } = outcome;
+                    let connections = attempts.connections;
+                    return Ok(PullReport { receipt, studies, progress, connections, others, shortfall });
                 }
                 Err(error) => tokio::time::sleep(attempts.next(error)?).await,
             }
@@ -301,6 +303,9 @@ impl Client {
             notice: Notice::default(),
             room: Arc::default(),
         };
+        if start.follows {
+            observer.on_event(&TransferEvent::Following);
+        }
         let router = Router::start(session.clone());
         let control = (control_out, control_in);
         let outcome = Box::pin(receive((&session, &router), control, &start, intake, settings, observer)).await?;
@@ -316,6 +321,7 @@ impl Client {
             priority: options.priority.number(),
             codecs: self.registry.ids().iter().map(|id| u32::from(id.0)).collect(),
             level: options.level.to_wire(),
+            now: options.now,
         }
     }
 

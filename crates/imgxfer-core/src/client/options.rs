@@ -81,6 +81,18 @@ pub struct PullOptions {
     pub retry: RetryPolicy,
     /// How fast records may come. Default: as the line carries them.
     pub pace: Pace,
+    /// Whether to end with what is there now. Default: go on while studies of which no version was stated are still
+    /// arriving at the peer.
+    pub now: bool,
+}
+
+impl PullOptions {
+    /// Sets whether to end with what is there now.
+    #[must_use]
+    pub const fn with_now(mut self, now: bool) -> Self {
+        self.now = now;
+        self
+    }
 }
 
 /// What pushes and pulls have in common.

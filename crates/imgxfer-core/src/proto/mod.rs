@@ -33,6 +33,27 @@ pub use frames::{Frame, FrameRequest, Frames, FramesReceiver, shape_to_wire};
 pub use receiver::{Arrived, Lookup, Receiver, ReceiverOutput, Unproven, VerifyJob};
 pub use sender::{Sender, SenderOutput};
 
+/// Why what a store gave may not be all that there is to be had of what was asked for. None of it by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Shortfall {
+    /// Something of it was removed, or stated anew, while it was sent.
+    pub changed: bool,
+    /// More is arriving at the store.
+    pub arriving: bool,
+    /// Instances of studies of which no version was ever stated: the transfer that brought them was cut off, or left
+    /// something out.
+    pub unstated: u64,
+}
+
+impl Shortfall {
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// How much there is of something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Totals {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Totals;
 use super::bitmap::Bitmap;
 use super::event::ProtocolError;
+use super::{Shortfall, Totals};
 use crate::codec::CodecId;
 use crate::ids::{ChunkId, ManifestRoot, PageHash, StudyUid, TransferId};
 use crate::limits::{
@@ -170,6 +170,7 @@ pub struct Receiver {
     rate_told: u64,
     rate_wished: u64,
     end: Option<(ManifestRoot, bool)>,
+    shortfall: Shortfall,
     over: bool,
     out: VecDeque<ReceiverOutput>,
 }
@@ -224,6 +225,7 @@ impl Receiver {
             rate_told: 0,
             rate_wished: 0,
             end: None,
+            shortfall: Shortfall::default(),
             over: false,
             out: VecDeque::from([ReceiverOutput::Send(Body::Accept(accept))]),
         })
@@ -275,6 +277,12 @@ impl Receiver {
     #[must_use]
     pub const fn studies(&self) -> &HashSet<StudyUid> {
         &self.studies
+    }
+
+    /// Why this is not all that was asked for, by the sender's word.
+    #[must_use]
+    pub const fn shortfall(&self) -> Shortfall {
+        self.shortfall
     }
 
     /// Whether a chunk has been asked for and not yet arrived.
@@ -702,7 +710,9 @@ impl Receiver {
         {
             return Err(ProtocolError::Invalid("a root that is not the manifest's"));
         }
-        self.end = Some((root, end.complete));
+        let End { changed, arriving, unstated, .. } = *end;
+        self.shortfall = Shortfall { changed, arriving, unstated };
+        self.end = Some((root, end.complete && self.shortfall.is_none()));
         self.settle_if_done();
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::Shortfall;
 use super::bitmap::Bitmap;
 use super::event::{InstanceFailure, ProtocolError};
 use crate::codec::CodecId;
@@ -123,6 +124,7 @@ pub struct Sender {
     /// Whether the receiver was asked to read back what it has.
     proves: bool,
     finished: Option<bool>,
+    shortfall: Shortfall,
     /// Every root that has been announced: a receipt may cross with a withdrawal, and name an earlier one.
     announced: HashSet<ManifestRoot>,
     over: bool,
@@ -134,7 +136,7 @@ impl Sender {
     #[must_use]
     pub fn new(transfer: TransferId, priority: u32, instances: u64, bytes: u64) -> Self {
         let transfer = Bytes::copy_from_slice(transfer.as_bytes());
-        let start = Start { transfer, priority, instances, bytes, features: Feature::all(), prove: false, others: 0 };
+        let start = Start { transfer, priority, instances, bytes, features: Feature::all(), ..Start::default() };
         Self {
             pages: BTreeMap::new(),
             hashes: Vec::new(),
@@ -144,6 +146,7 @@ impl Sender {
             accepted: None,
             proves: false,
             finished: None,
+            shortfall: Shortfall::default(),
             announced: HashSet::new(),
             over: false,
             out: VecDeque::from([SenderOutput::Send(Body::Start(start))]),
@@ -156,6 +159,15 @@ impl Sender {
     pub fn with_others(mut self, others: u64) -> Self {
         if let Some(SenderOutput::Send(Body::Start(start))) = self.out.front_mut() {
             start.others = others;
+        }
+        self
+    }
+
+    /// Says that it goes on while studies arrive here. Before the first message is taken.
+    #[must_use]
+    pub fn following(mut self, follows: bool) -> Self {
+        if let Some(SenderOutput::Send(Body::Start(start))) = self.out.front_mut() {
+            start.follows = follows;
         }
         self
     }
@@ -221,6 +233,11 @@ impl Sender {
         index
     }
 
+    /// Says why this is not all that was asked for. Before [`finish`](Self::finish): it makes that incomplete.
+    pub const fn falls_short(&mut self, shortfall: Shortfall) {
+        self.shortfall = shortfall;
+    }
+
     /// Says that there are no more pages. `complete` tells the receiver whether these are whole studies:
     /// nothing was left out because of an error on this side.
     pub fn finish(&mut self, complete: bool) {
@@ -232,10 +249,14 @@ impl Sender {
         let Some(complete) = self.finished else { return };
         let root = self.root();
         self.announced.insert(root);
+        let Shortfall { changed, arriving, unstated } = self.shortfall;
         self.out.push_back(SenderOutput::Send(Body::End(End {
             pages: to_u32(self.hashes.len()),
             root: Bytes::copy_from_slice(root.as_bytes()),
-            complete: complete && self.withdrawn.is_empty(),
+            complete: complete && self.withdrawn.is_empty() && self.shortfall.is_none(),
+            changed,
+            arriving,
+            unstated,
         })));
     }
 

@@ -25,7 +25,7 @@ use crate::limits::ROOM_DEADLINE;
 use crate::manifest::InstanceAt;
 use crate::pace::{Joined, Pace};
 use crate::progress::{Coded, Observer, Progress, TransferEvent};
-use crate::proto::{Lookup, ProtocolError, Receiver, ReceiverOutput, Unproven, VerifyJob};
+use crate::proto::{Lookup, ProtocolError, Receiver, ReceiverOutput, Shortfall, Unproven, VerifyJob};
 use crate::receipt::{Receipt, SignedReceipt};
 use crate::scratch;
 use crate::store::search::Search;
@@ -81,6 +81,8 @@ pub(crate) struct ReceiveOutcome {
     pub(crate) studies: Vec<StudyUid>,
     /// What was received.
     pub(crate) progress: Progress,
+    /// Why this is not all that was asked for.
+    pub(crate) shortfall: Shortfall,
 }
 
 /// What the tasks tell.
@@ -429,6 +431,12 @@ impl Receiving<'_> {
         self.checking > 0 || !self.to_check.is_empty()
     }
 
+    fn outcome(&self, receipt: Receipt) -> ReceiveOutcome {
+        let receiver = self.shared.receiver();
+        let (studies, shortfall) = (receiver.studies().iter().cloned().collect(), receiver.shortfall());
+        ReceiveOutcome { receipt, studies, progress: self.progress, shortfall }
+    }
+
     fn tell_settled(&mut self, root: ManifestRoot, complete: bool) {
         self.progress.bytes_arrived = self.progress.bytes_arrived.max(self.progress.bytes_committed);
         self.observer.on_event(&TransferEvent::Progress(self.progress));
@@ -600,10 +608,9 @@ async fn run(
             finish(&mut receiving, control_out, &settings.identity, &receipt).await?;
             watch.look(&mut receiving.progress, &shared.pace);
             receiving.tell_settled(root, complete);
-            let studies = shared.receiver().studies().iter().cloned().collect();
             // The sender closes its side when it has the receipt; until then the stream must live.
             drop(tokio::time::timeout(FAREWELL, control_in.recv(0)).await);
-            return Ok(ReceiveOutcome { receipt, studies, progress: receiving.progress });
+            return Ok(receiving.outcome(receipt));
         }
         tokio::select! {
             message = control_in.recv(crate::limits::MESSAGE_BYTES_MAX), if receiving.crowded.is_none() => {

@@ -83,8 +83,12 @@ pub struct DepotSource {
     /// The study being read, and the last instance of it that was read.
     current: Option<(StudyUid, Option<StoredInstance>)>,
     ready: std::vec::IntoIter<Ready>,
-    /// Instances that were given out of turn.
+    /// Instances that were given out of turn, or before this source was.
     given: HashSet<InstanceHash>,
+    /// Whether all that is given is remembered.
+    remembers: bool,
+    /// Instances that were met, given before or not.
+    met: u64,
     totals: Totals,
     others: u64,
     cache: RecordCache,
@@ -102,6 +106,9 @@ impl Source for DepotSource {
     fn next_item(&mut self) -> io::Result<Option<SourceItem>> {
         loop {
             if let Some(instance) = self.ready.next() {
+                if self.remembers {
+                    self.given.insert(instance.0.entry.hash);
+                }
                 return self.item(instance).map(Some);
             }
             let (study, after) = match self.current.take() {
@@ -125,7 +132,9 @@ impl Source for DepotSource {
             read.retain(|next| {
                 let new = !before.as_ref().is_some_and(|before| same(before, next));
                 before = Some(next.clone());
-                new && is_wanted(&self.wanted, next) && !self.given.contains(&next.entry.hash)
+                let is_met = new && is_wanted(&self.wanted, next);
+                self.met += u64::from(is_met);
+                is_met && !self.given.contains(&next.entry.hash)
             });
             let held = Arc::new(held);
             let ready: Vec<Ready> = read.into_iter().map(|instance| (instance, Arc::clone(&held))).collect();
@@ -173,6 +182,8 @@ impl DepotSource {
             current: None,
             ready: Vec::new().into_iter(),
             given: HashSet::new(),
+            remembers: false,
+            met: 0,
             totals,
             others: left_out,
             cache: RecordCache::new(RecordCache::BYTES_SHARED),
@@ -188,6 +199,23 @@ impl DepotSource {
         }
         source.studies = studies.into_iter();
         Ok(Some(source))
+    }
+
+    /// Passes over what was given before, and remembers what it gives itself.
+    pub(super) fn besides(mut self, given: HashSet<InstanceHash>) -> Self {
+        self.given.extend(given);
+        self.remembers = true;
+        self
+    }
+
+    /// What was given before, and by this.
+    pub(super) fn into_given(self) -> HashSet<InstanceHash> {
+        self.given
+    }
+
+    /// Whether it has met fewer instances than it had counted. At its end.
+    pub(super) const fn has_met_fewer(&self) -> bool {
+        self.met < self.totals.instances
     }
 
     /// The studies of which something is wanted and has not been given.

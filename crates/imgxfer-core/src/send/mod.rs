@@ -9,6 +9,7 @@ mod depot_source;
 mod dispatch;
 mod encode;
 mod files;
+mod follow;
 mod held;
 mod known;
 mod lanes;
@@ -21,6 +22,7 @@ mod source;
 
 pub use depot_source::{DepotSource, FetchOrder, Selection};
 pub use files::{FileSource, OtherFiles, printable};
+pub use follow::Following;
 pub use known::KnownFiles;
 pub(crate) use sending::{SendOutcome, SendSettings, send};
-pub use source::{Content, Source, SourceInstance, SourceItem, Totals};
+pub use source::{Content, Shortfall, Source, SourceInstance, SourceItem, Totals};

@@ -12,7 +12,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 
-use super::source::{Source, SourceInstance, SourceItem, Totals};
+use super::source::{Shortfall, Source, SourceInstance, SourceItem, Totals};
 use crate::chunk::ChunkClass;
 
 /// Frames no longer than this are put together: eight or more share a record.
@@ -85,10 +85,19 @@ impl Source for Ordered {
         self.source.totals()
     }
 
+    fn shortfall(&self) -> Shortfall {
+        self.source.shortfall()
+    }
+
     fn next_item(&mut self) -> io::Result<Option<SourceItem>> {
         while self.out.is_empty() && !self.end {
             match self.source.next_item()? {
                 Some(SourceItem::Instance(instance)) => self.take_in(instance),
+                Some(SourceItem::Nothing) => {
+                    // What has come goes; what comes later may stand beside it no more.
+                    self.flush();
+                    self.out.push_back(SourceItem::Nothing);
+                }
                 Some(other) => self.out.push_back(other),
                 None => {
                     self.flush();
@@ -161,11 +170,18 @@ mod tests {
         let mut labels = Vec::new();
         while let Some(item) = ordered.next_item().unwrap() {
             match item {
+                SourceItem::Nothing => labels.push("nothing".to_owned()),
                 SourceItem::Instance(instance) => labels.push(instance.label),
                 SourceItem::Skipped { label, .. } | SourceItem::Failed { label, .. } => labels.push(label),
             }
         }
         labels
+    }
+
+    #[test]
+    fn what_has_come_does_not_wait_for_more() {
+        let items = [image(0, 1, Some(0), 80), image(1, 1, Some(1), 80), SourceItem::Nothing, image(2, 1, Some(0), 80)];
+        assert_eq!(order(items), ["0", "1", "nothing", "2"]);
     }
 
     #[test]

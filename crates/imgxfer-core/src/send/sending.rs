@@ -79,6 +79,8 @@ struct Built {
     pending: VecDeque<SourceInstance>,
     events: Vec<TransferEvent>,
     page: Option<OfferedPage>,
+    /// Whether there is nothing for now.
+    waits: bool,
     end: bool,
 }
 
@@ -90,6 +92,7 @@ impl Built {
             pending: VecDeque::new(),
             events: Vec::new(),
             page: None,
+            waits: false,
             end: false,
         }
     }
@@ -102,7 +105,8 @@ fn build_page(mut built: Built, effort: &Effort) -> io::Result<Built> {
 }
 
 fn fill_page(built: &mut Built) -> io::Result<()> {
-    while built.page.is_none() && !built.end {
+    built.waits = false;
+    while built.page.is_none() && !built.end && !built.waits {
         let item = built.source.next_item()?;
         crate::effort::note(1);
         let complete = match item {
@@ -110,6 +114,10 @@ fn fill_page(built: &mut Built) -> io::Result<()> {
                 let page = built.builder.push(instance.entry.clone());
                 built.pending.push_back(*instance);
                 page
+            }
+            Some(SourceItem::Nothing) => {
+                built.waits = true;
+                built.builder.take()
             }
             Some(SourceItem::Skipped { label, reason }) => {
                 built.events.push(TransferEvent::Skipped { label, reason });
@@ -130,6 +138,14 @@ fn fill_page(built: &mut Built) -> io::Result<()> {
         });
     }
     Ok(())
+}
+
+/// What a source says of itself at the start.
+#[derive(Clone, Copy)]
+struct Opening {
+    totals: Totals,
+    others: u64,
+    follows: bool,
 }
 
 struct Sending<'a> {
@@ -153,18 +169,20 @@ struct Sending<'a> {
 impl<'a> Sending<'a> {
     fn new(
         transfer: TransferId,
-        (totals, others): (Totals, u64),
+        start: Opening,
         settings: SendSettings,
         (lanes, wished): (Arc<Lanes>, RateLimit),
         observer: &'a dyn Observer,
     ) -> Self {
         let workers = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let totals = start.totals;
         let progress =
             Progress { instances_expected: totals.instances, bytes_expected: totals.bytes, ..Progress::default() };
         Self {
             sender: Sender::new(transfer, settings.priority, totals.instances, totals.bytes)
                 .with_proof(settings.prove)
-                .with_others(others),
+                .with_others(start.others)
+                .following(start.follows),
             pages: HashMap::new(),
             queue: VecDeque::new(),
             running: JoinSet::new(),
@@ -326,14 +344,15 @@ async fn run(
     let (control_out, control_in) = (&mut control.0, &mut control.1);
     let transfer = TransferId::from_bytes(crate::transport::random_bytes()?);
     name_transfer(transfer);
-    let totals = (source.totals(), source.others());
+    let opening = Opening { totals: source.totals(), others: source.others(), follows: source.follows() };
     let stream_priority = [10, 50, 0][to_usize(u64::from(settings.priority)).min(2)];
-    let _rank = session.rank(Priority::from_number(settings.priority));
+    let priority = Priority::from_number(settings.priority);
+    let mut rank = Some(session.rank(priority));
     let wished = RateLimit::default();
     let pace = settings.pace.clone().and(wished.clone());
     let notice = settings.notice.clone();
     let lanes = Lanes::new(session.clone(), transfer, stream_priority, pace.clone());
-    let mut sending = Sending::new(transfer, totals, settings, (lanes, wished), observer);
+    let mut sending = Sending::new(transfer, opening, settings, (lanes, wished), observer);
     sending.dispatch.look();
     observer.on_event(&TransferEvent::Started { transfer });
     let mut watch = LineWatch::new(session.clone());
@@ -364,10 +383,17 @@ async fn run(
             if done.page.is_some() && !sending.sender.wants_page() {
                 built = Some(done);
             } else {
+                if done.waits && done.page.is_none() {
+                    // Who has nothing to send for now holds nobody up.
+                    rank = None;
+                } else if rank.is_none() {
+                    rank = Some(session.rank(priority));
+                }
                 if let Some(page) = done.page.take() {
                     sending.offer(page);
                 }
                 if done.end {
+                    sending.sender.falls_short(done.source.shortfall());
                     sending.sender.finish(!sending.source_failed);
                     sending.drain();
                 } else {

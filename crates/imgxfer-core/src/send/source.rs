@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::codec::PixelShape;
 use crate::manifest::InstanceEntry;
-pub use crate::proto::Totals;
+pub use crate::proto::{Shortfall, Totals};
 use crate::store::ChunkAt;
 use crate::wire::record::Record;
 
@@ -82,6 +82,8 @@ impl Content for NoContent {
 pub enum SourceItem {
     /// An instance.
     Instance(Box<SourceInstance>),
+    /// Nothing yet: it waits for what arrives elsewhere.
+    Nothing,
     /// Something that is not sent on purpose.
     Skipped {
         /// The file.
@@ -107,6 +109,16 @@ pub trait Source: Send {
     /// How many instances are left out, since they are of other patients than those asked for.
     fn others(&self) -> u64 {
         0
+    }
+
+    /// Whether it goes on while more arrives.
+    fn follows(&self) -> bool {
+        false
+    }
+
+    /// Why it has not given all that it was asked for. At its end.
+    fn shortfall(&self) -> Shortfall {
+        Shortfall::default()
     }
 
     /// The next item, or `None` at the end. Blocks: it reads and hashes a whole instance.

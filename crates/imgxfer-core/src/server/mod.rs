@@ -22,7 +22,7 @@ use crate::limits::HANDSHAKE_DEADLINE;
 use crate::priority::Priority;
 use crate::progress::TransferEvent;
 use crate::receive::{DepotIntake, ReceiveSettings, Router, receive};
-use crate::send::{DepotSource, FetchOrder, Selection, SendSettings, send};
+use crate::send::{FetchOrder, Following, Selection, SendSettings, send};
 use crate::store::search::messages::{RowsToWire, criteria_from_wire, end_to_wire, find_from_wire};
 use crate::store::search::{Search, SearchError};
 use crate::store::{Scope, StoreError, Versions};
@@ -273,10 +273,11 @@ impl Server {
         };
         let versions = if fetch.all_versions { Versions::All } else { Versions::Current };
         let wanted = Selection { what, versions, order: FetchOrder::from_number(fetch.order) };
+        let now = fetch.now;
         let depot = self.depot.clone();
         let source = blocking("look up what is asked for", move || {
             // A pull names what it wants: an empty one would be everything.
-            if wanted.what.is_universal() { Ok(None) } else { DepotSource::new(&depot, rights.scope, wanted) }
+            if wanted.what.is_universal() { Ok(None) } else { Following::new(&depot, rights.scope, wanted, now) }
         });
         let source = match source.await {
             Ok(Ok(Some(source))) => source,

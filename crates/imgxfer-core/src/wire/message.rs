@@ -140,6 +140,10 @@ pub struct Fetch {
     /// Level of compression that the puller asks for: 0 for the sender's choice, else one more than the level.
     #[prost(uint32, tag = "6")]
     pub level: u32,
+    /// Whether only what is there now is wanted. Else the sender goes on while studies of which no version was stated
+    /// are still arriving.
+    #[prost(bool, tag = "7")]
+    pub now: bool,
 }
 
 /// Asks for frames of one instance, without a transfer.
@@ -372,6 +376,9 @@ pub struct Start {
     /// than those asked for.
     #[prost(uint64, tag = "7")]
     pub others: u64,
+    /// In the answer to a [`Fetch`]: studies are still arriving here, and it goes on until they have.
+    #[prost(bool, tag = "8")]
+    pub follows: bool,
 }
 
 /// Names a page by its hash.
@@ -422,6 +429,16 @@ pub struct End {
     /// Whether the sender holds this to be whole studies: it left nothing out for an error of its own.
     #[prost(bool, tag = "3")]
     pub complete: bool,
+    /// In the answer to a [`Fetch`]: what was asked for was removed, or stated anew, while it was sent. Not complete.
+    #[prost(bool, tag = "4")]
+    pub changed: bool,
+    /// In the answer to a [`Fetch`]: more is arriving here. Not complete.
+    #[prost(bool, tag = "5")]
+    pub arriving: bool,
+    /// In the answer to a [`Fetch`]: instances of studies whose transfer to here has never ended whole. Not complete
+    /// unless 0.
+    #[prost(uint64, tag = "6")]
+    pub unstated: u64,
 }
 
 /// Accepts a transfer.

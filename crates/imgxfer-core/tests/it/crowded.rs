@@ -173,6 +173,6 @@ async fn a_drain_refuses_what_begins_and_lets_end_what_runs() {
     assert!(matches!(&refused, Body::Refused(refused) if refused.code == code), "{refused:?}");
     let root = imgxfer_core::manifest::root(&[], &Default::default());
     let root = Bytes::copy_from_slice(root.as_bytes());
-    running.say(Body::End(End { pages: 0, root, complete: true })).await;
+    running.say(Body::End(End { pages: 0, root, complete: true, ..End::default() })).await;
     assert!(matches!(running.hear().await, Body::Receipt(_)));
 }

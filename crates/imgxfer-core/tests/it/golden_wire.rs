@@ -172,13 +172,80 @@ fn fetch() -> Body {
         priority: 1,
         codecs: vec![0, 1],
         level: 3,
+        now: false,
     })
+}
+
+/// How transfers begin and end, in their various ways.
+fn openings_and_ends() -> Vec<(&'static str, Body)> {
+    vec![
+        (
+            "fetch-now",
+            Body::Fetch(Fetch {
+                by: vec![by(tags::STUDY_INSTANCE_UID, "1.2.3.4", false)],
+                now: true,
+                ..Fetch::default()
+            }),
+        ),
+        (
+            "start",
+            Body::Start(Start {
+                transfer: Bytes::copy_from_slice(&[0x22; 16]),
+                priority: 2,
+                instances: 300,
+                bytes: 5_000_000_000,
+                features: vec![1],
+                prove: false,
+                others: 0,
+                follows: false,
+            }),
+        ),
+        (
+            "start-prove",
+            Body::Start(Start {
+                transfer: Bytes::copy_from_slice(&[0x22; 16]),
+                features: vec![1, 2],
+                prove: true,
+                ..Start::default()
+            }),
+        ),
+        (
+            "start-others",
+            Body::Start(Start {
+                transfer: Bytes::copy_from_slice(&[0x22; 16]),
+                instances: 300,
+                others: 4,
+                ..Start::default()
+            }),
+        ),
+        (
+            "start-follows",
+            Body::Start(Start {
+                transfer: Bytes::copy_from_slice(&[0x22; 16]),
+                instances: 300,
+                follows: true,
+                ..Start::default()
+            }),
+        ),
+        (
+            "end-short",
+            Body::End(End {
+                pages: 8,
+                root: fill(0x44),
+                complete: false,
+                changed: true,
+                arriving: true,
+                unstated: 300,
+            }),
+        ),
+    ]
 }
 
 pub(crate) fn messages() -> Vec<(&'static str, Body)> {
     let text = str::to_owned;
     let (study, series, instance) = parts();
-    vec![
+    let mut all = openings_and_ends();
+    all.extend([
         ("fetch", fetch()),
         (
             "find",
@@ -205,40 +272,10 @@ pub(crate) fn messages() -> Vec<(&'static str, Body)> {
         ("frames-record", Body::FramesRecord(FramesRecord { record: Bytes::from_static(b"a record") })),
         ("remove", remove()),
         ("removed", Body::Removed(RemovedPart { contents: 3, bytes: 1_500_000, left: 1 })),
-        (
-            "start",
-            Body::Start(Start {
-                transfer: Bytes::copy_from_slice(&[0x22; 16]),
-                priority: 2,
-                instances: 300,
-                bytes: 5_000_000_000,
-                features: vec![1],
-                prove: false,
-                others: 0,
-            }),
-        ),
-        (
-            "start-prove",
-            Body::Start(Start {
-                transfer: Bytes::copy_from_slice(&[0x22; 16]),
-                features: vec![1, 2],
-                prove: true,
-                ..Start::default()
-            }),
-        ),
-        (
-            "start-others",
-            Body::Start(Start {
-                transfer: Bytes::copy_from_slice(&[0x22; 16]),
-                instances: 300,
-                others: 4,
-                ..Start::default()
-            }),
-        ),
         ("page-ref", Body::PageRef(PageRef { index: 7, hash: fill(0x33) })),
         ("page", Body::Page(PageBody { index: 7, raw_len: 1000, zstd: Bytes::from_static(b"a zstd frame") })),
         ("withdraw", Body::Withdraw(Withdraw { page: 7, place: 200 })),
-        ("end", Body::End(End { pages: 8, root: fill(0x44), complete: true })),
+        ("end", Body::End(End { pages: 8, root: fill(0x44), complete: true, ..End::default() })),
         ("accept", Body::Accept(Accept { codecs: vec![0, 1, 200], workers: 4, features: vec![1] })),
         ("page-known", Body::PageKnown(PageKnown { index: 7, known: true })),
         ("need", Body::Need(Need { index: 7, bitmap: Bytes::from_static(&[0xff, 0x01]) })),
@@ -262,7 +299,8 @@ pub(crate) fn messages() -> Vec<(&'static str, Body)> {
         ("find-end", Body::FindEnd(FindEnd { more: true, total_and_one: 5_001, incomplete: true })),
         ("refused", Body::Refused(Refused { code: 3, remedy: text("make room") })),
         ("working", Body::Working(Working { done: 5_000_000_000 })),
-    ]
+    ]);
+    all
 }
 
 #[test]

@@ -121,7 +121,7 @@ fn receivers() -> Vec<(&'static str, Receiver)> {
         if stage >= 4 {
             let root = imgxfer_core::manifest::root(&[hash], &Default::default());
             let root = Bytes::copy_from_slice(root.as_bytes());
-            receiver.handle_message(Body::End(End { pages: 1, root, complete: true })).unwrap();
+            receiver.handle_message(Body::End(End { pages: 1, root, complete: true, ..End::default() })).unwrap();
         }
         if stage >= 5 {
             let all: Vec<_> = (0..3).map(|place| InstanceAt { page: 0, place }).collect();
@@ -152,7 +152,7 @@ fn extremes() -> Vec<Body> {
             all.push(Body::Need(Need { index: a, bitmap: bytes.clone() }));
             all.push(Body::Again(Need { index: a, bitmap: bytes.clone() }));
             all.push(Body::PageRef(PageRef { index: a, hash: bytes.clone() }));
-            all.push(Body::End(End { pages: a, root: bytes.clone(), complete: true }));
+            all.push(Body::End(End { pages: a, root: bytes.clone(), complete: true, ..End::default() }));
             all.push(Body::Page(PageBody { index: 0, raw_len: a, zstd: bytes.clone() }));
             let page = page_of(1).encode();
             all.push(Body::Page(PageBody { index: a, raw_len: page.len() as u32, zstd: zstd_of(&page) }));

@@ -11,6 +11,7 @@ mod cuts;
 mod defects;
 mod durability;
 mod fixture;
+mod following;
 mod frames;
 mod golden_wire;
 mod harness;
