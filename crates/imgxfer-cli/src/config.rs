@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use imgxfer_core::transport::{Congestion, Dscp, EndpointConfig, Profile};
+use imgxferd::config::read_toml;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 use crate::exit::{Exit, problem};
@@ -118,8 +119,7 @@ impl Config {
     pub(crate) fn load(places: &Places) -> anyhow::Result<Self> {
         let path = places.config_file();
         match std::fs::read_to_string(&path) {
-            Ok(text) => toml::from_str(&text)
-                .map_err(|error| problem(Exit::Config, format!("{} is not right: {error}", path.display()))),
+            Ok(text) => read_toml(&path, &text).map_err(|error| problem(Exit::Config, error.to_string())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(problem(Exit::Config, format!("cannot read {}: {error}", path.display()))),
         }
@@ -197,8 +197,14 @@ mod tests {
 
     #[test]
     fn unknown_keys_are_refused() {
-        assert!(toml::from_str::<Config>("lime = \"auto\"").is_err());
-        assert!(toml::from_str::<Config>("line = \"wet string\"").is_err());
+        let refused = |text: &str| read_toml::<Config>("config.toml".as_ref(), text).unwrap_err().to_string();
+        let lime = refused("name = \"x\"\nlime = \"auto\"");
+        assert!(
+            lime.starts_with("config.toml:2:1: lime: there is no setting `lime`") && lime.contains("`line`"),
+            "{lime}"
+        );
+        let line = refused("line = \"wet string\"");
+        assert!(line.starts_with("config.toml:1:8: line: \"wet string\"") && line.contains("`copper`"), "{line}");
     }
 
     #[test]

@@ -136,7 +136,9 @@ fn of_transport(error: &TransportError) -> Exit {
         | TransportError::UnknownHost { .. }
         | TransportError::TimedOut
         | TransportError::Cut => Exit::Unreachable,
-        TransportError::RefusedByPeer | TransportError::Peer(_) => Exit::Refused,
+        TransportError::RefusedByPeer | TransportError::NotOpenForPairing { .. } | TransportError::Peer(_) => {
+            Exit::Refused
+        }
         TransportError::Busy
         | TransportError::PeerRestarted
         | TransportError::Reset { .. }
@@ -194,6 +196,7 @@ mod tests {
             (TransportError::Unreachable { address: "a:1".to_owned(), tcp: true }.into(), 5),
             (TransportError::TimedOut.into(), 5),
             (TransportError::RefusedByPeer.into(), 6),
+            (TransportError::NotOpenForPairing { address: "a:1".to_owned() }.into(), 6),
             (TransportError::Reset { code: CloseCode::Internal }.into(), 75),
             (TransportError::Version.into(), 1),
             (refused(RefuseCode::NotAllowed), 6),

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 
 use imgxfer_core::ids::PeerId;
+use imgxferd::config::read_toml;
 use serde::{Deserialize, Serialize};
 
 use crate::exit::{Exit, problem};
@@ -45,19 +47,19 @@ impl Peers {
     pub(crate) fn load(places: &Places) -> anyhow::Result<Self> {
         let path = places.peers_file();
         match std::fs::read_to_string(&path) {
-            Ok(text) => Self::parse(&text)
-                .map_err(|error| problem(Exit::Config, format!("{} is not right: {error}", path.display()))),
+            Ok(text) => Self::parse(&path, &text).map_err(|error| problem(Exit::Config, error)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(problem(Exit::Config, format!("cannot read {}: {error}", path.display()))),
         }
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
-        let raw: RawPeers = toml::from_str(text).map_err(|error| error.to_string())?;
+    fn parse(path: &Path, text: &str) -> Result<Self, String> {
+        let raw: RawPeers = read_toml(path, text).map_err(|error| error.to_string())?;
         let peer = |(name, raw): (String, RawPeer)| {
-            check_name(&name)?;
-            check_address(&raw.address).map_err(|error| format!("peer {name}: {error}"))?;
-            let key = PeerId::parse(&raw.key).map_err(|error| format!("the key of peer {name}: {error}"))?;
+            let place = path.display();
+            check_name(&name).map_err(|error| format!("{place}: peer {name:?}: {error}"))?;
+            check_address(&raw.address).map_err(|error| format!("{place}: peer {name}: {error}"))?;
+            let key = PeerId::parse(&raw.key).map_err(|error| format!("{place}: the key of peer {name}: {error}"))?;
             Ok((name, Peer { address: raw.address, key }))
         };
         raw.peers.into_iter().map(peer).collect::<Result<_, String>>().map(Self)
@@ -116,10 +118,10 @@ mod tests {
         for (text, said) in [
             ("[peers.a]\naddress = \"x\"\nkey = \"\"", "HOST:PORT"),
             ("[peers.a]\naddress = \"x:1\"\nkey = \"ix-aa\"", "key of peer a"),
-            ("[peers.a]\naddress = \"x:1\"\nkey = \"KEY\"\nport = 1", "unknown field"),
+            ("[peers.a]\naddress = \"x:1\"\nkey = \"KEY\"\nport = 1", "no setting `port`"),
             ("[peers.\"a b\"]\naddress = \"x:1\"\nkey = \"KEY\"", "letters"),
         ] {
-            let error = Peers::parse(&text.replace("KEY", &key)).unwrap_err();
+            let error = Peers::parse("peers.toml".as_ref(), &text.replace("KEY", &key)).unwrap_err();
             assert!(error.contains(said), "{error}");
         }
     }

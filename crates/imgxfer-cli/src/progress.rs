@@ -128,9 +128,14 @@ impl Observer for Reporter {
             }
             TransferEvent::Interrupted { reason, retry_in_ms } => {
                 let wait = human_time(Duration::from_millis(*retry_in_ms));
-                let text = format!("line lost ({}), trying again in {wait}", safe(reason));
+                let text = format!("interrupted ({}), trying again in {wait}", safe(reason));
                 self.bar.suspend(|| self.output.say(&text));
                 self.object(&json!({ "event": "interrupted", "reason": reason, "retry_in_ms": retry_in_ms }));
+            }
+            TransferEvent::Unreached { reason, retry_in_ms } => {
+                let wait = human_time(Duration::from_millis(*retry_in_ms));
+                self.bar.suspend(|| self.output.say(&format!("{}; trying once more in {wait}", safe(reason))));
+                self.object(&json!({ "event": "unreached", "reason": reason, "retry_in_ms": retry_in_ms }));
             }
             _ => {}
         }

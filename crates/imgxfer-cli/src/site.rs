@@ -46,7 +46,7 @@ impl Site {
         let config = Config::load(places)?;
         let peers = Peers::load(places)?;
         let identity = Identity::load(&places.config).map_err(|error| match &error {
-            IdentityError::File { kind: std::io::ErrorKind::NotFound, .. } => problem(
+            IdentityError::File { cause, .. } if cause.kind() == std::io::ErrorKind::NotFound => problem(
                 Exit::Config,
                 format!("there is no identity in {} yet: run `imgxfer init` first", places.config.display()),
             ),

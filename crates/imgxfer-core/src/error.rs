@@ -5,6 +5,7 @@ use std::io;
 use crate::proto::ProtocolError;
 use crate::store::StoreError;
 use crate::transport::{IdentityError, TransportError};
+use crate::units::human_bytes;
 use crate::wire::message::RefuseCode;
 use crate::work::WorkError;
 
@@ -81,7 +82,10 @@ impl TransferError {
                 | TransportError::Identity(_)
                 | TransportError::Peer(_) => Fault::Local,
                 TransportError::UnknownHost { .. } | TransportError::Fingerprint(_) => Fault::Caller,
-                TransportError::RefusedByPeer | TransportError::Protocol { .. } | TransportError::Busy => Fault::Peer,
+                TransportError::RefusedByPeer
+                | TransportError::NotOpenForPairing { .. }
+                | TransportError::Protocol { .. }
+                | TransportError::Busy => Fault::Peer,
                 _ => Fault::Network,
             },
             Self::Protocol(_) | Self::Receipt(_) | Self::Stalled | Self::Crowded(_) => Fault::Peer,
@@ -121,14 +125,18 @@ impl TransferError {
         }
     }
 
-    /// What to tell the peer when this ends a transfer, if it has to be told: code and remedy.
+    /// What to tell the peer when this ends a transfer, if it has to be told: code and remedy. `to_come` original bytes
+    /// of the transfer were not here yet.
     #[must_use]
-    pub fn refusal(&self) -> Option<(RefuseCode, String)> {
+    pub fn refusal_with(&self, to_come: u64) -> Option<(RefuseCode, String)> {
         match self {
-            Self::Store(StoreError::Full { .. }) => Some((
+            Self::Store(StoreError::Full { free }) => Some((
                 RefuseCode::NoSpace,
-                "the receiving site has no disk space left; what arrived is safe, the rest goes on when there is room"
-                    .to_owned(),
+                format!(
+                    "the receiving site's disk is full: up to {} are still to come, and {} are free, what it keeps in reserve included; what arrived is safe, the rest goes on when there is room",
+                    human_bytes(to_come),
+                    human_bytes(*free)
+                ),
             )),
             Self::Store(error @ StoreError::OverQuota { .. }) => Some((RefuseCode::NoSpace, error.to_string())),
             // Not `Internal`, which a sender takes as final: it is to wait, and to try again.
@@ -160,8 +168,18 @@ mod tests {
 
     /// What the sender makes of a refusal for `error` at the receiver.
     fn at_the_sender(error: StoreError) -> Retry {
-        let (code, remedy) = TransferError::Store(error).refusal().unwrap();
+        let (code, remedy) = TransferError::Store(error).refusal_with(0).unwrap();
         TransferError::Protocol(ProtocolError::Refused { code, remedy }).retry()
+    }
+
+    #[test]
+    fn a_full_disk_is_told_with_what_it_lacks() {
+        let (code, remedy) =
+            TransferError::Store(StoreError::Full { free: 2_000_000 }).refusal_with(5_000_000).unwrap();
+        assert_eq!(code, RefuseCode::NoSpace);
+        for word in ["disk is full", "5.00 MB", "2.00 MB"] {
+            assert!(remedy.contains(word), "{word}: {remedy}");
+        }
     }
 
     #[test]

@@ -140,7 +140,14 @@ pub enum TransferEvent {
         /// Why, and what to do.
         reason: String,
     },
-    /// The connection was lost; it will be tried again.
+    /// No connection has stood yet; it will be tried again.
+    Unreached {
+        /// Why, and what to look at.
+        reason: String,
+        /// After so many milliseconds.
+        retry_in_ms: u64,
+    },
+    /// The connection was lost, or the peer sent this side away for a while; it will be tried again.
     Interrupted {
         /// Why.
         reason: String,

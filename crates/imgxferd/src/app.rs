@@ -13,6 +13,7 @@ use imgxfer_core::clock::Stopwatch;
 use imgxfer_core::depot::Depot;
 use imgxfer_core::ids::PeerId;
 use imgxfer_core::server::{Server, ServerLimits};
+use imgxfer_core::sync::lock;
 use imgxfer_core::transport::{AsyncUdpSocket, CloseCode, Endpoint, EndpointConfig, Identity};
 use imgxfer_core::work::blocking;
 use tokio::net::TcpListener;
@@ -21,7 +22,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::audit::{Actor, Audit, Entry, Event, PeerRow};
 use crate::backfill::backfill;
-use crate::config::{Config, PeerConfig, SELF};
+use crate::config::{Config, PeerConfig, Reloaded, SELF, Setting};
 use crate::host::DaemonHost;
 use crate::house::{keep_house, mend_index};
 use crate::inbox::watch_inbox;
@@ -97,6 +98,8 @@ pub(crate) struct Shared {
     pub(crate) drain_wanted: watch::Sender<bool>,
     /// Told of removals: there is room to be given back.
     pub(crate) room_wanted: Arc<Notify>,
+    /// The settings that were read last.
+    pub(crate) settings: Mutex<Vec<Setting>>,
     /// Studies and bytes in the store, and when they were counted.
     pub(crate) totals: Mutex<Option<(Stopwatch, admin::StoreTotals)>>,
 }
@@ -131,6 +134,7 @@ impl Shared {
             Pairings::new(Arc::clone(&endpoint), Arc::clone(&peers), (config.site_name.clone(), audit.clone()), added);
         let rates = Arc::new(Rates::new(&config, local_time()));
         Ok(Self {
+            settings: Mutex::new(config.settings().to_vec()),
             config,
             identity,
             endpoint,
@@ -160,6 +164,8 @@ impl Shared {
             rates: Arc::clone(&self.rates),
             audit: self.audit.clone(),
             room_wanted: Arc::clone(&self.room_wanted),
+            depot: self.depot.clone(),
+            store: self.config.store.clone(),
         };
         let mut limits = ServerLimits::default();
         limits.transfers_max = self.config.transfers;
@@ -278,6 +284,7 @@ impl Daemon {
 
     /// Takes peers, limits and the settings of consultations from a configuration that was read anew. Running
     /// transfers go on, at the new pace. Everything else needs a restart.
+    /// The log says which keys were taken, and which wait for that.
     pub fn reload(&self, config: &Config) {
         for event in changes(&self.shared.peers.all(), &config.peers) {
             self.shared.audit.tell(&Entry::new(Actor::Admin, event));
@@ -285,7 +292,13 @@ impl Daemon {
         self.shared.peers.replace(config.peers.clone());
         self.shared.rates.reload(config, local_time());
         self.announce(&config.peers);
-        tracing::info!(peers = config.peers.len(), "peers and limits were read anew");
+        let now = config.settings().to_vec();
+        let before = std::mem::replace(&mut *lock(&self.shared.settings), now);
+        let Reloaded { taken, waiting } = Reloaded::between(self.shared.config.settings(), &before, config.settings());
+        tracing::info!(peers = config.peers.len(), ?taken, "peers, limits and consultations were read anew");
+        if !waiting.is_empty() {
+            tracing::warn!(?waiting, "these settings have changed, and wait for a restart");
+        }
     }
 
     fn watch_inboxes(&mut self, mut jobs_done: mpsc::UnboundedReceiver<PathBuf>) {

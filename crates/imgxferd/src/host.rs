@@ -1,7 +1,9 @@
 //! Answers what the server asks, and notes what it tells.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use imgxfer_core::depot::Depot;
 use imgxfer_core::dicom::FrameNumbers;
 use imgxfer_core::error::TransferError;
 use imgxfer_core::ids::{ManifestRoot, PeerId, StudyUid};
@@ -10,6 +12,7 @@ use imgxfer_core::priority::Priority;
 use imgxfer_core::progress::{Progress, TransferEvent};
 use imgxfer_core::receipt::SignedReceipt;
 use imgxfer_core::server::{Answered, Asked, AskedBy, AskedFrames, Direction, Host, Published, Rights, TransferWatch};
+use imgxfer_core::store::StoreError;
 use imgxfer_core::sync::lock;
 use imgxfer_core::transport::Session;
 use imgxfer_core::wire::message::RefuseCode;
@@ -32,6 +35,9 @@ pub(crate) struct DaemonHost {
     pub(crate) rates: Arc<Rates>,
     pub(crate) audit: Audit,
     pub(crate) room_wanted: Arc<Notify>,
+    pub(crate) depot: Depot,
+    /// The folder of the store.
+    pub(crate) store: PathBuf,
 }
 
 /// Why no work is taken, for the audit.
@@ -85,6 +91,24 @@ fn frames(asked: &AskedFrames, answer: Answered) -> Event {
 impl DaemonHost {
     fn name(&self, session: &Session) -> String {
         self.peers.of_session(session).map_or_else(|| UNKNOWN.to_owned(), |peer| peer.name)
+    }
+
+    /// Warns that the disk under the store is full, with what a transfer from `peer` still needs: `to_come` original bytes
+    /// at most.
+    fn tell_full(&self, peer: &str, to_come: u64) {
+        let (depot, store, peer) = (self.depot.clone(), self.store.clone(), peer.to_owned());
+        // Asks the file system once. The runtime waits for it when it goes down.
+        drop(tokio::task::spawn_blocking(move || {
+            let left = depot.records.space_left().unwrap_or(0);
+            tracing::warn!(
+                peer,
+                store = %store.display(),
+                left_bytes = left,
+                to_come_bytes = to_come,
+                missing_bytes = to_come.saturating_sub(left),
+                "the disk of the store is full down to its reserve: make room there; the transfer then goes on by itself"
+            );
+        }));
     }
 
     fn actor(&self, session: &Session) -> Actor {
@@ -253,6 +277,16 @@ impl TransferWatch for Watch {
         match result {
             Ok(progress) => {
                 metrics.transfer_done(direction, progress, seconds);
+                if progress.instances_failed > 0 {
+                    tracing::warn!(
+                        peer = %self.name,
+                        ?direction,
+                        failed = progress.instances_failed,
+                        instances = progress.instances_committed,
+                        "a transfer is done, but for instances that failed; the lines before say why"
+                    );
+                    return;
+                }
                 tracing::info!(
                     peer = %self.name,
                     ?direction,
@@ -265,6 +299,9 @@ impl TransferWatch for Watch {
             }
             Err(error) => {
                 metrics.transfer_failed(direction, fault(error));
+                if matches!(error, TransferError::Store(StoreError::Full { .. })) {
+                    return self.host.tell_full(&self.name, known.bytes_expected.saturating_sub(known.bytes_arrived));
+                }
                 tracing::warn!(peer = %self.name, ?direction, problem = code_of(error), cause = cause_of(error), "a transfer ended early; it can be resumed");
             }
         }

@@ -61,8 +61,12 @@ fn main() -> ExitCode {
     match runtime.block_on(imgxferd::run_until_signal(config, &sources)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(problem = %format!("{error:#}"), "cannot run");
-            eprintln!("imgxferd: {error:#}");
+            // On standard error as well: once is enough, and once is needed whatever the filter.
+            if tracing::enabled!(tracing::Level::ERROR) {
+                tracing::error!(problem = %format!("{error:#}"), "cannot run");
+            } else {
+                eprintln!("imgxferd: {error:#}");
+            }
             ExitCode::FAILURE
         }
     }

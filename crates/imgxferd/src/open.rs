@@ -89,7 +89,13 @@ pub(crate) fn endpoint(
             let event = Event::Session { address: refused.address.to_string() };
             audit.tell_stranger(&Entry::new(Actor::Stranger { key: key_of(&refused.error) }, event).refused(reason));
         }
-        tracing::warn!(address = %refused.address, problem = %refused.error, "a connection was turned away");
+        let problem = match &refused.error {
+            TransportError::Version => {
+                "somebody tried to pair while no invitation is open, or has another version".to_owned()
+            }
+            error => error.to_string(),
+        };
+        tracing::warn!(address = %refused.address, problem, "a connection was turned away");
     };
     let settings = EndpointConfig::new(config.quic, identity.clone(), trust, imgxfer_core::ALPN)
         .with_profile(config.profile)
@@ -111,7 +117,7 @@ pub(crate) fn endpoint(
     match options.socket {
         Some(socket) => Ok(Endpoint::with_socket(settings, socket)?),
         None => Endpoint::bind(settings).map_err(|error| match error {
-            TransportError::Bind { address, kind: std::io::ErrorKind::AddrInUse } => anyhow::anyhow!(
+            TransportError::Bind { address, cause } if cause.kind() == std::io::ErrorKind::AddrInUse => anyhow::anyhow!(
                 "UDP {address} is in use: another imgxferd may be running; stop it, or set listen.quic to another port"
             ),
             other => anyhow::Error::new(other),

@@ -200,11 +200,7 @@ fn conclude(fetched: &Fetched, out: &Path, output: &Output) -> anyhow::Result<Ex
     }
     moved.tell(output)?;
     if report.connections > 1 {
-        output.line(&format!(
-            "connections   {} (the line was lost {} times)",
-            report.connections,
-            report.connections - 1
-        ))?;
+        output.line(&format!("connections   {} (interrupted {} times)", report.connections, report.connections - 1))?;
     }
     if !conflicts.is_empty() {
         output.warn(&format!(

@@ -157,11 +157,7 @@ fn conclude(sent: &Sent, kept: &Path, output: &Output) -> anyhow::Result<Exit> {
     output.line(&format!("committed     {} instances, {}", receipt.instances, moved.original(receipt.bytes)))?;
     moved.tell(output)?;
     if report.connections > 1 {
-        output.line(&format!(
-            "connections   {} (the line was lost {} times)",
-            report.connections,
-            report.connections - 1
-        ))?;
+        output.line(&format!("connections   {} (interrupted {} times)", report.connections, report.connections - 1))?;
     }
     output.line(&format!("root          {}", receipt.root))?;
     output.line(&format!("receipt       {}", kept.display()))?;

@@ -47,6 +47,8 @@ fn two_sites_meet_through_a_real_daemon() {
     user.run(&["pair", &address, code, "--name", "cloud", "--yes"]).success();
     assert!(lines.next().unwrap().unwrap().contains("\"paired\""));
     assert!(inviting.wait().unwrap().success());
+    let closed = user.run(&["pair", &address, "428-519-063", "--name", "again", "--yes"]).code(6);
+    closed.stderr(contains("not open for pairing").and(contains("imgxfer pair --invite")));
 
     let uid = study(&user.path("in"), 1, 2);
     user.run(&["push", "in", "--to", "cloud"]).success();

@@ -12,6 +12,10 @@ use crate::priority::Priority;
 pub struct RetryPolicy {
     /// Give up when nothing new has arrived for this long, over however many connections. Default 10 minutes.
     pub give_up_after: Duration,
+    /// Give up when no connection has stood yet for this long: the address may be wrong, or nobody there. An address
+    /// that is silent is tried for 10 s at a time. A name that leads nowhere is not tried again before a connection
+    /// has stood. `give_up_after` holds as well. Default 20 s.
+    pub reach_within: Duration,
     /// First wait between connections; doubles up to `wait_max`. Default 500 ms.
     pub wait_min: Duration,
     /// Longest wait between connections. Default 15 s.
@@ -22,6 +26,7 @@ impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
             give_up_after: Duration::from_secs(600),
+            reach_within: Duration::from_secs(20),
             wait_min: Duration::from_millis(500),
             wait_max: Duration::from_secs(15),
         }
@@ -32,13 +37,25 @@ impl RetryPolicy {
     /// One connection, no second try.
     #[must_use]
     pub const fn once() -> Self {
-        Self { give_up_after: Duration::ZERO, wait_min: Duration::ZERO, wait_max: Duration::ZERO }
+        Self {
+            give_up_after: Duration::ZERO,
+            reach_within: Duration::ZERO,
+            wait_min: Duration::ZERO,
+            wait_max: Duration::ZERO,
+        }
     }
 
     /// Gives up when nothing new has arrived for this long.
     #[must_use]
     pub const fn giving_up_after(mut self, after: Duration) -> Self {
         self.give_up_after = after;
+        self
+    }
+
+    /// Gives up when no connection has stood yet for this long.
+    #[must_use]
+    pub const fn reaching_within(mut self, within: Duration) -> Self {
+        self.reach_within = within;
         self
     }
 }

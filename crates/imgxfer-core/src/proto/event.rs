@@ -17,12 +17,7 @@ pub enum InstanceFailure {
     #[error("a defect of this program keeps it from being sent: its place is in the log; please report it")]
     Defect,
     /// The receiver could not verify it.
-    #[error("the receiver could not verify it ({})", match .0 {
-        FailCode::Integrity => "its bytes did not arrive as they were sent: look for faulty memory or a faulty disk at either end",
-        FailCode::Identity => "the file names another instance than the manifest: it may have changed while it was sent",
-        FailCode::Unwanted => "it mends other instances, and did not ask for this one",
-        FailCode::Other => "the other site gave a reason that this version does not know",
-    })]
+    #[error("the receiver could not verify it ({})", .0.reason())]
     Refused(FailCode),
 }
 

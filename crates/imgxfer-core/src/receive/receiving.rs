@@ -32,7 +32,7 @@ use crate::store::search::Search;
 use crate::store::{ChunkAt, CommitPace, RecordAt, StoreError};
 use crate::sync::lock;
 use crate::transfer::{
-    FAREWELL, GAVE_WAY, LineWatch, Notice, Pulse, instance_span, name_transfer, refuse, transfer_span,
+    FAREWELL, GAVE_WAY, LineWatch, Notice, Pulse, instance_span, log_failure, name_transfer, refuse, transfer_span,
 };
 use crate::transport::{ControlReceiver, ControlSender, DataReceiver, Identity, Session, TransportError};
 use crate::units::{to_u32, to_u64, to_usize};
@@ -324,7 +324,11 @@ impl Receiving<'_> {
                 let check = |job: &VerifyJob| {
                     let span = instance_span(&job.entry);
                     let checked = guarded("read back an instance", || span.in_scope(|| intake.check(job, &asked)));
-                    Ok((job.at, checked.unwrap_or(Ok(Err(Unproven::Failed(FailCode::Other))))?))
+                    let checked = checked.unwrap_or(Ok(Err(Unproven::Failed(FailCode::Other))))?;
+                    if let Err(Unproven::Failed(code)) = &checked {
+                        log_failure(1, Some(&job.entry), code.reason());
+                    }
+                    Ok((job.at, checked))
                 };
                 jobs.iter().map(check).collect::<Result<_, StoreError>>().map(Work::Checked)
             });
@@ -535,13 +539,20 @@ pub(crate) async fn receive(
     observer: &dyn Observer,
 ) -> Result<ReceiveOutcome, TransferError> {
     let mut notice = settings.notice.clone();
+    let to_come = AtomicU64::new(start.bytes);
+    let noting = |event: &TransferEvent| {
+        if let TransferEvent::Progress(progress) = event {
+            to_come.store(progress.bytes_expected.saturating_sub(progress.bytes_arrived), Ordering::Relaxed);
+        }
+        observer.on_event(event);
+    };
     let work = async {
         let result = tokio::select! {
-            result = run((session, router), &mut control, start, intake, settings, observer) => result,
+            result = run((session, router), &mut control, start, intake, settings, &noting) => result,
             () = notice.given() => Err(GAVE_WAY),
         };
         if let Err(error) = &result {
-            refuse(&mut control.0, error).await;
+            refuse(&mut control.0, error, to_come.load(Ordering::Relaxed)).await;
         }
         result
     };

@@ -27,7 +27,7 @@ use crate::pace::{Pace, RateLimit};
 use crate::priority::Priority;
 use crate::progress::{Observer, Progress, TransferEvent};
 use crate::proto::{InstanceFailure, ProtocolError, Sender, SenderOutput};
-use crate::transfer::{GAVE_WAY, LineWatch, Notice, Pulse, name_transfer, refuse, transfer_span};
+use crate::transfer::{GAVE_WAY, LineWatch, Notice, Pulse, log_failure, name_transfer, refuse, transfer_span};
 use crate::transport::{ControlReceiver, ControlSender, Session, TransportError};
 use crate::units::to_usize;
 use crate::wire::message::{Body, FailCode, ReceiptBody};
@@ -260,7 +260,11 @@ impl Sending<'_> {
         }
         self.progress.instances_failed += 1;
         let place = to_usize(u64::from(at.place));
-        let label = self.pages.get(&at.page).and_then(|p| p.instances.get(place)).map(|i| i.label.clone());
+        let page = self.pages.get(&at.page);
+        if let Some(entry) = page.and_then(|page| page.page.instances.get(place)) {
+            log_failure(self.progress.instances_failed, Some(entry), why_in_log(why));
+        }
+        let label = page.and_then(|p| p.instances.get(place)).map(|i| i.label.clone());
         let label = label.unwrap_or_else(|| format!("instance {} of page {}", at.place, at.page));
         self.observer.on_event(&TransferEvent::Failed { label, reason: why.to_string() });
     }
@@ -297,12 +301,23 @@ impl Sending<'_> {
 
     fn events(&mut self, events: Vec<TransferEvent>) {
         for event in events {
-            if matches!(event, TransferEvent::Failed { .. }) {
+            if let TransferEvent::Failed { reason, .. } = &event {
                 self.source_failed = true;
                 self.progress.instances_failed += 1;
+                log_failure(self.progress.instances_failed, None, reason);
             }
             self.observer.on_event(&event);
         }
+    }
+}
+
+/// Why an instance failed, without what the system says of its file.
+const fn why_in_log(why: &InstanceFailure) -> &'static str {
+    match why {
+        InstanceFailure::Changed => "the file changed while it was being sent",
+        InstanceFailure::Unreadable(_) => "the file could not be read any more",
+        InstanceFailure::Defect => "a defect of this program keeps it from being sent",
+        InstanceFailure::Refused(code) => code.reason(),
     }
 }
 
@@ -327,7 +342,7 @@ pub(crate) async fn send(
             () = notice.given() => Err(GAVE_WAY),
         };
         if let Err(error) = &result {
-            refuse(&mut control.0, error).await;
+            refuse(&mut control.0, error, 0).await;
         }
         result
     };

@@ -234,12 +234,12 @@ impl Server {
             }
             Ok(Err(error)) => {
                 let error = TransferError::from(error);
-                refuse(&mut control.0, &error).await;
+                refuse(&mut control.0, &error, 0).await;
                 Err(error)
             }
             Err(error) => {
                 let error = TransferError::from(error);
-                refuse(&mut control.0, &error).await;
+                refuse(&mut control.0, &error, 0).await;
                 Err(error)
             }
         };

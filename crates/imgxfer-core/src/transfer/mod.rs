@@ -10,4 +10,4 @@ pub(crate) use farewell::{FAREWELL, refuse};
 pub(crate) use line_watch::LineWatch;
 pub(crate) use notice::{GAVE_WAY, Notice};
 pub(crate) use pulse::Pulse;
-pub(crate) use spans::{instance_span, name_transfer, session_span, transfer_span};
+pub(crate) use spans::{instance_span, log_failure, name_transfer, session_span, transfer_span};

@@ -201,9 +201,13 @@ impl Endpoint {
     /// Hand the result to [`crate::transport::pairing::join`]. Cancel-safe.
     ///
     /// # Errors
-    /// As [`Endpoint::connect`]; [`TransportError::Version`] when the other side is not open for pairing.
+    /// As [`Endpoint::connect`]; [`TransportError::NotOpenForPairing`] when the other side has no invitation open.
     pub async fn connect_to_pair(&self, dial: &Dial) -> Result<Session, TransportError> {
-        self.dial(dial, Admission::AnyKey, Protocol::Pairing).await
+        self.dial(dial, Admission::AnyKey, Protocol::Pairing).await.map_err(|error| match error {
+            // There is one version of pairing: who does not take it has closed its window.
+            TransportError::Version => TransportError::NotOpenForPairing { address: dial.address.clone() },
+            error => error,
+        })
     }
 
     async fn dial(&self, dial: &Dial, admission: Admission, protocol: Protocol) -> Result<Session, TransportError> {
@@ -248,9 +252,9 @@ impl Endpoint {
 }
 
 async fn lookup(address: &str) -> Result<Vec<SocketAddr>, TransportError> {
-    let unknown = |kind| TransportError::UnknownHost { host: address.to_owned(), kind };
+    let unknown = |cause| TransportError::UnknownHost { host: address.to_owned(), cause };
     let found = timeout(HANDSHAKE_DEADLINE, tokio::net::lookup_host(address)).await;
-    let found = found.map_err(|_| unknown(std::io::ErrorKind::TimedOut))?.map_err(|e| unknown(e.kind()))?;
+    let found = found.map_err(|_| unknown(std::io::ErrorKind::TimedOut.into()))?.map_err(|e| unknown(e.into()))?;
     let addresses: Vec<_> = found.take(ADDRESSES_MAX).collect();
-    if addresses.is_empty() { Err(unknown(std::io::ErrorKind::NotFound)) } else { Ok(addresses) }
+    if addresses.is_empty() { Err(unknown(std::io::ErrorKind::NotFound.into())) } else { Ok(addresses) }
 }

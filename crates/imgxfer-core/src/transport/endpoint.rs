@@ -274,7 +274,7 @@ struct Moving {
 impl Moving {
     /// Takes a new socket for all connections, like the old one but for its port.
     fn rebind(&self) -> Result<(), TransportError> {
-        let failed = |e: std::io::Error| TransportError::Bind { address: self.bind, kind: e.kind() };
+        let failed = |e: std::io::Error| TransportError::Bind { address: self.bind, cause: e.into() };
         let (udp, _) = socket::bind(self.bind, self.buffers)?;
         let socket = socket::wrap(udp, self.dscp).map_err(failed)?;
         self.endpoint.rebind_abstract(Arc::new(BurstSocket::new(socket, self.limits))).map_err(failed)?;
@@ -308,7 +308,7 @@ impl Endpoint {
         for warning in &warnings {
             tracing::warn!("{warning}");
         }
-        let bound = |e: std::io::Error| TransportError::Bind { address: config.bind, kind: e.kind() };
+        let bound = |e: std::io::Error| TransportError::Bind { address: config.bind, cause: e.into() };
         let socket = socket::wrap(udp, config.dscp).map_err(bound)?;
         let settings = config.profile.settings();
         let tunnels = config.tcp_fallback.then(|| Arc::new(Tunnels::new(&settings, config.bind.ip(), config.dscp)));
@@ -371,7 +371,7 @@ impl Endpoint {
         let server = local.server_config(Arc::new(verifier), Admission::TrustedOnly, transport)?;
         let socket = Arc::new(BurstSocket::new(socket, local.burst_limits()));
         let endpoint = quinn::Endpoint::new_with_abstract_socket(quic, Some(server), socket, Arc::new(TokioRuntime))
-            .map_err(|e| TransportError::Bind { address: config.bind, kind: e.kind() })?;
+            .map_err(|e| TransportError::Bind { address: config.bind, cause: e.into() })?;
         let door = Arc::new(Door::default());
         let (to_accept, sessions) = mpsc::channel(SESSIONS_WAITING_MAX);
         let acceptor = Arc::new(Acceptor {
@@ -493,7 +493,7 @@ impl Sockets {
                 return Ok(Self { udp, tcp: None, warnings });
             }
             let address =
-                udp.local_addr().map_err(|e| TransportError::Bind { address: config.bind, kind: e.kind() })?;
+                udp.local_addr().map_err(|e| TransportError::Bind { address: config.bind, cause: e.into() })?;
             match listen_tcp(address) {
                 Ok(tcp) => return Ok(Self { udp, tcp: Some(tcp), warnings }),
                 Err(_) if tried < tries => {}

@@ -1,10 +1,9 @@
 //! What can go wrong between two sites, told apart as far as it can be known.
 
 use crate::ids::HexError;
-use crate::limits::{HANDSHAKE_DEADLINE, IDLE_TIMEOUT};
-use crate::transport::{CloseCode, IdentityError, PeerRefusal};
+use crate::limits::IDLE_TIMEOUT;
+use crate::transport::{CloseCode, IdentityError, PeerRefusal, SystemError};
 use quinn::{ConnectionError, ReadError, VarInt, WriteError};
-use std::io;
 use std::net::SocketAddr;
 
 /// Why a connection could not be made or used.
@@ -15,30 +14,26 @@ use std::net::SocketAddr;
 #[non_exhaustive]
 pub enum TransportError {
     /// The socket could not be opened.
-    #[error("cannot open UDP {address} ({kind}); is the port taken, or below 1024 without permission?")]
+    #[error("cannot open UDP {address} ({cause}); is the port taken, or below 1024 without permission?")]
     Bind {
         /// Where it should have listened.
         address: SocketAddr,
         /// What the system said.
-        kind: io::ErrorKind,
+        cause: SystemError,
     },
     /// The name of the peer's host leads nowhere.
-    #[error("cannot find the host {host:?} ({kind}); check the name and the DNS server")]
+    #[error("cannot find the host {host:?} ({cause}); check the name and the DNS server")]
     UnknownHost {
         /// Host and port as they were given.
         host: String,
         /// What the resolver said.
-        kind: io::ErrorKind,
+        cause: SystemError,
     },
     /// Nobody answered at any of the host's addresses.
     #[error(
-        "no answer from {address} within {} s{}",
-        HANDSHAKE_DEADLINE.as_secs(),
-        if *tcp {
-            ", neither over UDP nor over TCP; check address and port, that the other site runs, and that the firewalls on the way pass UDP or TCP to that port"
-        } else {
-            "; check the address, and that a firewall passes UDP both ways"
-        }
+        "cannot reach {address}: nothing answers{}; check address and port, that the other site runs, and that the firewalls on the way pass {} to that port",
+        if *tcp { ", neither over UDP nor over TCP" } else { " over UDP" },
+        if *tcp { "UDP or TCP" } else { "UDP both ways" },
     )]
     Unreachable {
         /// Host and port as they were given.
@@ -57,12 +52,20 @@ pub enum TransportError {
     Peer(#[from] PeerRefusal),
     /// The other side refused us. It does not say why.
     #[error(
-        "the other side refused this site; ask whether it knows this site's fingerprint, and check both clocks and certificates"
+        "the other site does not let this site in: pair the two, or have this site's fingerprint added among the peers there; if it is there already, check both clocks and certificates"
     )]
     RefusedByPeer,
     /// The other side has no room.
     #[error("the other side is busy; try again later")]
     Busy,
+    /// The other side answers, and has no invitation open: see [`Endpoint::connect_to_pair`](crate::transport::Endpoint::connect_to_pair).
+    #[error(
+        "{address} is not open for pairing now: have `imgxfer pair --invite` run on the machine of that site's daemon, and use the code that it prints while it waits"
+    )]
+    NotOpenForPairing {
+        /// Host and port as they were given.
+        address: String,
+    },
     /// No version of the protocol in common.
     #[error("no protocol version in common; one of the two sites needs a newer imgxfer")]
     Version,

@@ -26,6 +26,21 @@ impl FailCode {
         }
     }
 
+    /// What it means, and where to look.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Integrity => {
+                "its bytes did not arrive as they were sent: look for faulty memory or a faulty disk at either end"
+            }
+            Self::Identity => {
+                "the file names another instance than the manifest: it may have changed while it was sent"
+            }
+            Self::Unwanted => "it mends other instances, and did not ask for this one",
+            Self::Other => "the other site gave a reason that this version does not know",
+        }
+    }
+
     /// The code with that number.
     #[must_use]
     pub const fn from_number(number: u32) -> Self {

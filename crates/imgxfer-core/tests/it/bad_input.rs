@@ -432,7 +432,7 @@ async fn a_full_disk_refuses_and_the_rest_goes_when_there_is_room() {
     let TransferError::Protocol(ProtocolError::Refused { code: RefuseCode::NoSpace, remedy }) = error else {
         panic!("{error:?}")
     };
-    assert!(remedy.contains("no disk space") && remedy.contains("what arrived is safe"), "{remedy}");
+    assert!(remedy.contains("disk is full") && remedy.contains("what arrived is safe"), "{remedy}");
     let rows = rows(site.depot.index.as_ref());
     assert_eq!((rows[0].instances, rows[0].arriving), (3, false), "nothing arrives any more");
     site.stop().await;
@@ -465,7 +465,7 @@ async fn a_push_waits_for_room_and_goes_on() {
     let interrupted = AtomicBool::new(false);
     let observer = |event: &TransferEvent| {
         if let TransferEvent::Interrupted { reason, .. } = event {
-            assert!(reason.contains("no disk space"), "{reason}");
+            assert!(reason.contains("disk is full"), "{reason}");
             interrupted.store(true, Ordering::SeqCst);
             room.edit_pack(ballast, Vec::clear);
         }

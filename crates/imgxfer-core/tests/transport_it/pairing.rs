@@ -144,3 +144,13 @@ async fn a_session_for_transfers_is_not_for_pairing() {
     let outcome = join(&a, me, &code("428-519-063"), "", |_| async { true }).await;
     assert_eq!(outcome, Err(PairingError::NotForPairing));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_site_without_an_invitation_is_told_apart() {
+    let pair = Pair::strangers();
+    let error = pair.hospital.endpoint.connect_to_pair(&Pair::dial()).await.unwrap_err();
+    assert!(matches!(error, TransportError::NotOpenForPairing { .. }), "{error:?}");
+    for word in ["not open for pairing", "imgxfer pair --invite"] {
+        assert!(error.to_string().contains(word), "{error}");
+    }
+}

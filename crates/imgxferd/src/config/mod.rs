@@ -14,6 +14,7 @@ mod show;
 #[cfg(test)]
 mod tests;
 mod types;
+mod words;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -25,12 +26,14 @@ use read::Layers;
 pub(crate) use resolve::is_host_and_port;
 pub use schedule::Schedule;
 pub(crate) use schedule::check_mbps;
+pub(crate) use show::Reloaded;
 pub use show::Setting;
 pub use types::{
     After, AuditConfig, Config, Consultation, DEFAULT_ADMIN_PORT, DEFAULT_QUIC_PORT, IdentityFiles, Inbox, LogFormat,
     PeerConfig, PeerKey, PeerRights, Retention, Sees,
 };
 pub(crate) use types::{SELF, check_duplicate, check_name};
+pub use words::read_toml;
 
 /// Where the daemon looks for its configuration unless told otherwise.
 pub const DEFAULT_FILE: &str = "/etc/imgxfer/imgxferd.toml";

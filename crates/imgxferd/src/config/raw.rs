@@ -145,7 +145,7 @@ pub(super) struct Peer {
 }
 
 #[derive(Debug, Clone, Deserialize)]
-#[serde(untagged, expecting = "expected \"auto\" or a number of bytes")]
+#[serde(untagged, expecting = "expected \"auto\" or a number of bytes from 1452 to 8952")]
 pub(super) enum Mtu {
     Word(String),
     Bytes(u64),

@@ -1,11 +1,10 @@
 //! First step: texts into raw settings, each with its origin. Looks at nothing but the texts it is given.
 
-use std::ops::Range;
-
 use toml::Spanned;
 
 use super::origin::{ConfigError, Origin, Place};
 use super::raw::{Inbox, Limit, Mtu, Peer, Raw};
+use super::words::parse;
 
 /// A value, and where it was written.
 #[derive(Debug, Clone)]
@@ -75,7 +74,7 @@ fn over<T>(slot: &mut Merged<T>, place: &Place, value: Option<Spanned<T>>) {
 impl Layers {
     /// Reads one text, over what is there.
     pub(super) fn add(&mut self, place: &Place, text: &str) -> Result<(), ConfigError> {
-        let raw = parse(place, text)?;
+        let raw: Raw = parse(place, text)?;
         over(&mut self.state_dir, place, raw.state_dir);
         over(&mut self.site_name, place, raw.site.name);
         over(&mut self.listen_quic, place, raw.listen.quic);
@@ -128,22 +127,4 @@ impl Layers {
         }
         self.add(place, &format!("{key} = {quoted}"))
     }
-}
-
-fn parse(place: &Place, text: &str) -> Result<Raw, ConfigError> {
-    let wrong = |key: String, error: &toml::de::Error| {
-        let span: Range<usize> = error.span().unwrap_or(0..0);
-        let message = error.message();
-        let problem = match message {
-            m if m.starts_with("unknown field") => format!("{m}; remove it, or correct its spelling"),
-            m if m.starts_with("missing field") => format!("{m}; add it"),
-            m => m.to_owned(),
-        };
-        ConfigError::new(place.at(span), key, problem)
-    };
-    let deserializer = toml::Deserializer::parse(text).map_err(|error| wrong(String::new(), &error))?;
-    serde_path_to_error::deserialize(deserializer).map_err(|error| {
-        let path = error.path().to_string();
-        wrong(if path == "." { String::new() } else { path }, error.inner())
-    })
 }

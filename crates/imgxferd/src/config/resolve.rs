@@ -136,11 +136,7 @@ pub(super) fn resolve(mut layers: Layers) -> Result<Config> {
     rates(&mut config, &mut layers)?;
     config.log_format = one_of("log.format", layers.log_format.as_ref(), config.log_format, &FORMATS)?;
     if let Some(level) = &layers.log_level {
-        if let Err(error) = level.value.parse::<tracing_subscriber::filter::Targets>() {
-            let problem = format!("not a log filter ({error}); write error, warn, info, debug or trace");
-            return Err(ConfigError::new(level.origin.clone(), "log.level", problem));
-        }
-        config.log_level.clone_from(&level.value);
+        config.log_level = log_level(level)?;
     }
     config.settings = settings(&config, &layers);
     for raw in std::mem::take(&mut layers.peers) {
@@ -157,6 +153,33 @@ pub(super) fn resolve(mut layers: Layers) -> Result<Config> {
         config.inboxes.push(inbox);
     }
     Ok(config)
+}
+
+const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+
+/// A log filter with a level for everything in it: a word that is no level would be taken for a target, and silence the
+/// rest.
+fn log_level(level: &Sourced<String>) -> Result<String> {
+    let known = |level: &str| LEVELS.iter().any(|known| level.eq_ignore_ascii_case(known));
+    let wrong = |part: &str| {
+        let problem = format!(
+            "{part:?} is not allowed; write {}, or TARGET=LEVEL pairs such as \"info,imgxfer_core=debug\" (a TARGET may be off)",
+            LEVELS.join(", ")
+        );
+        Err(ConfigError::new(level.origin.clone(), "log.level", problem))
+    };
+    let mut for_all = false;
+    for part in level.value.split(',').map(str::trim) {
+        match part.split_once('=') {
+            None if known(part) => for_all = true,
+            Some((target, level))
+                if !target.trim().is_empty() && (known(level) || level.eq_ignore_ascii_case("off")) => {}
+            _ => return wrong(part),
+        }
+    }
+    let text = if for_all { level.value.clone() } else { format!("info,{}", level.value) };
+    // What is checked above is what the filter takes.
+    if text.parse::<tracing_subscriber::filter::Targets>().is_err() { wrong(&level.value) } else { Ok(text) }
 }
 
 fn admin(config: &mut Config, layers: &Layers) -> Result<()> {

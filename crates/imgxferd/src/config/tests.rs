@@ -21,6 +21,9 @@ fn refused(text: &str, line: usize, words: &[&str]) {
     for word in words {
         assert!(message.contains(word), "{word:?} is not in: {message}");
     }
+    for inner in ["serde", "struct ", "u64", "f64", "sequence", "invalid type", "variant"] {
+        assert!(!message.contains(inner), "{inner:?} is in: {message}");
+    }
 }
 
 #[test]
@@ -36,22 +39,39 @@ fn a_file_with_nothing_in_it_gives_the_defaults() {
 
 #[test]
 fn what_is_wrong_is_named_with_its_place() {
-    refused("[listen]\nqiuc = \"[::]:1\"\n", 3, &["listen", "unknown field `qiuc`", "`quic`", "spelling"]);
-    refused("\nlisten = 3\n", 3, &["listen"]);
-    refused("[listen]\nquic = 11120\n", 3, &["listen.quic", "string"]);
+    refused("[listen]\nqiuc = \"[::]:1\"\n", 3, &["listen", "no setting `qiuc`", "`quic`", "spelling"]);
+    refused("\nlisten = 3\n", 3, &["listen: 3", "[listen]"]);
+    refused("[listen]\nquic = 11120\n", 3, &["listen.quic: 11120", "in quotes"]);
     refused("[listen]\nquic = \"11120\"\n", 3, &["listen.quic", "not an IP address and port"]);
     refused("[listen]\nprofile = \"fast\"\n", 3, &["listen.profile", "\"copper\""]);
     refused("[listen]\nmtu = 9000\n", 3, &["listen.mtu", "1452 and 8952"]);
     refused("[listen]\nmtu = \"jumbo\"\n", 3, &["listen.mtu", "\"jumbo\"", "\"auto\"", "1452 to 8952"]);
-    refused("[listen]\nmtu = -1\n", 3, &["listen.mtu", "\"auto\"", "bytes"]);
+    refused("[listen]\nmtu = -1\n", 3, &["listen.mtu: -1", "\"auto\"", "bytes"]);
     refused("[listen]\ncongestion = \"bbr\"\n", 3, &["listen.congestion", "\"own\"", "\"cubic\""]);
     refused("[listen]\ndscp = 64\n", 3, &["listen.dscp", "0 and 63"]);
     refused("[limits]\ntransfers = 0\n", 3, &["limits.transfers", "1 and 1024"]);
-    refused("[limits]\ntransfers = \"many\"\n", 3, &["limits.transfers", "u64"]);
+    refused("[limits]\ntransfers = \"many\"\n", 3, &["limits.transfers: \"many\"", "whole number"]);
     refused("[log]\nlevel = \"loud=very\"\n", 3, &["log.level", "warn"]);
     refused("[site]\nname = \"\"\n", 3, &["site.name"]);
-    refused("[site\n", 2, &[]);
-    refused("[[peers]]\nkey = \"ix-a\"\n", 2, &["missing field `name`", "add it"]);
+    refused("[log]\nlevel = \"loud\"\n", 3, &["log.level: \"loud\"", "error, warn, info, debug, trace"]);
+    refused("[log]\nlevel = \"info,\"\n", 3, &["log.level", "error, warn"]);
+    refused("[log]\nlevel = \"off\"\n", 3, &["log.level: \"off\"", "error, warn"]);
+    refused("[site\n", 2, &["`[site`", "not TOML"]);
+    refused("site\n", 2, &["`site`", "KEY = VALUE"]);
+    refused("[limits]\ntransfers = 1\ntransfers = 2\n", 4, &["transfers", "written twice"]);
+    refused("peers = 3\n", 2, &["peers: 3", "[[peers]]"]);
+    refused("[peers]\nname = \"a\"\n", 2, &["peers: [peers]", "[[peers]]"]);
+    refused("[[listen]]\nquic = \"a\"\n", 2, &["listen:", "write [listen]"]);
+    refused("[listen]\ntcp_fallback = \"yes\"\n", 3, &["listen.tcp_fallback: \"yes\"", "true or false"]);
+    refused("[limits]\ntransfers = -1\n", 3, &["limits.transfers: -1", "whole number, 0 or more"]);
+    refused("[limits]\nrates = [3]\n", 3, &["limits.rates: 3", "mbps = 4"]);
+    refused("[consultation]\nmbps = \"1\"\n", 3, &["consultation.mbps: \"1\"", "a number"]);
+    refused("[admin]\nhosts = \"x\"\n", 3, &["admin.hosts: \"x\"", "a list in [ ]"]);
+    refused("[[peers]]\nkey = \"ix-a\"\n", 2, &["peers: `name` is missing", "add it"]);
+    refused("[[peers]]\nname = 3\n", 3, &["peers.name: 3", "in quotes"]);
+    refused("[[peers]]\nname = \"a\"\nsees = 3\n", 4, &["peers.sees: 3", "\"own\""]);
+    refused("[[peers]]\nname = \"a\"\nrights = \"send\"\n", 4, &["peers.rights: \"send\"", "a list"]);
+    refused("[[peers]]\nname = \"a\"\nrights = [3]\n", 4, &["peers.rights: 3", "in quotes"]);
     refused("[[peers]]\nname = \"a b\"\n", 3, &["peers.name", "letters"]);
     refused("[[peers]]\nname = \"a\"\n", 2, &["peers.key", "add key"]);
     refused("[[peers]]\nname = \"a\"\nkey = \"ix-a\"\n", 4, &["peers.key", "imgxfer id"]);
@@ -64,7 +84,7 @@ fn what_is_wrong_is_named_with_its_place() {
     }
     let peer = format!("[[peers]]\nname = \"a\"\nkey = \"{KEY}\"\n");
     refused(&format!("{peer}priority = \"urgent\"\n"), 5, &["peers.priority", "\"background\""]);
-    refused(&format!("{peer}limits = [{{ hours = \"08:00-18:00\" }}]\n"), 5, &["missing field `mbps`"]);
+    refused(&format!("{peer}limits = [{{ hours = \"08:00-18:00\" }}]\n"), 5, &["peers.limits: `mbps` is missing"]);
     refused(&format!("{peer}limits = [{{ hours = \"8-18\", mbps = 4 }}]\n"), 5, &["peers.limits.hours", "18:00"]);
     refused(&format!("{peer}limits = [\n{{ days = \"Monday\", mbps = 4 }}]\n"), 6, &["peers.limits.days", "mon-fri"]);
     refused("[store]\nscrub_bytes_per_second = 100\n", 3, &["store.scrub_bytes_per_second", "65536"]);
@@ -261,4 +281,30 @@ fn the_audit_is_on_and_can_be_turned() {
     assert!(!load(folder.path(), "[audit]\nenabled = false\n").unwrap().audit.enabled);
     refused("[audit]\nkeep_days = 0\n", 3, &["audit.keep_days", "1 and 36500"]);
     refused("[audit]\nenabled = false\nrequired = true\n", 4, &["audit.required", "audit.enabled"]);
+}
+
+#[test]
+fn a_log_level_for_one_target_leaves_the_others_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let level = |text: &str| load(folder.path(), &format!("[log]\nlevel = \"{text}\"\n")).unwrap().log_level;
+    assert_eq!(level("imgxfer_core=debug"), "info,imgxfer_core=debug");
+    assert_eq!(level("WARN,quinn=off"), "WARN,quinn=off");
+}
+
+#[test]
+fn what_a_reload_takes_and_what_waits_is_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = |text: &str| load(folder.path(), text).unwrap().settings().to_vec();
+    let peer = |rights: &str| format!("[[peers]]\nname = \"a\"\nkey = \"{KEY}\"\nrights = [{rights}]\n");
+    let start = settings(&peer("\"send\""));
+    let second = settings(&format!("[log]\nlevel = \"debug\"\n[limits]\nrates = [{{ mbps = 2 }}]\n{}", peer("")));
+    let reloaded = Reloaded::between(&start, &start, &second);
+    assert_eq!(reloaded.taken, ["limits.rates", "peers.a.rights"]);
+    assert_eq!(reloaded.waiting, ["log.level"]);
+    // What waits still waits after another reload; what was taken is not told again.
+    let reloaded = Reloaded::between(&start, &second, &second);
+    assert_eq!((reloaded.taken, reloaded.waiting), (Vec::new(), vec!["log.level".to_owned()]));
+    let inboxes = settings(&format!("{}[[inbox]]\npath = \"in\"\n", peer("\"send\"")));
+    let waiting = Reloaded::between(&start, &start, &inboxes).waiting;
+    assert!(waiting.contains(&"inbox.path".to_owned()), "{waiting:?}");
 }

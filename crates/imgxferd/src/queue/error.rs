@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use imgxfer_core::error::TransferError;
 use imgxfer_core::proto::ProtocolError;
+use imgxfer_core::store::StoreError;
 use imgxfer_core::transport::TransportError;
 use imgxfer_core::wire::message::RefuseCode;
 use imgxfer_core::work::WorkError;
@@ -100,6 +101,8 @@ pub(crate) fn code_of(error: &TransferError) -> &'static str {
             _ => "peer-refused: ask the peer's operator",
         },
         TransferError::Protocol(_) => "protocol: the peer sent something unexpected; compare versions",
+        TransferError::Store(StoreError::Full { .. }) => "store-full: the disk of this site's store is full: make room",
+        TransferError::Store(StoreError::OverQuota { .. }) => "over-quota: the peer has as much here as it may have",
         TransferError::Store(_) => "store: this site's store failed; look at its log and disk",
         TransferError::Source(_) => "unreadable: the files cannot be read",
         TransferError::Identity(_) => "identity: this site's key cannot sign",

@@ -14,7 +14,7 @@ const CERTIFICATE_FILE: &str = "node.crt";
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 fn io_error(path: &Path, error: &io::Error) -> IdentityError {
-    IdentityError::File { path: path.to_owned(), kind: error.kind() }
+    IdentityError::File { path: path.to_owned(), cause: error.into() }
 }
 
 /// Refuses a key that others on this machine can read.
@@ -117,7 +117,9 @@ mod tests {
         assert_eq!(load(&dir).unwrap().peer_id(), first.peer_id());
 
         fs::remove_file(dir.join(CERTIFICATE_FILE)).unwrap();
-        assert!(matches!(load(&dir), Err(IdentityError::File { kind: io::ErrorKind::NotFound, .. })));
+        assert!(
+            matches!(load(&dir), Err(IdentityError::File { cause, .. }) if cause.kind() == io::ErrorKind::NotFound)
+        );
         assert_eq!(load_or_create(&dir).unwrap().peer_id(), first.peer_id());
     }
 

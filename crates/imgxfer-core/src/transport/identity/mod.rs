@@ -14,13 +14,12 @@ pub use signature::{SignatureError, verify};
 use crate::clock::UnixSeconds;
 use crate::ids::PeerId;
 use crate::receipt::Signature;
-use crate::transport::tls;
+use crate::transport::{SystemError, tls};
 use certificate::CertificateInfo;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -29,12 +28,12 @@ use std::sync::Arc;
 #[non_exhaustive]
 pub enum IdentityError {
     /// A file could not be read or written.
-    #[error("cannot use {} ({kind})", path.display())]
+    #[error("cannot use {} ({cause})", path.display())]
     File {
         /// Which file or folder.
         path: PathBuf,
         /// What the system said.
-        kind: io::ErrorKind,
+        cause: SystemError,
     },
     /// Others on this machine can read the private key.
     #[error("{} has mode {mode:04o} and others can read it; run: chmod 600 {}", path.display(), path.display())]

@@ -30,7 +30,7 @@ pub(in crate::transport) fn listen(address: SocketAddr) -> Result<TcpListener, W
         socket.listen(BACKLOG)?;
         TcpListener::from_std(socket.into())
     };
-    open().map_err(|e| Warning::NoTcpPort { address, kind: e.kind() })
+    open().map_err(|e| Warning::NoTcpPort { address, cause: e.into() })
 }
 
 /// Makes datagrams leave at once and with their mark, and the kernel hold few that cannot.

@@ -1,6 +1,6 @@
 //! The UDP socket, with buffers large enough for a burst.
 
-use crate::transport::{Dscp, TransportError};
+use crate::transport::{Dscp, SystemError, TransportError};
 use quinn::{AsyncUdpSocket, Runtime as _, TokioRuntime};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::fmt;
@@ -43,7 +43,7 @@ pub enum Warning {
         /// Where it should have listened.
         address: SocketAddr,
         /// What the system said.
-        kind: io::ErrorKind,
+        cause: SystemError,
     },
     /// Packets over UDP carry no mark (DSCP), because that is known for Linux alone.
     NoDscp,
@@ -62,9 +62,9 @@ impl fmt::Display for Warning {
                     "the UDP {name} buffer is {given} bytes, not {wanted}; for full speed run: sysctl -w {sysctl}={wanted}"
                 )
             }
-            Self::NoTcpPort { address, kind } => write!(
+            Self::NoTcpPort { address, cause } => write!(
                 f,
-                "cannot listen on TCP {address} ({kind}): sites whose network passes no UDP cannot connect; free the port, choose another, or turn the fallback to TCP off"
+                "cannot listen on TCP {address} ({cause}): sites whose network passes no UDP cannot connect; free the port, choose another, or turn the fallback to TCP off"
             ),
             Self::NoDscp => f.write_str(
                 "UDP packets are not marked on this system: have the firewall set the DSCP, or drop the setting",
@@ -95,7 +95,7 @@ pub(in crate::transport) fn bind(
         socket.bind(&address.into())?;
         Ok((socket, warnings))
     };
-    let (socket, warnings) = open().map_err(|e| TransportError::Bind { address, kind: e.kind() })?;
+    let (socket, warnings) = open().map_err(|e| TransportError::Bind { address, cause: e.into() })?;
     Ok((socket.into(), warnings))
 }
 
@@ -144,6 +144,8 @@ mod tests {
         let (first, _) = bind(([127, 0, 0, 1], 0).into(), small).unwrap();
         let address = first.local_addr().unwrap();
         let error = bind(address, small).unwrap_err();
-        assert_eq!(error, TransportError::Bind { address, kind: io::ErrorKind::AddrInUse });
+        assert!(
+            matches!(&error, TransportError::Bind { address: at, cause } if *at == address && cause.kind() == io::ErrorKind::AddrInUse)
+        );
     }
 }
