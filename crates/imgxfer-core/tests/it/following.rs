@@ -83,7 +83,7 @@ impl Arriving {
     }
 
     /// Waits until what is there of the study (whether more arrives, instances) is as it should be.
-    async fn until(&self, is: impl Fn(&[(bool, usize)]) -> bool) {
+    async fn until(&self, is: impl Fn(&[(bool, usize)]) -> bool + Send + Sync) {
         let look = async {
             loop {
                 let rows = rows(&*self.site.depot.index);
