@@ -1,4 +1,4 @@
-//! Whatever bytes a pack or an index row holds: reading it back neither panics nor takes more memory
+//! Whatever bytes a pack, its trailer or an index row holds: reading it back neither panics nor takes more memory
 //! than its length calls for, and what a scan calls whole can be read.
 
 use std::collections::HashMap;
@@ -7,6 +7,7 @@ use imgxfer_core::clock::UnixSeconds;
 use imgxfer_core::ids::{ChunkId, PackId};
 use imgxfer_core::store::fs::{PACK_HEADER_BYTES, PackHeader};
 use imgxfer_core::store::note::NOTE_MAGIC;
+use imgxfer_core::store::trailer::{TRAILER_FOOTER_BYTES, Trailer};
 use imgxfer_core::store::{MemIndex, MemRecords, Note, RecordStore, SpoolLimits, note, recipe, spool_chunks};
 use imgxfer_core::testing::peer;
 
@@ -39,8 +40,33 @@ fn check_note(bytes: &[u8]) {
     }
 }
 
+/// What a pack ends with: read as it stands, and with its checks made right. What it lists is all of the pack.
+fn check_trailer(bytes: &[u8]) {
+    let id = PackId::from_bytes([0x22; 16]);
+    let mut whole = bytes.to_vec();
+    if let Some(heads) = whole.len().checked_sub(TRAILER_FOOTER_BYTES) {
+        let footer = &mut whole[heads..];
+        footer[12..16].copy_from_slice(&u32::try_from(bytes.len()).expect("inputs are short").to_le_bytes());
+        let check = |bytes: &[u8]| ChunkId::of(&[&id.as_bytes()[..], bytes].concat()).as_bytes()[..8].to_vec();
+        footer[16..24].copy_from_slice(&check(&bytes[..heads]));
+        let right = check(&footer[..24]);
+        footer[24..32].copy_from_slice(&right);
+    }
+    for bytes in [bytes, &whole] {
+        let end = bytes.len().checked_sub(TRAILER_FOOTER_BYTES).and_then(|at| bytes[at..].first_chunk());
+        let end = end.map_or(0, |end| u64::from_le_bytes(*end));
+        let len = end.saturating_add(u64::try_from(bytes.len()).expect("a length fits"));
+        let start = u64::try_from(PACK_HEADER_BYTES).expect("a length fits");
+        if let Ok(trailer) = Trailer::decode(id, start, len, bytes) {
+            let (records, notes) = trailer.counts();
+            assert!(trailer.end() == end && end >= start + 20 * (records + notes));
+        }
+    }
+}
+
 /// See the module.
 pub fn check(bytes: &[u8]) {
+    check_trailer(bytes);
     if let Some(header) = bytes.first_chunk::<PACK_HEADER_BYTES>() {
         if let Ok(header_read) = PackHeader::decode(header) {
             assert_eq!(header_read.encode(), *header);

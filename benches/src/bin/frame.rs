@@ -101,6 +101,14 @@ impl RecordStore for Counting {
         self.inner.notes(pack, from, visit)
     }
 
+    fn list_notes(&self, pack: PackId, from: u64, visit: &mut VisitNote<'_>) -> Result<u64, StoreError> {
+        self.inner.list_notes(pack, from, visit)
+    }
+
+    fn doubt(&self, pack: PackId) -> Result<Option<&'static str>, StoreError> {
+        self.inner.doubt(pack)
+    }
+
     fn store_id(&self) -> StoreId {
         self.inner.store_id()
     }

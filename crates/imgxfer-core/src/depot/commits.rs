@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use super::held::{HeldPack, PacksInUse};
 use crate::clock::UnixSeconds;
 use crate::ids::{PackId, PeerId};
+use crate::store::trailer::finish;
 use crate::store::{
     CommitBatch, Index, PackWriter, Provenance, RecordAt, RecordStore, StoreError, StoredInstance, note,
 };
@@ -83,7 +84,7 @@ impl Commits {
         write: impl FnOnce(&mut dyn PackWriter) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let mut pack = lock(&self.pack);
-        pack.take_if(|writer| writer.is_full());
+        pack.take_if(|writer| writer.is_full()).into_iter().for_each(finish);
         let writer = match &mut *pack {
             Some(writer) => writer,
             none => none.insert(records.create_pack(self.owner)?),
@@ -130,7 +131,7 @@ impl Commits {
     /// Writes no more to this pack: the next thing begins another.
     pub(super) fn let_go(&self, pack: PackId) {
         let mut open = lock(&self.pack);
-        open.take_if(|writer| writer.id() == pack);
+        open.take_if(|writer| writer.id() == pack).into_iter().for_each(finish);
     }
 
     /// The pack that is being written.

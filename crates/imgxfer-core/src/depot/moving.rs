@@ -8,7 +8,7 @@ use crate::clock::UnixSeconds;
 use crate::ids::{InstanceHash, PackId, PeerId, StudyUid};
 use crate::store::{
     Arrival, ChunkAt, CommitBatch, InstancesOf, PackWriter, Provenance, RecordAt, Scope, StoreError, StoredInstance,
-    note, repack,
+    note, repack, trailer::finish,
 };
 
 /// Instances read from the index at once, and told again together.
@@ -123,7 +123,7 @@ impl<'a> Moving<'a> {
     }
 
     /// Tells where instances of these studies stand now: durable before the index knows it. Returns how many.
-    pub(super) fn tell(&mut self, studies: &BTreeSet<OwnedStudy>) -> Result<u64, StoreError> {
+    pub(super) fn tell(mut self, studies: &BTreeSet<OwnedStudy>) -> Result<u64, StoreError> {
         let mut instances = 0;
         for study in studies {
             let mut waiting = Vec::new();
@@ -140,6 +140,7 @@ impl<'a> Moving<'a> {
         let (pack, end) = (self.writer.id(), self.writer.len());
         self.depot.records.make_durable(&[(pack, end)])?;
         self.depot.index.note(pack, end)?;
+        finish(self.writer);
         Ok(instances)
     }
 

@@ -14,7 +14,7 @@ use crate::proto::{Lookup, Unproven, VerifyJob};
 use crate::store::search::Search;
 use crate::store::{
     ChunkAt, CommitBatch, CommitPace, Held, InstanceError, InstancesOf, PackWriter, Publication, RecordAt, RecordCache,
-    Scope, SpoolLimits, StoreError, StoredInstance, StoredReader, note, spool_chunks,
+    Scope, SpoolLimits, StoreError, StoredInstance, StoredReader, note, spool_chunks, trailer::finish,
 };
 use crate::sync::lock;
 use crate::units::{to_u32, to_u64};
@@ -123,7 +123,7 @@ impl DepotIntake {
 
     /// The pack that is being written, after another has been begun where that is due.
     fn writer<'a>(&self, pack: &'a mut OpenPack) -> Result<&'a mut dyn PackWriter, StoreError> {
-        pack.writer.take_if(|writer| writer.is_full());
+        pack.writer.take_if(|writer| writer.is_full()).into_iter().for_each(finish);
         let writer = match &mut pack.writer {
             Some(writer) => writer,
             none => {
@@ -383,6 +383,8 @@ impl Intake for DepotIntake {
             index.publish(&publication)?;
             index.note(pack, end)?;
         }
+        // Nothing more comes.
+        lock(&self.pack).writer.take().into_iter().for_each(finish);
         let begun: Vec<_> = lock(&self.begun).drain().collect();
         index.end(self.owner, &begun)
     }

@@ -18,7 +18,8 @@ use crate::units::{to_u32, to_u64};
 pub struct CheckOptions {
     /// Whether every record is read and compared with its check, and every committed instance decoded
     /// and hashed, chunk by chunk and as a whole. Reads each used pack twice. Without it only headers
-    /// are read, and instances behind what is damaged: that finds what is missing or cut short.
+    /// are read, or the trailers that repeat them, and instances behind what is damaged: that finds what is missing
+    /// or cut short.
     pub read_data: bool,
     /// Codecs to decode with.
     pub registry: Registry,
@@ -63,7 +64,7 @@ pub enum Finding {
         len: u64,
     },
     /// A damaged record or note that nothing needs any more: what stood in it was healed or sent again, or was never
-    /// committed, and what it told is told elsewhere. Harmless.
+    /// committed, and what it told is told elsewhere. Or a damaged trailer, which only repeats. Harmless.
     Remains {
         /// Where it stands; to the end of the pack's durable part where its length is not known.
         at: RecordAt,
@@ -299,6 +300,10 @@ impl Checker<'_> {
             self.found(Finding::Tail { pack, offset: end, len: len - end });
         }
         if self.options.read_data {
+            if let Ok(Some(what)) = self.records.doubt(pack) {
+                let len = u32::try_from(len.saturating_sub(end)).unwrap_or(u32::MAX);
+                self.found(Finding::Remains { at: RecordAt { pack, offset: end, len }, what: what.to_owned() });
+            }
             let mut damaged = Vec::new();
             let mut look = |end: u64, bytes: &[u8]| {
                 if let Err(e) = Note::decode(bytes) {
@@ -307,7 +312,7 @@ impl Checker<'_> {
                 }
                 Ok(())
             };
-            match self.records.notes(pack, 0, &mut look) {
+            match self.records.list_notes(pack, 0, &mut look) {
                 // The last thing in the pack, which is not torn but damaged when somebody was told of it.
                 Ok(noted) if noted < end.min(durable) => {
                     let at = RecordAt { pack, offset: noted, len: u32::try_from(end - noted).unwrap_or(u32::MAX) };

@@ -32,6 +32,7 @@ mod sqlite;
 mod summary;
 mod tally;
 mod told;
+pub mod trailer;
 mod versions;
 mod walk;
 
@@ -81,7 +82,7 @@ pub struct PackInfo {
     pub id: PackId,
     /// The peer whose transfer filled it.
     pub owner: PeerId,
-    /// Length in bytes.
+    /// Length in bytes of all that was appended to it: without its trailer.
     pub len: u64,
     /// When it was created.
     pub created: UnixSeconds,
@@ -195,7 +196,9 @@ pub trait RecordStore: Send + Sync + fmt::Debug {
     fn packs(&self) -> Result<Vec<PackInfo>, StoreError>;
 
     /// Visits the records of a pack in order, up to the first that is not whole (a torn tail is no
-    /// error), reading headers and, with `check`, payloads too. Returns the length of the whole part.
+    /// error), and returns the length of the whole part. Without `check` what the pack's [`trailer`] lists is taken as
+    /// whole, where it has one, which is one read; else headers are read. With `check` payloads are read too, and no
+    /// trailer is asked what there is.
     ///
     /// # Errors
     /// [`StoreError::NoSuchPack`], [`StoreError::Io`]; with `check`, [`StoreError::Damaged`] when a
@@ -209,11 +212,30 @@ pub trait RecordStore: Send + Sync + fmt::Debug {
 
     /// Visits the notes ([`Note`]) of a pack in order that stand at `from` or behind: 0, or an offset behind an
     /// earlier note. Goes up to the first thing that is not whole; a note in front of others may be damaged, which
-    /// decoding shows. Returns the length of the whole part.
+    /// decoding shows. Returns the length of the whole part. Goes from head to head, whatever the pack's trailer says:
+    /// for who decides by it what may be removed.
     ///
     /// # Errors
     /// [`StoreError::NoSuchPack`], [`StoreError::Io`], and what `visit` returns.
     fn notes(&self, pack: PackId, from: u64, visit: &mut VisitNote<'_>) -> Result<u64, StoreError>;
+
+    /// The same where the pack's [`trailer`] says that notes stand, if it has one: nothing else is read, and notes behind
+    /// something damaged are visited, too.
+    ///
+    /// # Errors
+    /// As [`RecordStore::notes`].
+    fn list_notes(&self, pack: PackId, from: u64, visit: &mut VisitNote<'_>) -> Result<u64, StoreError> {
+        self.notes(pack, from, visit)
+    }
+
+    /// Why a pack's [`trailer`] is not believed, where it has one that is not. Nothing is lost by that.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchPack`], [`StoreError::Io`].
+    fn doubt(&self, pack: PackId) -> Result<Option<&'static str>, StoreError> {
+        let _: PackId = pack;
+        Ok(None)
+    }
 
     /// The id of the store, which its index carries, too.
     fn store_id(&self) -> StoreId;
@@ -251,6 +273,13 @@ pub trait PackWriter: Send + fmt::Debug {
     /// As there.
     fn sync(&mut self) -> Result<(), StoreError>;
 
+    /// Ends the pack: makes all that was appended durable, and writes its [`trailer`] behind it. That is not made durable,
+    /// and nothing depends on it: a pack that is not ended in this way is read head by head.
+    ///
+    /// # Errors
+    /// As [`PackWriter::sync`] and [`PackWriter::append`]. What was durable before stays so.
+    fn finish(self: Box<Self>) -> Result<(), StoreError>;
+
     /// Length of the pack in bytes.
     fn len(&self) -> u64;
 
@@ -258,7 +287,7 @@ pub trait PackWriter: Send + fmt::Debug {
     fn is_empty(&self) -> bool;
 
     /// Whether another pack should be begun for what comes next: this one is as long as packs of this store are
-    /// to be, or its medium seals what is synced.
+    /// to be, or would have a long trailer, or its medium seals what is synced.
     fn is_full(&self) -> bool;
 }
 

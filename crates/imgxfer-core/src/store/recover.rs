@@ -33,8 +33,8 @@ pub struct RecoverReport {
 /// each pack the index knows up to where it has the notes, and what comes behind is applied, in the order in which
 /// the packs were begun. Applying twice changes nothing.
 ///
-/// Cost: nothing for packs that end with a note that the index has, which is most; for others, the headers of what
-/// comes behind.
+/// Cost: nothing for packs that end with a note that the index has, which is most; of others the trailer and the notes
+/// behind that, or where there is no trailer the headers of what comes behind.
 ///
 /// # Errors
 /// [`StoreError`]; what was applied stays so.
@@ -83,7 +83,7 @@ pub fn recover(records: &dyn RecordStore, index: &dyn Index) -> Result<RecoverRe
                 }
             }
         };
-        match records.notes(pack.id, from, &mut apply) {
+        match records.list_notes(pack.id, from, &mut apply) {
             Ok(_) | Err(StoreError::NoSuchPack(_) | StoreError::Damaged { .. }) => {}
             Err(e) => return Err(e),
         }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::note::{committed, published, removed};
+use super::trailer::finish;
 use super::{
     Arrival, Index, InstancesOf, Note, Order, PackWriter, Provenance, Publication, RecordStore, Removal, Scope,
     StoreError, StoredInstance, recipe,
@@ -112,7 +113,7 @@ fn of_arrival(instance: &StoredInstance, provenance: &Provenance, at: UnixSecond
 fn told(records: &dyn RecordStore) -> Result<HashSet<Digest>, StoreError> {
     let mut told = HashSet::new();
     for pack in records.packs()? {
-        let read = records.notes(pack.id, 0, &mut |_, bytes| {
+        let read = records.list_notes(pack.id, 0, &mut |_, bytes| {
             match Note::decode(bytes) {
                 Ok(Note::Committed { instances, provenance, at }) => {
                     told.extend(instances.iter().map(of_instance));
@@ -302,7 +303,9 @@ impl Retelling<'_> {
     /// Durable first, and then in use.
     fn close(&self, mut writer: Box<dyn PackWriter>) -> Result<(), StoreError> {
         writer.sync()?;
-        self.index.note(writer.id(), writer.len())
+        self.index.note(writer.id(), writer.len())?;
+        finish(writer);
+        Ok(())
     }
 
     fn finish(mut self) -> Result<(), StoreError> {

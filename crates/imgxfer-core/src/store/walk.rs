@@ -6,6 +6,7 @@ use std::ops::DerefMut;
 use bytes::Bytes;
 
 use super::note::{NOTE_FIXED_BYTES, Note, NoteError, note_len};
+use super::trailer::{self, Ending, Trailer};
 use super::{RecordAt, StoreError};
 use crate::dicom::ReadAt;
 use crate::ids::PackId;
@@ -15,7 +16,7 @@ use crate::wire::buffers::Buffers;
 use crate::wire::record::{RECORD_FIXED_BYTES, Record, RecordError, RecordFixed, RecordHeader};
 
 /// Something whole in a pack.
-enum Item {
+pub(super) enum Item {
     Record(RecordHeader),
     Note,
 }
@@ -26,25 +27,40 @@ pub(super) struct Walk<'a, S: ReadAt + ?Sized> {
     pub(super) source: &'a S,
     /// Its name, for errors.
     pub(super) pack: PackId,
-    /// Where the first record or note to be visited begins.
+    /// Where the first record or note of the pack begins.
     pub(super) start: u64,
-    /// Whether payloads are read and compared with their checks.
-    pub(super) check: bool,
+    /// Told why the pack's trailer is not believed, whenever it is not.
+    pub(super) doubt: &'a dyn Fn(PackId, &'static str),
+}
+
+/// Up to where a walk goes.
+#[derive(Clone, Copy)]
+struct Upto {
+    end: u64,
+    /// Whether a trailer stands behind: all in front of it was durable, so nothing there is torn.
+    sealed: bool,
 }
 
 impl<S: ReadAt + ?Sized> Walk<'_, S> {
-    /// The walk that [`super::RecordStore::scan`] promises: visits whole records up to the first that
-    /// is not, and returns the offset behind the last. Passes over notes.
-    pub(super) fn run(&self, visit: &mut dyn FnMut(RecordAt, &RecordHeader)) -> Result<u64, StoreError> {
-        // A writer may be appending: what comes behind this length is for the next walk.
-        let end = self.source.len();
+    /// What [`super::RecordStore::scan`] promises: visits whole records up to the first that is not, and returns the
+    /// offset behind the last. Passes over notes. Without `check` the trailer is asked, where there is one.
+    pub(super) fn scan(&self, check: bool, visit: &mut dyn FnMut(RecordAt, &RecordHeader)) -> Result<u64, StoreError> {
+        if !check && let Some(trailer) = self.trailer() {
+            self.visit(&trailer, &mut |at, item| {
+                if let Item::Record(header) = item {
+                    visit(at, &header);
+                }
+            })?;
+            return Ok(trailer.end());
+        }
+        let Upto { end, sealed } = self.upto();
         let mut offset = self.start;
         while let Some((item, len)) = self.item(offset, end)? {
             let at = RecordAt { pack: self.pack, offset, len };
             let next = offset + u64::from(len);
             if let Item::Record(header) = item {
-                if self.check && !self.is_whole(at)? {
-                    if next == end {
+                if check && !self.is_whole(at)? {
+                    if next == end && !sealed {
                         break;
                     }
                     return Err(self.damaged("a record's check does not match", offset));
@@ -56,17 +72,16 @@ impl<S: ReadAt + ?Sized> Walk<'_, S> {
         Ok(offset)
     }
 
-    /// The walk that [`super::RecordStore::notes`] promises.
-    pub(super) fn notes(&self, visit: &mut super::VisitNote<'_>) -> Result<u64, StoreError> {
-        let end = self.source.len();
-        let mut offset = self.start;
+    /// The walk that [`super::RecordStore::notes`] promises, from `from` on.
+    pub(super) fn notes(&self, from: u64, visit: &mut super::VisitNote<'_>) -> Result<u64, StoreError> {
+        let Upto { end, sealed } = self.upto();
+        let mut offset = from.max(self.start);
         while let Some((item, len)) = self.item(offset, end)? {
             let next = offset + u64::from(len);
             if matches!(item, Item::Note) {
-                let mut bytes = vec![0; to_usize(u64::from(len))];
-                self.read(offset, &mut bytes)?;
+                let bytes = self.bytes(offset, len)?;
                 // A torn tail: it was not durable, so nobody was told of it.
-                if next == end && matches!(Note::decode(&bytes), Err(NoteError::Check)) {
+                if next == end && !sealed && matches!(Note::decode(&bytes), Err(NoteError::Check)) {
                     break;
                 }
                 visit(next, &bytes)?;
@@ -74,6 +89,65 @@ impl<S: ReadAt + ?Sized> Walk<'_, S> {
             offset = next;
         }
         Ok(offset)
+    }
+
+    /// What [`super::RecordStore::list_notes`] promises: by the trailer, where there is one.
+    pub(super) fn list_notes(&self, from: u64, visit: &mut super::VisitNote<'_>) -> Result<u64, StoreError> {
+        let Some(trailer) = self.trailer() else { return self.notes(from, visit) };
+        let mut places = Vec::new();
+        self.visit(&trailer, &mut |at, item| {
+            if matches!(item, Item::Note) && at.offset >= from {
+                places.push(at);
+            }
+        })?;
+        for at in places {
+            visit(at.offset + u64::from(at.len), &self.bytes(at.offset, at.len)?)?;
+        }
+        Ok(trailer.end())
+    }
+
+    /// Why the trailer is not believed, where there is one that is not.
+    pub(super) fn doubted(&self) -> Option<&'static str> {
+        match trailer::read(self.source, self.pack, self.start) {
+            Ending::Doubtful(why) => Some(why),
+            Ending::Open | Ending::Sealed(_) => None,
+        }
+    }
+
+    fn trailer(&self) -> Option<Trailer> {
+        match trailer::read(self.source, self.pack, self.start) {
+            Ending::Sealed(trailer) => Some(trailer),
+            Ending::Open => None,
+            Ending::Doubtful(why) => {
+                (self.doubt)(self.pack, why);
+                None
+            }
+        }
+    }
+
+    /// What is in front of the trailer. A writer may be appending: what comes behind this is for the next walk.
+    fn upto(&self) -> Upto {
+        match trailer::end_of(self.source, self.pack, self.start) {
+            Ending::Sealed(end) => Upto { end, sealed: true },
+            ending => {
+                if let Ending::Doubtful(why) = ending {
+                    (self.doubt)(self.pack, why);
+                }
+                Upto { end: self.source.len(), sealed: false }
+            }
+        }
+    }
+
+    fn visit(&self, trailer: &Trailer, visit: &mut dyn FnMut(RecordAt, Item)) -> Result<(), StoreError> {
+        let pack = self.pack;
+        let visited = trailer.visit(&mut |offset, len, item| visit(RecordAt { pack, offset, len }, item));
+        visited.map_err(|_| self.damaged("the pack's trailer", trailer.end()))
+    }
+
+    fn bytes(&self, offset: u64, len: u32) -> Result<Vec<u8>, StoreError> {
+        let mut bytes = vec![0; to_usize(u64::from(len))];
+        self.read(offset, &mut bytes)?;
+        Ok(bytes)
     }
 
     /// What stands at `offset`, when it ends before the pack does, and its length.

@@ -270,6 +270,14 @@ impl RecordStore for FaultyRecords {
         self.live.notes(pack, from, visit)
     }
 
+    fn list_notes(&self, pack: PackId, from: u64, visit: &mut VisitNote<'_>) -> Result<u64, StoreError> {
+        self.live.list_notes(pack, from, visit)
+    }
+
+    fn doubt(&self, pack: PackId) -> Result<Option<&'static str>, StoreError> {
+        self.live.doubt(pack)
+    }
+
     fn store_id(&self) -> StoreId {
         self.live.store_id()
     }
@@ -326,6 +334,23 @@ impl PackWriter for FaultyWriter {
 
     fn sync(&mut self) -> Result<(), StoreError> {
         self.store.make_durable(&[(self.id(), self.len())])
+    }
+
+    /// One operation more than the sync. What it writes is not durable.
+    fn finish(mut self: Box<Self>) -> Result<(), StoreError> {
+        self.sync()?;
+        if self.broken {
+            return Err(error_of(Fault::Medium));
+        }
+        let fault = self.store.faults.step();
+        let Self { store, inner, .. } = *self;
+        let (id, end) = (inner.id(), to_usize(inner.len()));
+        if matches!(fault, None | Some(Fault::ShortWrite | Fault::PowerCut)) {
+            inner.finish()?;
+        }
+        let Some(fault) = fault else { return Ok(()) };
+        store.live.edit_pack(id, |pack| pack.truncate(end + pack.len().saturating_sub(end) / 2));
+        Err(error_of(fault))
     }
 
     fn len(&self) -> u64 {

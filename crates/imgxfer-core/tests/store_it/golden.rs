@@ -9,7 +9,8 @@ use imgxfer_core::clock::UnixSeconds;
 use imgxfer_core::codec::CodecId;
 use imgxfer_core::dicom::FrameTable;
 use imgxfer_core::ids::{ChunkId, InstanceHash, ManifestRoot, PackId, StandardUid, StoreId};
-use imgxfer_core::store::fs::PackHeader;
+use imgxfer_core::store::fs::{PACK_HEADER_BYTES, PackHeader};
+use imgxfer_core::store::trailer::{Heads, Trailer};
 use imgxfer_core::store::{
     ChunkAt, Note, Order, Provenance, Publication, RecordAt, Removal, StoredInstance, What, note, recipe,
 };
@@ -76,8 +77,8 @@ fn instance() -> StoredInstance {
 
 #[test]
 fn the_pack_header_is_as_ever() {
-    assert_vector("pack-header-v2", &header().encode());
-    let bytes = vector("pack-header-v2").try_into().unwrap();
+    assert_vector("pack-header-v3", &header().encode());
+    let bytes = vector("pack-header-v3").try_into().unwrap();
     assert_eq!(PackHeader::decode(&bytes).unwrap(), header());
 }
 
@@ -140,6 +141,30 @@ fn the_notes_are_as_ever() {
 fn the_record_is_as_ever() {
     assert_vector("record-v1", record().bytes());
     assert_eq!(Record::decode(Bytes::from(vector("record-v1"))).unwrap(), record());
+}
+
+#[test]
+fn the_trailer_is_as_ever() {
+    let (id, note) = (PackId::from_bytes([0x22; 16]), notes().remove(0).1);
+    let mut heads = Heads::new();
+    heads.record(&record());
+    heads.note(&note);
+    let end = u64::try_from(PACK_HEADER_BYTES + record().bytes().len() + note.len()).unwrap();
+    assert_vector("trailer-v1", &heads.trailer(id, end).unwrap());
+    let bytes = vector("trailer-v1");
+    let (start, len) = (u64::try_from(PACK_HEADER_BYTES).unwrap(), end + u64::try_from(bytes.len()).unwrap());
+    let read = Trailer::decode(id, start, len, &bytes).unwrap();
+    assert_eq!((read.end(), read.counts()), (end, (1, 1)));
+    for place in 0..bytes.len() {
+        let mut wrong = bytes.clone();
+        wrong[place] ^= 1;
+        assert!(Trailer::decode(id, start, len, &wrong).is_err(), "a flipped bit in byte {place}");
+        assert!(Trailer::decode(id, start, len, &bytes[..place]).is_err(), "cut at {place}");
+    }
+    for (pack, start, len) in [(PackId::from_bytes([0x23; 16]), start, len), (id, start - 1, len), (id, start, len + 1)]
+    {
+        assert!(Trailer::decode(pack, start, len, &bytes).is_err(), "of another pack");
+    }
 }
 
 #[test]

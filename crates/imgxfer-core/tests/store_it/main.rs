@@ -13,6 +13,7 @@ mod props;
 mod removal;
 mod sqlite;
 mod told;
+mod trailer;
 
 use std::sync::Arc;
 

@@ -250,12 +250,12 @@ fn a_newer_format_is_refused() {
     let places = pack_of(&fs_store(&folder), 1);
     let path = path_of(&folder, places[0].pack);
     let mut bytes = std::fs::read(&path).unwrap();
-    bytes[4] = 3;
+    bytes[4] = 4;
     let check = blake3_8(&bytes[..88]);
     bytes[88..96].copy_from_slice(&check);
     std::fs::write(&path, &bytes).unwrap();
     let result = FsRecords::open(folder.path(), options());
-    assert!(matches!(result, Err(StoreError::Version { found: 3, known: 2 })));
+    assert!(matches!(result, Err(StoreError::Version { found: 4, known: 3 })));
 }
 
 fn blake3_8(bytes: &[u8]) -> [u8; 8] {

@@ -10,7 +10,7 @@ use crate::wire::bytes::{Reader, Truncated};
 /// First bytes of every pack.
 pub const PACK_MAGIC: [u8; 4] = *b"IXPK";
 /// Version of the layout that this program writes, and the newest that it reads.
-pub const PACK_VERSION: u32 = 2;
+pub const PACK_VERSION: u32 = 3;
 /// Length of the header; the first record follows.
 pub const PACK_HEADER_BYTES: usize = 96;
 /// Bytes of the header that its check covers.
@@ -48,7 +48,7 @@ impl From<Truncated> for PackHeaderError {
 /// | offset | bytes | what |
 /// |---|---|---|
 /// | 0 | 4 | magic `IXPK` |
-/// | 4 | 4 | version, 2 |
+/// | 4 | 4 | version, 3 |
 /// | 8 | 32 | owner: the peer whose transfer filled it |
 /// | 40 | 16 | pack id, as in the file's name |
 /// | 56 | 8 | created: seconds since 1970, signed |

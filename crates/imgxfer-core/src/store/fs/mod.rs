@@ -2,7 +2,7 @@
 //!
 //! Layout under the store's folder: `lock` (held by the one process that writes), `store` (the store's id), and
 //! `packs/ab/<pack id in hexadecimal>.pack`, where `ab` are the first two digits of the id. A pack is a
-//! header ([`PackHeader`]) and records, one behind the other. Names come from the store's own random
+//! header ([`PackHeader`]), records and notes, one behind the other, and once it is ended a trailer. Names come from the store's own random
 //! ids, never from a peer. `docs/store-format.md` has the bytes and the order in which things are synced.
 
 pub(super) mod dirs;
@@ -31,6 +31,7 @@ use crate::wire::buffers::Buffers;
 use crate::wire::record::{Record, RecordHeader};
 
 use dirs::Folder;
+use file::Live;
 pub use file::{FileBytes, OpenError};
 #[cfg(feature = "quic")]
 pub(crate) use file::{FileIdentity, FileState};
@@ -126,6 +127,24 @@ impl FsRecords {
     }
 }
 
+impl FsRecords {
+    /// Walks over a pack as it is now.
+    fn walk<T>(
+        &self,
+        pack: PackId,
+        walk: impl FnOnce(&Live<'_>, &Walk<'_, Live<'_>>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let file = self.file(pack)?;
+        let live = file.now().map_err(|e| io_error("read a pack", e))?;
+        let doubt = |pack, why| {
+            if let Ok(known) = self.pack(pack) {
+                known.doubt(pack, why);
+            }
+        };
+        walk(&live, &Walk { source: &live, pack, start: to_u64(PACK_HEADER_BYTES), doubt: &doubt })
+    }
+}
+
 impl RecordStore for FsRecords {
     fn create_pack(&self, owner: PeerId) -> Result<Box<dyn PackWriter>, StoreError> {
         Ok(Box::new(writer::FsWriter::create(&self.shared, owner)?))
@@ -185,18 +204,23 @@ impl RecordStore for FsRecords {
         check: bool,
         visit: &mut dyn FnMut(RecordAt, &RecordHeader),
     ) -> Result<u64, StoreError> {
-        let file = self.file(pack)?;
-        let live = file.now().map_err(|e| io_error("read a pack", e))?;
-        expect_header(&live, pack)?;
-        Walk { source: &live, pack, start: to_u64(PACK_HEADER_BYTES), check }.run(visit)
+        self.walk(pack, |live, walk| {
+            expect_header(live, pack)?;
+            walk.scan(check, visit)
+        })
     }
 
+    // Whatever has become of the header: notes say themselves whose they are.
     fn notes(&self, pack: PackId, from: u64, visit: &mut VisitNote<'_>) -> Result<u64, StoreError> {
-        let file = self.file(pack)?;
-        let live = file.now().map_err(|e| io_error("read a pack", e))?;
-        // Whatever has become of the header: notes say themselves whose they are.
-        let start = from.max(to_u64(PACK_HEADER_BYTES));
-        Walk { source: &live, pack, start, check: false }.notes(visit)
+        self.walk(pack, |_, walk| walk.notes(from, visit))
+    }
+
+    fn list_notes(&self, pack: PackId, from: u64, visit: &mut VisitNote<'_>) -> Result<u64, StoreError> {
+        self.walk(pack, |_, walk| walk.list_notes(from, visit))
+    }
+
+    fn doubt(&self, pack: PackId) -> Result<Option<&'static str>, StoreError> {
+        self.walk(pack, |_, walk| Ok(walk.doubted()))
     }
 
     fn store_id(&self) -> StoreId {

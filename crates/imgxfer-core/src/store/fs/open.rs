@@ -21,6 +21,7 @@ use crate::clock::UnixSeconds;
 use crate::dicom::ReadAt;
 use crate::ids::{PackId, PeerId, StoreId};
 use crate::store::StoreError;
+use crate::store::trailer::{self, Ending};
 use crate::units::to_u64;
 use crate::wire::buffers::Buffers;
 
@@ -85,6 +86,8 @@ fn look_at(folder: &Folder, id: PackId, read_only: bool) -> Result<Option<(Pack,
         }
         return Ok(None);
     }
+    let ending = trailer::end_of(&file, id, to_u64(PACK_HEADER_BYTES));
+    let len = if let Ending::Sealed(end) = ending { end } else { len };
     let pack = match PackHeader::read(&file) {
         Ok(PackHeader { owner, created, sequence, store, .. }) => {
             (Pack::found(owner, created, sequence, len), Some(store))
@@ -96,6 +99,9 @@ fn look_at(folder: &Folder, id: PackId, read_only: bool) -> Result<Option<(Pack,
             (Pack::found(NOBODY, modified(&path), 0, len), None)
         }
     };
+    if let Ending::Doubtful(why) = ending {
+        pack.0.doubt(id, why);
+    }
     Ok(Some(pack))
 }
 

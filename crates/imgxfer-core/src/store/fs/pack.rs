@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rustix::fs::Advice;
@@ -11,7 +11,7 @@ use rustix::fs::Advice;
 use super::header::{PACK_HEADER_BYTES, PackHeader};
 use super::{dirs, io_error, lock};
 use crate::clock::UnixSeconds;
-use crate::ids::PeerId;
+use crate::ids::{PackId, PeerId};
 use crate::store::StoreError;
 use crate::units::to_u64;
 
@@ -22,8 +22,10 @@ pub(super) struct Pack {
     pub(super) owner: PeerId,
     pub(super) created: UnixSeconds,
     pub(super) sequence: u64,
-    /// Bytes that may be built on. After a failed sync no more than what was durable before.
+    /// Bytes that may be built on, without a trailer. After a failed sync no more than what was durable before.
     len: AtomicU64,
+    /// Whether somebody was told that its trailer is not believed.
+    doubted: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -48,13 +50,25 @@ impl Pack {
     pub(super) fn begun(header: &PackHeader, file: &Arc<File>) -> Self {
         let state = State { durable: 0, named: false, failed: false, file: Some(Arc::clone(file)), inherited: false };
         let PackHeader { owner, created, sequence, .. } = *header;
-        Self { owner, created, sequence, len: AtomicU64::new(to_u64(PACK_HEADER_BYTES)), state: Mutex::new(state) }
+        Self::new(owner, created, sequence, to_u64(PACK_HEADER_BYTES), state)
     }
 
     /// A pack that was there when the store was opened: nothing of it is taken as durable.
-    pub(super) const fn found(owner: PeerId, created: UnixSeconds, sequence: u64, len: u64) -> Self {
+    pub(super) fn found(owner: PeerId, created: UnixSeconds, sequence: u64, len: u64) -> Self {
         let state = State { durable: 0, named: false, failed: false, file: None, inherited: true };
-        Self { owner, created, sequence, len: AtomicU64::new(len), state: Mutex::new(state) }
+        Self::new(owner, created, sequence, len, state)
+    }
+
+    fn new(owner: PeerId, created: UnixSeconds, sequence: u64, len: u64, state: State) -> Self {
+        let (len, doubted, state) = (AtomicU64::new(len), AtomicBool::new(false), Mutex::new(state));
+        Self { owner, created, sequence, len, doubted, state }
+    }
+
+    /// Tells once that the trailer is not believed, and why.
+    pub(super) fn doubt(&self, pack: PackId, why: &'static str) {
+        if !self.doubted.swap(true, Ordering::Relaxed) {
+            tracing::warn!(?pack, why, "a pack's trailer is not believed: the pack is read record by record");
+        }
     }
 
     pub(super) fn len(&self) -> u64 {

@@ -16,6 +16,7 @@ use super::space::Use;
 use super::{Shared, io_error, lock};
 use crate::clock::UnixSeconds;
 use crate::ids::{PackId, PeerId};
+use crate::store::trailer::Heads;
 use crate::store::{PackWriter, RecordAt, StoreError};
 use crate::units::{to_u32, to_u64};
 use crate::wire::record::Record;
@@ -34,6 +35,8 @@ pub(super) struct FsWriter {
     file: Arc<File>,
     id: PackId,
     len: u64,
+    /// What its trailer will say.
+    heads: Heads,
     may: Use,
     /// Bytes that may be written before the free space is asked for again.
     granted: u64,
@@ -75,7 +78,8 @@ impl FsWriter {
         let pack = Arc::new(Pack::begun(&header, &file));
         drop(lock(&shared.packs).insert(id, Arc::clone(&pack)));
         let len = pack.len();
-        Ok(Self { shared: Arc::clone(shared), pack, file, id, len, may, granted, closed: false })
+        let (shared, heads) = (Arc::clone(shared), Heads::new());
+        Ok(Self { shared, pack, file, id, len, heads, may, granted, closed: false })
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
@@ -126,16 +130,27 @@ impl PackWriter for FsWriter {
     fn append(&mut self, record: &Record) -> Result<RecordAt, StoreError> {
         let offset = self.len;
         self.append_bytes(record.bytes())?;
+        self.heads.record(record);
         Ok(RecordAt { pack: self.id, offset, len: to_u32(record.bytes().len()) })
     }
 
     fn note(&mut self, note: &[u8]) -> Result<u64, StoreError> {
         self.append_bytes(note)?;
+        self.heads.note(note);
         Ok(self.len)
     }
 
     fn sync(&mut self) -> Result<(), StoreError> {
         self.pack.make_durable(&self.shared.folder.pack_path(self.id), self.len)
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<(), StoreError> {
+        self.sync()?;
+        if self.closed {
+            return Err(closed());
+        }
+        // The pack's length stays what it is: the trailer is nothing that anybody builds on.
+        self.heads.trailer(self.id, self.len).map_or(Ok(()), |trailer| self.write(&trailer))
     }
 
     fn len(&self) -> u64 {
@@ -147,7 +162,7 @@ impl PackWriter for FsWriter {
     }
 
     fn is_full(&self) -> bool {
-        self.len >= PACK_BYTES_MAX
+        self.len >= PACK_BYTES_MAX || self.heads.is_full()
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::clock::UnixSeconds;
 use crate::ids::{PackId, PeerId, StoreId};
+use crate::store::trailer::{self, Ending, Heads};
 use crate::store::walk::{Walk, read_checked};
 use crate::store::{PackInfo, PackWriter, RecordAt, RecordStore, StoreError, VisitNote};
 use crate::units::to_u64;
@@ -69,7 +70,7 @@ impl MemRecords {
         let id = PackId::from_bytes(u128::from(state.made).to_be_bytes());
         let place = stands_for.and_then(|pack| Some(state.packs.get(&pack)?.place)).unwrap_or(id);
         state.packs.insert(id, MemPack { owner, created: UnixSeconds::now(), place, bytes: Vec::new() });
-        Ok(Box::new(MemWriter { store: self.clone(), id, len: 0, failed: false }))
+        Ok(Box::new(MemWriter { store: self.clone(), id, len: 0, heads: Heads::new(), failed: false }))
     }
 
     fn with_pack<T>(
@@ -125,7 +126,7 @@ impl RecordStore for MemRecords {
     }
 
     fn adopt(&self, pack: PackId) -> Result<u64, StoreError> {
-        self.with_pack(pack, |pack| Ok(to_u64(pack.bytes.len())))
+        self.with_pack(pack, |found| Ok(appended(pack, &found.bytes)))
     }
 
     fn park(&self, _: PackId) -> Result<(), StoreError> {
@@ -136,7 +137,7 @@ impl RecordStore for MemRecords {
         let info = |(id, pack): (&PackId, &MemPack)| PackInfo {
             id: *id,
             owner: pack.owner,
-            len: to_u64(pack.bytes.len()),
+            len: appended(*id, &pack.bytes),
             created: pack.created,
             // Names count up.
             sequence: u64::try_from(u128::from_be_bytes(*pack.place.as_bytes())).unwrap_or(u64::MAX),
@@ -152,12 +153,21 @@ impl RecordStore for MemRecords {
     ) -> Result<u64, StoreError> {
         // A copy, so that `visit` may use the store.
         let bytes = self.with_pack(pack, |p| Ok(p.bytes.clone()))?;
-        Walk { source: bytes.as_slice(), pack, start: 0, check }.run(visit)
+        walk(&bytes, pack).scan(check, visit)
     }
 
     fn notes(&self, pack: PackId, from: u64, visit: &mut VisitNote<'_>) -> Result<u64, StoreError> {
         let bytes = self.with_pack(pack, |p| Ok(p.bytes.clone()))?;
-        Walk { source: bytes.as_slice(), pack, start: from, check: false }.notes(visit)
+        walk(&bytes, pack).notes(from, visit)
+    }
+
+    fn list_notes(&self, pack: PackId, from: u64, visit: &mut VisitNote<'_>) -> Result<u64, StoreError> {
+        let bytes = self.with_pack(pack, |p| Ok(p.bytes.clone()))?;
+        walk(&bytes, pack).list_notes(from, visit)
+    }
+
+    fn doubt(&self, pack: PackId) -> Result<Option<&'static str>, StoreError> {
+        self.with_pack(pack, |found| Ok(walk(&found.bytes, pack).doubted()))
     }
 
     fn store_id(&self) -> StoreId {
@@ -174,12 +184,49 @@ impl RecordStore for MemRecords {
     }
 }
 
+fn walk(bytes: &[u8], pack: PackId) -> Walk<'_, [u8]> {
+    Walk { source: bytes, pack, start: 0, doubt: &doubt }
+}
+
+fn doubt(pack: PackId, why: &'static str) {
+    tracing::warn!(?pack, why, "a pack's trailer is not believed: the pack is read record by record");
+}
+
+/// Length of what was appended to a pack.
+fn appended(pack: PackId, bytes: &[u8]) -> u64 {
+    match trailer::end_of(bytes, pack, 0) {
+        Ending::Sealed(end) => end,
+        Ending::Open | Ending::Doubtful(_) => to_u64(bytes.len()),
+    }
+}
+
 #[derive(Debug)]
 struct MemWriter {
     store: MemRecords,
     id: PackId,
     len: u64,
+    heads: Heads,
     failed: bool,
+}
+
+impl MemWriter {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        let mut state = self.store.lock();
+        let free = state.left();
+        if self.failed || free.is_some_and(|free| to_u64(bytes.len()) > free) {
+            self.failed = true;
+            return Err(StoreError::Full { free: free.unwrap_or(0) });
+        }
+        let pack = state.packs.get_mut(&self.id).ok_or(StoreError::NoSuchPack(self.id))?;
+        pack.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn append_bytes(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.write(bytes)?;
+        self.len += to_u64(bytes.len());
+        Ok(())
+    }
 }
 
 impl PackWriter for MemWriter {
@@ -189,25 +236,24 @@ impl PackWriter for MemWriter {
 
     fn append(&mut self, record: &Record) -> Result<RecordAt, StoreError> {
         let offset = self.len;
-        self.note(record.bytes())?;
+        self.append_bytes(record.bytes())?;
+        self.heads.record(record);
         Ok(RecordAt { pack: self.id, offset, len: crate::units::to_u32(record.bytes().len()) })
     }
 
     fn note(&mut self, note: &[u8]) -> Result<u64, StoreError> {
-        let mut state = self.store.lock();
-        let free = state.left();
-        if self.failed || free.is_some_and(|free| to_u64(note.len()) > free) {
-            self.failed = true;
-            return Err(StoreError::Full { free: free.unwrap_or(0) });
-        }
-        let pack = state.packs.get_mut(&self.id).ok_or(StoreError::NoSuchPack(self.id))?;
-        pack.bytes.extend_from_slice(note);
-        self.len += to_u64(note.len());
+        self.append_bytes(note)?;
+        self.heads.note(note);
         Ok(self.len)
     }
 
     fn sync(&mut self) -> Result<(), StoreError> {
         self.store.with_pack(self.id, |_| Ok(()))
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<(), StoreError> {
+        self.sync()?;
+        self.heads.trailer(self.id, self.len).map_or(Ok(()), |trailer| self.write(&trailer))
     }
 
     fn len(&self) -> u64 {
@@ -219,6 +265,6 @@ impl PackWriter for MemWriter {
     }
 
     fn is_full(&self) -> bool {
-        self.len >= PACK_BYTES_MAX
+        self.len >= PACK_BYTES_MAX || self.heads.is_full()
     }
 }
