@@ -70,6 +70,8 @@ pub(crate) enum Command {
     Ls(cmd::ls::LsArgs),
     /// Remove a study, or a part of one: here, or at a peer what this site has sent there
     Rm(cmd::rm::RmArgs),
+    /// Run the daemon of this machine: pair it, say what peers may do, look after its queue
+    Daemon(cmd::daemon::DaemonArgs),
     /// Show what the daemon of this machine does
     Status(cmd::status::StatusArgs),
     /// Tell the daemon of this machine that a consultation by video is on the line

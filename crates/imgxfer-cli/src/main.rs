@@ -57,6 +57,7 @@ fn run(cli: Cli, output: &Output) -> anyhow::Result<Exit> {
         Command::Bench(args) => wait(cmd::bench::run(&args, output)),
         Command::Demo(args) => wait(cmd::demo::run(&args, output)),
         Command::Consultation(args) => wait(cmd::consultation::run(&args, &places()?, output)),
+        Command::Daemon(args) => wait(cmd::daemon::run(args, &places()?, output)),
         Command::Priority(args) => wait(cmd::priority::run(&args, &places()?, output)),
         Command::Status(args) => wait(cmd::status::run(&args, &places()?, output)),
         Command::Pair(args) => wait(cmd::pair::run(args, &places()?, output)),

@@ -43,6 +43,9 @@ pub const ADMIN_TOKEN_FILE: &str = "admin.token";
 /// How long one step of what reads the store, and the writing down of where it stands, may take at the end.
 const READING_END: Duration = Duration::from_secs(5);
 
+/// Where the outcome of reading the configuration anew goes.
+pub(crate) type ReloadAnswer = oneshot::Sender<Result<Reloaded, String>>;
+
 type EndpointHook = Box<dyn FnOnce(EndpointConfig) -> EndpointConfig + Send>;
 
 /// What a program that embeds a daemon may change beyond its configuration.
@@ -100,6 +103,10 @@ pub(crate) struct Shared {
     pub(crate) room_wanted: Arc<Notify>,
     /// The settings that were read last.
     pub(crate) settings: Mutex<Vec<Setting>>,
+    /// Changes when all inboxes should look what is to be done.
+    pub(crate) inboxes_wanted: watch::Sender<u64>,
+    /// Takes requests to read the configuration anew, where there is one to read.
+    pub(crate) reloads: OnceLock<mpsc::Sender<ReloadAnswer>>,
     /// Studies and bytes in the store, and when they were counted.
     pub(crate) totals: Mutex<Option<(Stopwatch, admin::StoreTotals)>>,
 }
@@ -151,6 +158,8 @@ impl Shared {
             stopping: watch::channel(false).0,
             drain_wanted: watch::channel(false).0,
             room_wanted: Arc::default(),
+            inboxes_wanted: watch::channel(0).0,
+            reloads: OnceLock::new(),
             totals: Mutex::new(None),
         })
     }
@@ -286,6 +295,19 @@ impl Daemon {
     /// transfers go on, at the new pace. Everything else needs a restart.
     /// The log says which keys were taken, and which wait for that.
     pub fn reload(&self, config: &Config) {
+        self.take(config);
+    }
+
+    /// Requests to read the configuration anew, from now on.
+    pub(crate) fn reload_requests(&self) -> mpsc::Receiver<ReloadAnswer> {
+        let (asked, requests) = mpsc::channel(1);
+        // Only the one who runs the daemon asks, once.
+        drop(self.shared.reloads.set(asked));
+        requests
+    }
+
+    /// The same as [`Daemon::reload`], and what is left for a restart.
+    pub(crate) fn take(&self, config: &Config) -> Reloaded {
         for event in changes(&self.shared.peers.all(), &config.peers) {
             self.shared.audit.tell(&Entry::new(Actor::Admin, event));
         }
@@ -294,11 +316,13 @@ impl Daemon {
         self.announce(&config.peers);
         let now = config.settings().to_vec();
         let before = std::mem::replace(&mut *lock(&self.shared.settings), now);
-        let Reloaded { taken, waiting } = Reloaded::between(self.shared.config.settings(), &before, config.settings());
-        tracing::info!(peers = config.peers.len(), ?taken, "peers, limits and consultations were read anew");
+        let reloaded = Reloaded::between(self.shared.config.settings(), &before, config.settings());
+        let Reloaded { taken, waiting } = &reloaded;
+        tracing::info!(?taken, "peers, limits and consultations were read anew");
         if !waiting.is_empty() {
             tracing::warn!(?waiting, "these settings have changed, and wait for a restart");
         }
+        reloaded
     }
 
     fn watch_inboxes(&mut self, mut jobs_done: mpsc::UnboundedReceiver<PathBuf>) {
@@ -309,10 +333,17 @@ impl Daemon {
             let told = (Arc::clone(&self.shared.queue), self.shared.audit.clone());
             self.tasks.spawn(watch_inbox(inbox.clone(), told, nudge, self.shared.stopping.subscribe()));
         }
+        let mut wanted = self.shared.inboxes_wanted.subscribe();
         self.tasks.spawn(async move {
-            while let Some(path) = jobs_done.recv().await {
-                if let Some(nudge) = nudges.get(&path) {
-                    nudge.notify_one();
+            loop {
+                tokio::select! {
+                    Some(path) = jobs_done.recv() => {
+                        if let Some(nudge) = nudges.get(&path) {
+                            nudge.notify_one();
+                        }
+                    }
+                    Ok(()) = wanted.changed() => nudges.values().for_each(|nudge| nudge.notify_one()),
+                    else => return,
                 }
             }
         });

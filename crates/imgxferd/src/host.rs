@@ -260,9 +260,10 @@ impl TransferWatch for Watch {
             self.host.audit.tell(&self.entry(Event::ReceiptGot(About::of_receipt(&said))));
         }
         let (queue, peer, receipt) = (Arc::clone(&self.host.queue), self.peer, receipt.clone());
+        let (name, studies) = (self.name.clone(), lock(&self.about).studies.clone());
         // Short and bounded: one row. The runtime waits for it when it goes down.
         drop(tokio::task::spawn_blocking(move || {
-            if let Err(error) = queue.keep_receipt(peer, &receipt) {
+            if let Err(error) = queue.keep_receipt((&name, peer), &receipt, &studies) {
                 tracing::error!(%error, "a receipt could not be kept");
             }
         }));

@@ -122,9 +122,9 @@ async fn one(shared: &Arc<Shared>, at: &str, owner: PeerId, study: StudyUid) -> 
     if !report.receipt.complete || report.receipt.instances != to_u64(contents.len()) {
         return Err(StaysError::NotAll);
     }
-    let (working, of, signed) = (Arc::clone(shared), study.clone(), report.signed);
+    let (working, of, signed, name) = (Arc::clone(shared), study.clone(), report.signed, at.to_owned());
     let removed = blocking("remove a study", move || {
-        if let Err(error) = working.queue.keep_receipt(key, &signed) {
+        if let Err(error) = working.queue.keep_receipt((&name, key), &signed, std::slice::from_ref(&of)) {
             tracing::error!(%error, "a receipt could not be kept");
         }
         working.depot.remove(owner, &of, What::Contents(contents))

@@ -5,7 +5,7 @@ use imgxfer_core::work::blocking;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::{Daemon, Options};
-use crate::config::{Config, Sources};
+use crate::config::{Config, Reloaded, Sources};
 use crate::notify::Manager;
 
 /// Runs a daemon until `shutdown` resolves or an operator asks through the admin listener, then drains it.
@@ -33,6 +33,7 @@ pub async fn run_until_signal(config: Config, sources: &Sources) -> anyhow::Resu
     let mut hangup = signal(SignalKind::hangup()).context("cannot receive signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot receive signals")?;
     let daemon = Box::pin(Daemon::start(config, Options::default())).await?;
+    let mut reloads = daemon.reload_requests();
     let manager = Manager::of_environment();
     manager.ready();
     // For as long as there is a process, also while it drains.
@@ -42,7 +43,9 @@ pub async fn run_until_signal(config: Config, sources: &Sources) -> anyhow::Resu
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             () = daemon.drain_wanted() => break,
-            _ = hangup.recv() => reload(&daemon, sources).await,
+            // Whoever sent a signal reads the log.
+            _ = hangup.recv() => drop(reload(&daemon, sources).await),
+            Some(answer) = reloads.recv() => drop(answer.send(reload(&daemon, sources).await)),
         }
     }
     manager.stopping();
@@ -54,11 +57,14 @@ pub async fn run_until_signal(config: Config, sources: &Sources) -> anyhow::Resu
     Ok(())
 }
 
-async fn reload(daemon: &Daemon, sources: &Sources) {
+async fn reload(daemon: &Daemon, sources: &Sources) -> Result<Reloaded, String> {
     let sources = sources.clone();
     match blocking("read the configuration", move || Config::load(&sources)).await {
-        Ok(Ok(config)) => daemon.reload(&config),
-        Ok(Err(error)) => tracing::error!(%error, "the configuration is not read anew; what was read before holds"),
-        Err(_) => {}
+        Ok(Ok(config)) => Ok(daemon.take(&config)),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "the configuration is not read anew; what was read before holds");
+            Err(error.to_string())
+        }
+        Err(error) => Err(error.to_string()),
     }
 }

@@ -1,7 +1,7 @@
 //! The daemon's part in pairing: the paths and fields of its admin interface.
 
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Admin;
 
@@ -37,6 +37,9 @@ pub(crate) enum State {
     Paired {
         /// What the peer is called from now on.
         name: String,
+        /// Its key.
+        #[serde(default)]
+        fingerprint: Option<String>,
     },
     /// It came to nothing.
     Failed {
@@ -55,14 +58,30 @@ pub(crate) struct Decision {
     pub(crate) name: Option<String>,
     /// What it may do.
     pub(crate) rights: Vec<String>,
-    /// Whose studies it sees: `own` or `all`.
+    /// Whose studies it sees: `own`, `all`, or names of peers with commas.
     pub(crate) sees: String,
+    /// Where it is reached; where it was dialled by default.
+    pub(crate) address: Option<String>,
+}
+
+/// Whose studies a peer sees, as requests say it.
+pub(crate) fn sees(text: &str) -> Value {
+    match text.trim() {
+        word @ ("own" | "all") => json!(word),
+        names => json!(names.split(',').map(str::trim).collect::<Vec<_>>()),
+    }
 }
 
 impl Admin {
     /// Makes a code and opens the pairing window.
-    pub(crate) async fn invite(&self) -> anyhow::Result<Invited> {
-        Ok(serde_json::from_value(self.post("/pair/invite", &json!({})).await?)?)
+    pub(crate) async fn invite(&self, minutes: Option<u64>) -> anyhow::Result<Invited> {
+        let body = minutes.map_or_else(|| json!({}), |minutes| json!({ "minutes": minutes }));
+        Ok(serde_json::from_value(self.post("/pair/invite", &body).await?)?)
+    }
+
+    /// Dials a site that has made a code.
+    pub(crate) async fn join(&self, address: &str, code: &str) -> anyhow::Result<()> {
+        self.post("/pair/join", &json!({ "address": address, "code": code })).await.map(drop)
     }
 
     /// Looks how far it is.
@@ -72,8 +91,11 @@ impl Admin {
 
     /// Says yes or no.
     pub(crate) async fn decide(&self, decision: &Decision) -> anyhow::Result<()> {
-        let Decision { accept, name, rights, sees } = decision;
-        let body = json!({ "accept": accept, "name": name, "rights": rights, "sees": sees });
+        let Decision { accept, name, rights, sees: whose, address } = decision;
+        let mut body = json!({ "accept": accept, "name": name, "rights": rights, "sees": sees(whose) });
+        if let Some(address) = address {
+            body["address"] = json!(address);
+        }
         self.post("/pair/confirm", &body).await.map(drop)
     }
 }

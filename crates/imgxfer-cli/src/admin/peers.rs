@@ -45,6 +45,16 @@ fn rights(peer: &Value) -> Vec<String> {
         Some(first) => first.insert_str(0, "may "),
         None => rights.push("has no rights here".to_owned()),
     }
+    match &peer["sees"] {
+        Value::String(whose) if whose == "all" => rights.push("sees everything".to_owned()),
+        Value::String(_) => rights.push("sees what it sent".to_owned()),
+        Value::Array(names) => {
+            let names: Vec<String> = names.iter().filter_map(Value::as_str).map(safe).collect();
+            rights.push(format!("sees what it and {} sent", names.join(" and ")));
+        }
+        // An older daemon does not say.
+        _ => {}
+    }
     rights
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod audit;
 pub(crate) mod bench;
 pub(crate) mod consultation;
+pub(crate) mod daemon;
 pub(crate) mod demo;
 pub(crate) mod frames;
 pub(crate) mod id;

@@ -1,21 +1,18 @@
 //! `imgxfer pair`: makes another site a peer, by a short code that one person tells the other.
 
-use std::time::Duration;
-
 use clap::Args;
 use imgxfer_core::transport::pairing::{PairingCode, PairingOffer, join};
 use imgxfer_core::transport::{CloseCode, Dial};
 use serde_json::json;
 
-use crate::admin::pairing::{Decision, State};
+use super::daemon::pairing::{self, Terms, agree};
 use crate::admin::{Admin, AdminArgs};
 use crate::ask;
 use crate::exit::{Exit, problem};
-use crate::output::{Output, safe};
+use crate::output::Output;
 use crate::peers::{Peer, Peers, check_address, check_name};
 use crate::places::Places;
 use crate::site::{Site, close};
-use crate::stop;
 
 /// Arguments of `pair`.
 #[derive(Debug, Args)]
@@ -46,9 +43,6 @@ pub(crate) struct PairArgs {
     admin: AdminArgs,
 }
 
-/// Between two looks at how far the daemon is.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
-
 fn address(text: &str) -> Result<String, String> {
     check_address(text).map(|()| text.to_owned())
 }
@@ -66,24 +60,16 @@ pub(crate) async fn run(args: PairArgs, places: &Places, output: &Output) -> any
         (Some(address), Some(code)) => join_site(&args, &address, &code, places, output).await,
         _ => {
             let admin = Admin::new(&args.admin, places)?;
-            let inviting = invite(&args, &admin, output);
-            match stop::unless_stopped(Box::pin(inviting)).await? {
-                Some(done) => done,
-                None => {
-                    output
-                        .warn("interrupted; nobody is paired without a yes from here, and the code runs out by itself");
-                    Ok(Exit::Interrupted)
-                }
-            }
+            let terms = Terms {
+                name: args.name.clone(),
+                rights: Some(args.rights.clone()),
+                sees: Some(args.sees.clone()),
+                address: None,
+                yes: args.yes,
+            };
+            pairing::invite(&admin, &terms, None, output).await
         }
     }
-}
-
-/// Shows who is at the other end, and asks.
-async fn agree(peer: &str, fingerprint: &str, yes: bool, output: &Output) -> bool {
-    output.warn(&format!("the other site calls itself {} and has the fingerprint", safe(peer)));
-    output.warn(&format!("    {}", safe(fingerprint)));
-    yes || ask::yes("Is that the fingerprint the other person sees, and should it be a peer?".to_owned()).await
 }
 
 async fn join_site(
@@ -135,42 +121,6 @@ fn usable_name(said: &str, address: &str) -> String {
     };
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     usable(said).or_else(|| usable(host)).unwrap_or_else(|| "peer".to_owned())
-}
-
-async fn invite(args: &PairArgs, admin: &Admin, output: &Output) -> anyhow::Result<Exit> {
-    let invited = admin.invite().await?;
-    output.line(&invited.code)?;
-    output.object(&json!({ "event": "invited", "code": invited.code, "fingerprint": invited.fingerprint }))?;
-    if let Some(fingerprint) = &invited.fingerprint {
-        output.say(&format!("this site's fingerprint is {}", safe(fingerprint)));
-    }
-    let minutes = invited.minutes.map_or_else(String::new, |minutes| format!(" within {minutes} minutes"));
-    output.say(&format!("tell the code to the other person, who runs{minutes}:"));
-    output.say(&format!("    imgxfer pair HOST:PORT {} --name NAME", safe(&invited.code)));
-    let mut decided = false;
-    loop {
-        match admin.pairing().await? {
-            State::Asking { name, fingerprint } if !decided => {
-                decided = true;
-                let accept = agree(&name, &fingerprint, args.yes, output).await;
-                let (rights, sees) = (args.rights.clone(), args.sees.clone());
-                admin.decide(&Decision { accept, name: args.name.clone(), rights, sees }).await?;
-                if !accept {
-                    return Err(problem(Exit::Refused, "pairing was declined here"));
-                }
-            }
-            State::Paired { name } => {
-                output.line(&format!("paired with {}", safe(&name)))?;
-                output.object(&json!({ "event": "paired", "name": name }))?;
-                return Ok(Exit::Done);
-            }
-            State::Failed { problem: why } => {
-                return Err(problem(Exit::Refused, format!("not paired: {}", safe(&why))));
-            }
-            State::Idle => return Err(problem(Exit::Temporary, "the daemon was restarted: the code is void")),
-            State::Waiting | State::Asking { .. } => tokio::time::sleep(LOOK_EVERY).await,
-        }
-    }
 }
 
 #[cfg(test)]

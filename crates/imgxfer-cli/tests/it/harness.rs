@@ -78,6 +78,18 @@ pub(crate) fn event<'a>(lines: &'a [Value], name: &str) -> &'a Value {
     lines.iter().find(|line| line["event"] == name).unwrap_or_else(|| panic!("no {name} in {lines:?}"))
 }
 
+/// Asks again and again until the answer is there, however busy the machine.
+pub(crate) fn eventually<T>(mut ask: impl FnMut() -> Option<T>) -> T {
+    let begun = imgxfer_core::clock::Stopwatch::start();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "it never came to be");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// Gives everybody the same rights.
 struct SameRights(Rights);
 

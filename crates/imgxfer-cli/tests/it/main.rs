@@ -7,6 +7,7 @@ mod harness;
 mod arriving;
 mod audit;
 mod bench;
+mod daemons;
 mod demo;
 mod local;
 mod pairing;

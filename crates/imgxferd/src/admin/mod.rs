@@ -7,6 +7,8 @@
 mod consultation;
 mod guard;
 mod pairing;
+mod peers;
+mod queue;
 mod removal;
 mod serve;
 mod status;
@@ -15,20 +17,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use imgxfer_core::priority::Priority;
 use imgxfer_core::work::blocking;
-use serde::Deserialize;
 use serde_json::json;
 
 use crate::app::Shared;
 use crate::audit::{Actor, Entry, Event};
-use crate::queue::{JobState, Queue, QueueError};
+use crate::queue::{Queue, QueueError};
 use guard::Guard;
 pub(crate) use serve::serve;
 pub(crate) use status::StoreTotals;
@@ -45,8 +45,13 @@ pub(crate) fn router(shared: Arc<Shared>, token: &str, address: SocketAddr) -> R
         .route("/metrics", get(metrics))
         .route("/status", get(status::status));
     let changes = Router::new()
-        .route("/queue/{id}/retry", post(retry))
-        .route("/queue/{id}/priority", post(priority))
+        .route("/queue/{id}/retry", post(queue::retry))
+        .route("/queue/{id}/cancel", post(queue::cancel))
+        .route("/queue/{id}/dismiss", post(queue::dismiss))
+        .route("/queue/{id}/priority", post(queue::priority))
+        .route("/peers/{name}/rights", post(peers::set_rights))
+        .route("/peers/{name}/remove", post(peers::remove))
+        .route("/reload", post(reload))
         .route("/consultation/start", post(consultation::start))
         .route("/consultation/end", post(consultation::end))
         .route("/studies/remove", post(removal::run))
@@ -55,7 +60,7 @@ pub(crate) fn router(shared: Arc<Shared>, token: &str, address: SocketAddr) -> R
         .route("/pair/confirm", post(pairing::confirm))
         .route_layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), needs_audit));
     let guarded = changes
-        .route("/queue/{id}", get(job))
+        .route("/queue/{id}", get(queue::job))
         .route("/pair/state", get(pairing::state))
         .route("/drain", post(drain))
         .route_layer(axum::middleware::from_fn_with_state(guard.clone(), guard::needs_token));
@@ -122,55 +127,22 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Result<Response, Problem>
     Ok(([(header::CONTENT_TYPE, kind)], shared.metrics.encode(&now)).into_response())
 }
 
-/// A job with its files; their names may be names of people, hence the token.
-async fn job(State(shared): State<Arc<Shared>>, Path(id): Path<i64>) -> Result<Response, Problem> {
-    let found = on_queue(&shared, move |queue| Ok((queue.job(id)?, queue.files(id)?))).await?;
-    let (Some(job), files) = found else { return Err(no_such_job(id)) };
-    let files: Vec<_> = files
-        .into_iter()
-        .map(|file| json!({ "path": imgxfer_core::send::printable(&file.path), "bytes": file.stamp.len, "state": file.state }))
-        .collect();
-    Ok(Json(json!({ "job": job, "files": files })).into_response())
-}
-
-async fn retry(State(shared): State<Arc<Shared>>, Path(id): Path<i64>) -> Result<Response, Problem> {
-    if on_queue(&shared, move |queue| queue.retry(id)).await? {
-        tracing::info!(job = id, "an operator wants a job tried again");
-        tell(&shared, Event::JobRetried { job: id });
-        return Ok(Json(json!({ "job": id, "state": "queued" })).into_response());
+/// Has the configuration read anew.
+async fn reload(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
+    let Some(reloads) = shared.reloads.get() else {
+        let text = "this daemon was started by a program: it has no configuration file to read";
+        return Err(problem(StatusCode::CONFLICT, text));
+    };
+    let (answer, answered) = tokio::sync::oneshot::channel();
+    let stopping = || problem(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping");
+    reloads.send(answer).await.map_err(|_| stopping())?;
+    match answered.await.map_err(|_| stopping())? {
+        Ok(reloaded) => Ok(Json(reloaded).into_response()),
+        Err(error) => {
+            let text = format!("the configuration is not read anew, and what was read before holds: {error}");
+            Err(problem(StatusCode::UNPROCESSABLE_ENTITY, text))
+        }
     }
-    Err(match on_queue(&shared, move |queue| queue.job(id)).await? {
-        Some(_) => problem(StatusCode::CONFLICT, "the job is not failed or waiting"),
-        None => no_such_job(id),
-    })
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NewPriority {
-    priority: Priority,
-}
-
-async fn priority(
-    State(shared): State<Arc<Shared>>,
-    Path(id): Path<i64>,
-    body: Result<Json<NewPriority>, JsonRejection>,
-) -> Result<Response, Problem> {
-    let NewPriority { priority } = read(body)?;
-    if on_queue(&shared, move |queue| queue.set_priority(id, priority)).await? {
-        tracing::info!(job = id, ?priority, "an operator gave a job another priority");
-        tell(&shared, Event::JobPriority { job: id, priority });
-        return Ok(Json(json!({ "job": id, "priority": priority })).into_response());
-    }
-    Err(match on_queue(&shared, move |queue| queue.job(id)).await? {
-        Some(job) if job.state == JobState::Done => problem(StatusCode::CONFLICT, "the job is done"),
-        Some(_) => problem(StatusCode::CONFLICT, "the job is being sent already, at the priority that it began with"),
-        None => no_such_job(id),
-    })
-}
-
-fn no_such_job(id: i64) -> Problem {
-    problem(StatusCode::NOT_FOUND, format!("there is no job {id}; GET /status lists them"))
 }
 
 async fn drain(State(shared): State<Arc<Shared>>) -> Response {

@@ -12,21 +12,17 @@ use imgxfer_core::transport::pairing::PairingCode;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::peers::{SeesBody, rights};
 use super::{Problem, bad, problem, read, tell};
 use crate::app::Shared;
 use crate::audit::Event;
-use crate::config::{PeerRights, Sees, check_name, is_host_and_port};
+use crate::config::{check_name, is_host_and_port};
 use crate::pair::{Decision, PairState};
 
 type Body<T> = Result<Json<T>, JsonRejection>;
 
 const MINUTES_DEFAULT: u64 = 10;
 const MINUTES_MAX: u64 = 60;
-
-fn rights(names: &[String]) -> Result<PeerRights, Problem> {
-    PeerRights::parse(names)
-        .map_err(|unknown| bad(format!("{unknown:?} is no right; there are send, query, pull and delete")))
-}
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -89,13 +85,6 @@ pub(super) struct Confirm {
     address: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum SeesBody {
-    Own,
-    All,
-}
-
 pub(super) async fn confirm(State(shared): State<Arc<Shared>>, body: Body<Confirm>) -> Result<Response, Problem> {
     let body = read(body)?;
     if let Some(name) = &body.name {
@@ -114,7 +103,7 @@ pub(super) async fn confirm(State(shared): State<Arc<Shared>>, body: Body<Confir
         accept: body.accept,
         name: body.name,
         rights: body.rights.as_deref().map(rights).transpose()?,
-        sees: if matches!(body.sees, Some(SeesBody::All)) { Sees::All } else { Sees::Own },
+        sees: body.sees.map(SeesBody::checked).transpose()?.unwrap_or_default(),
         address: body.address,
     };
     if shared.pairings.decide(decision) {

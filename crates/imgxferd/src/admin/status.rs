@@ -207,6 +207,7 @@ pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Result<Response
                 },
                 "address": peer.address,
                 "rights": peer.rights.names(),
+                "sees": super::peers::sees(&peer),
                 "level": peer.level.to_string(),
                 "priority": peer.priority,
                 "limit_mbps": shared.rates.of_peer(&peer.name).map(mbit_of_bytes),

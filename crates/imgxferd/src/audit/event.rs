@@ -293,6 +293,12 @@ pub(crate) enum Event {
     JobRetried {
         job: i64,
     },
+    JobCancelled {
+        job: i64,
+    },
+    JobDismissed {
+        job: i64,
+    },
     /// Somebody asked the admin listener for what needs the token, without it.
     Admin,
     /// An operator wants the daemon to stop.

@@ -75,28 +75,44 @@ impl Sources {
     }
 }
 
+/// Everything that is written, but for peers from pairing.
+fn as_written(sources: &Sources) -> Result<Layers, ConfigError> {
+    let mut layers = Layers::default();
+    add_file(&mut layers, &sources.file)?;
+    for file in extra_files(&sources.file)? {
+        add_file(&mut layers, &file)?;
+    }
+    for (name, value) in &sources.environment {
+        add_variable(&mut layers, name, value)?;
+    }
+    for flag in &sources.flags {
+        let place = Place::Flag(format!("--set {flag}"));
+        let Some((key, value)) = flag.split_once('=') else {
+            let problem = "not of the form KEY=VALUE, for example --set log.level=debug";
+            return Err(ConfigError::new(place.at(0..0), "", problem));
+        };
+        layers.set(&place, key.trim(), value.trim())?;
+    }
+    Ok(layers)
+}
+
 impl Config {
+    /// Where a daemon with this configuration answers its operator, and its state folder. Needs no right to read that
+    /// folder, and checks nothing else.
+    ///
+    /// # Errors
+    /// [`ConfigError`] where the configuration cannot be read, or one of the two is wrong.
+    pub fn admin_place(sources: &Sources) -> Result<(std::net::SocketAddr, PathBuf), ConfigError> {
+        let layers = as_written(sources)?;
+        Ok((resolve::admin_listen(&layers)?, resolve::state_dir(&layers)?))
+    }
+
     /// Reads and checks the whole configuration.
     ///
     /// # Errors
     /// [`ConfigError`] for the first thing that is wrong.
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
-        let mut layers = Layers::default();
-        add_file(&mut layers, &sources.file)?;
-        for file in extra_files(&sources.file)? {
-            add_file(&mut layers, &file)?;
-        }
-        for (name, value) in &sources.environment {
-            add_variable(&mut layers, name, value)?;
-        }
-        for flag in &sources.flags {
-            let place = Place::Flag(format!("--set {flag}"));
-            let Some((key, value)) = flag.split_once('=') else {
-                let problem = "not of the form KEY=VALUE, for example --set log.level=debug";
-                return Err(ConfigError::new(place.at(0..0), "", problem));
-            };
-            layers.set(&place, key.trim(), value.trim())?;
-        }
+        let mut layers = as_written(sources)?;
         let state_dir = resolve::state_dir(&layers)?;
         let paired = state_dir.join(PAIRED_PEERS_FILE);
         if paired.exists() {

@@ -32,6 +32,10 @@ const KEEP_DAYS_MAX: u64 = 36_500;
 type Result<T> = std::result::Result<T, ConfigError>;
 
 /// The state folder alone: the rest of the configuration may be in it.
+pub(super) fn admin_listen(layers: &Layers) -> Result<SocketAddr> {
+    address("admin.listen", layers.admin_listen.as_ref(), Config::defaults().admin)
+}
+
 pub(super) fn state_dir(layers: &Layers) -> Result<PathBuf> {
     let default = Config::defaults().state_dir;
     layers.state_dir.as_ref().map_or(Ok(default), |s| path_at("state_dir", s, &s.value))

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use serde::Serialize;
+
 use super::Origin;
 
 /// One setting as it is in effect.
@@ -30,11 +32,12 @@ impl fmt::Display for Setting {
 }
 
 /// What reading the configuration anew has changed.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub(crate) struct Reloaded {
     /// Keys in effect with their new value.
     pub(crate) taken: Vec<String>,
     /// Keys whose new value waits for a restart.
+    #[serde(rename = "waits_for_restart")]
     pub(crate) waiting: Vec<String>,
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use imgxfer_core::client::{Client, PushOptions, PushReport, RetryPolicy};
@@ -18,6 +18,7 @@ use imgxfer_core::priority::Priority;
 use imgxfer_core::progress::TransferEvent;
 use imgxfer_core::send::KnownFiles;
 use imgxfer_core::server::Direction;
+use imgxfer_core::sync::lock;
 use imgxfer_core::transport::Dial;
 use imgxfer_core::work::blocking;
 use tokio::sync::{mpsc, watch};
@@ -79,6 +80,18 @@ pub(crate) struct Lane {
     pub(crate) kind: LaneKind,
     /// What the files of the newest job were found to hold: the next try of it need not read them again.
     pub(crate) known: (i64, KnownFiles),
+}
+
+/// Why a job cannot be sent at all.
+const NO_PEER: &str = "no-peer: the peer was removed, or has no address any more; pair again and retry, or dismiss";
+
+/// What came of a push.
+enum Pushed {
+    Ended(Box<Result<PushReport, TransferError>>),
+    /// The peer is none any more, or has no address.
+    NoPeer,
+    Stopped,
+    Cancelled,
 }
 
 /// How a try ended.
@@ -167,35 +180,46 @@ impl Lane {
 
     async fn send(&mut self, job: &Job, files: Vec<JobFile>) -> End {
         let id = job.id;
-        let sent = Sent::default();
+        let (sent, refused) = (Sent::default(), Refused::default());
         let ticket = self.parts.live.begin(self.peer.clone(), Direction::Out, Some(id), job.priority);
         if self.known.0 != id {
             self.known = (id, KnownFiles::default());
         }
-        let push = self.prepare(job, files, &sent, ticket);
+        let push = self.prepare(job, files, (&sent, &refused), ticket);
         let mut aborting = self.parts.aborting.clone();
         let pushed = match push {
-            None => None,
+            None => Pushed::NoPeer,
             Some(push) => tokio::select! {
-                pushed = Box::pin(push.run()) => Some(pushed),
-                _ = aborting.wait_for(|abort| *abort) => None,
+                pushed = Box::pin(push.run()) => Pushed::Ended(Box::new(pushed)),
+                _ = aborting.wait_for(|abort| *abort) => Pushed::Stopped,
+                () = self.parts.queue.until_cut(id) => Pushed::Cancelled,
             },
         };
         let running = self.parts.live.end(ticket);
         let seconds = running.as_ref().map_or(0.0, |running| running.since.elapsed().as_secs_f64());
         let sent = std::mem::take(&mut *sent.lock().unwrap_or_else(PoisonError::into_inner));
+        let refused = std::mem::take(&mut *lock(&refused));
         let end = match pushed {
-            None => {
+            Pushed::NoPeer => self.write_down(move |queue| queue.fail(id, NO_PEER)).await.map(|()| End::Next),
+            Pushed::Stopped => {
                 self.tell_cut(job, running.as_ref(), &sent, ("stopped", false));
                 let back = self.write_down(move |queue| queue.put_back(id)).await;
                 back.map(|()| End::Hold(backoff(self.parts.seed, 1)))
             }
-            Some(Ok(report)) => self.pushed(job, report, sent, seconds).await,
-            Some(Err(error)) => {
-                self.parts.metrics.transfer_failed(Direction::Out, fault(&error));
-                self.tell_cut(job, running.as_ref(), &sent, (code_of(&error), !is_tried_again(&error)));
-                self.try_failed(job, &error, sent).await
+            Pushed::Cancelled => {
+                // Who wanted that has written it down.
+                self.tell_cut(job, running.as_ref(), &sent, ("cancelled", false));
+                tracing::info!("cut short, since an operator does not want it any more");
+                Ok(End::Next)
             }
+            Pushed::Ended(result) => match *result {
+                Ok(report) => self.pushed(job, report, (sent, refused), seconds).await,
+                Err(error) => {
+                    self.parts.metrics.transfer_failed(Direction::Out, fault(&error));
+                    self.tell_cut(job, running.as_ref(), &sent, (code_of(&error), !is_tried_again(&error)));
+                    self.try_failed(job, &error, sent).await
+                }
+            },
         };
         self.written_or_held(end)
     }
@@ -210,7 +234,13 @@ impl Lane {
     }
 
     /// Everything for one push; `None` when the peer has no address any more.
-    fn prepare(&self, job: &Job, files: Vec<JobFile>, sent: &Sent, ticket: Ticket) -> Option<Push> {
+    fn prepare(
+        &self,
+        job: &Job,
+        files: Vec<JobFile>,
+        (sent, refused): (&Sent, &Refused),
+        ticket: Ticket,
+    ) -> Option<Push> {
         Some(Push {
             client: self.parts.client.clone(),
             dial: self.parts.peers.dial(&self.peer)?,
@@ -222,6 +252,7 @@ impl Lane {
             priority: job.priority,
             pace: self.parts.rates.pace(&self.peer, Direction::Out, job.priority),
             sent: Arc::clone(sent),
+            refused: Arc::clone(refused),
             known: self.known.1.clone(),
         })
     }
@@ -231,7 +262,7 @@ impl Lane {
         &self,
         job: &Job,
         report: PushReport,
-        sent: Vec<SentFile>,
+        (sent, refused): (Vec<SentFile>, BTreeSet<String>),
         seconds: f64,
     ) -> Result<End, QueueError> {
         let id = job.id;
@@ -242,7 +273,9 @@ impl Lane {
         let offered = count(|outcome| matches!(outcome, Outcome::Sent { .. }));
         let failed = count(|outcome| matches!(outcome, Outcome::Failed));
         let whole = report.receipt.complete && failed == 0 && report.receipt.instances == offered;
+        // What has vanished is no part of the job any more.
         let whole = whole && imgxfer_core::units::to_u64(sent.len()) == job.files;
+        let gone = count(|outcome| matches!(outcome, Outcome::Gone));
         let got = Actor::Peer { name: self.peer.clone(), key: report.receipt.receiver };
         self.parts.audit.tell(&Entry::new(got, Event::ReceiptGot(About::of_receipt(&report.receipt))));
         let about = About { studies: studies(&sent), ..About::of_receipt(&report.receipt) };
@@ -257,6 +290,7 @@ impl Lane {
                 line_bytes = progress.line_bytes,
                 connections,
                 seconds,
+                gone,
                 root = ?root,
                 "committed at the other end"
             );
@@ -272,9 +306,18 @@ impl Lane {
                 job.files
             ),
         };
+        let problem = all_gone(&sent).map_or(problem, str::to_owned);
         tracing::warn!(%problem, attempts = job.attempts, "a job is not complete");
         self.parts.audit.tell(&self.forwarded(job, about).failed(problem.clone()));
-        self.write_down(move |queue| queue.note(id, &sent)).await?;
+        let (peer, part) = (self.peer.clone(), committed_part(&sent, &refused, report.receipt.instances));
+        self.write_down(move |queue| {
+            queue.note(id, &sent)?;
+            if part.is_empty() {
+                return Ok(());
+            }
+            queue.note_part(id, &peer, Some((&report.receipt, &report.signed)), &part)
+        })
+        .await?;
         self.again(job, problem, job.attempts < PARTIAL_TRIES).await?;
         Ok(End::Next)
     }
@@ -338,6 +381,25 @@ fn is_tried_again(error: &TransferError) -> bool {
     error.retry() != Retry::Never || matches!(error, TransferError::Cancelled)
 }
 
+/// What is wrong where not one file of a job is there any more.
+pub(super) fn all_gone(sent: &[SentFile]) -> Option<&'static str> {
+    let gone = !sent.is_empty() && sent.iter().all(|file| file.outcome == Outcome::Gone);
+    gone.then_some("files-gone: none of the files is there any more; dismiss the job")
+}
+
+/// The files that were in the manifest, or in this site's store.
+pub(super) fn only_sent(sent: &[SentFile]) -> Vec<SentFile> {
+    sent.iter().filter(|file| matches!(file.outcome, Outcome::Sent { .. })).cloned().collect()
+}
+
+/// The files of an incomplete try that are committed at the peer for certain: those that were offered and not refused by
+/// name, and only if the receipt counts as many.
+fn committed_part(sent: &[SentFile], refused: &BTreeSet<String>, instances: u64) -> Vec<SentFile> {
+    let mut part = only_sent(sent);
+    part.retain(|file| !refused.contains(&imgxfer_core::send::printable(&file.path)));
+    if imgxfer_core::units::to_u64(part.len()) == instances { part } else { Vec::new() }
+}
+
 /// The studies that files belong to.
 pub(super) fn studies(sent: &[SentFile]) -> Vec<StudyUid> {
     sent.iter().filter_map(|file| file.study.clone()).collect::<BTreeSet<_>>().into_iter().collect()
@@ -355,8 +417,12 @@ struct Push {
     pace: Pace,
     level: LevelChoice,
     sent: Sent,
+    refused: Refused,
     known: KnownFiles,
 }
+
+/// Names of files that the peer did not take, or that changed, in the present connection.
+type Refused = Arc<Mutex<BTreeSet<String>>>;
 
 impl Push {
     async fn run(self) -> Result<PushReport, TransferError> {
@@ -370,9 +436,11 @@ impl Push {
         let observer = |event: &TransferEvent| match event {
             TransferEvent::Started { transfer } => {
                 tracing::debug!(?transfer, "a connection stands");
+                lock(&self.refused).clear();
                 self.live.update(self.ticket, Some(*transfer), None);
             }
             TransferEvent::Progress(progress) => self.live.update(self.ticket, None, Some(*progress)),
+            TransferEvent::Failed { label, .. } => drop(lock(&self.refused).insert(label.clone())),
             TransferEvent::Interrupted { retry_in_ms, .. } => tracing::debug!(retry_in_ms, "the connection was lost"),
             _ => {}
         };

@@ -10,6 +10,7 @@
 mod backoff;
 mod error;
 mod lane;
+mod orders;
 mod outcome;
 mod put;
 mod schema;
@@ -27,7 +28,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use imgxfer_core::clock::{Stopwatch, UnixSeconds};
-use imgxfer_core::ids::{InstanceHash, ManifestRoot, PeerId};
+use imgxfer_core::ids::{InstanceHash, ManifestRoot, PeerId, StudyUid};
 use imgxfer_core::priority::Priority;
 use imgxfer_core::receipt::{Receipt, SignedReceipt};
 use imgxfer_core::sync::lock;
@@ -37,7 +38,9 @@ use tokio::sync::watch;
 pub(crate) use backoff::backoff;
 pub use error::QueueError;
 pub(crate) use error::{cause_of, code_of};
+use lane::studies;
 pub(crate) use lane::{Lane, LaneKind, PushParts, fault};
+pub use orders::Ordered;
 pub(crate) use source::{JobSource, Outcome, SentFile};
 pub(crate) use types::JobFile;
 pub use types::{FileState, Job, JobState, NewJob, QueueSummary, Stamp};
@@ -48,6 +51,8 @@ pub struct Queue {
     db: Mutex<Connection>,
     /// When jobs that wait are due, by a clock that does not jump. Jobs that are not in it are due.
     due: Mutex<HashMap<i64, Duration>>,
+    /// Running jobs that must end at once. Changed only by who holds `db`.
+    cuts: Mutex<orders::Cuts>,
     clock: Stopwatch,
     changed: watch::Sender<u64>,
     hurry: watch::Sender<u64>,
@@ -83,7 +88,7 @@ const fn rank(priority: Priority) -> u32 {
 }
 
 const JOB_COLUMNS: &str = "id, peer, priority, state, files, bytes, attempts, last_error, created, finished, root, \
-                           instances, all_files, inbox";
+                           instances, gone, all_files, inbox, CASE state WHEN 'waiting' THEN next_try END AS next_try";
 
 fn job_of(row: &Row<'_>) -> rusqlite::Result<Job> {
     let priority = match row.get::<_, u32>("priority")? {
@@ -105,6 +110,8 @@ fn job_of(row: &Row<'_>) -> rusqlite::Result<Job> {
         finished: row.get("finished")?,
         root: row.get("root")?,
         instances: row.get::<_, Option<i64>>("instances")?.map(unsigned),
+        gone: unsigned(row.get("gone")?),
+        next_try: row.get("next_try")?,
         all_files: row.get("all_files")?,
         inbox: inbox.map(|bytes| path_of(&bytes)),
     })
@@ -148,6 +155,7 @@ impl Queue {
         Ok(Self {
             db: Mutex::new(db),
             due: Mutex::default(),
+            cuts: Mutex::default(),
             clock: Stopwatch::start(),
             changed: watch::Sender::new(0),
             hurry: watch::Sender::new(0),
@@ -249,6 +257,7 @@ impl Queue {
             // Read first: a job that is marked as running and given to nobody would stay so until a restart.
             let files = files_of(&db, job.id)?;
             db.execute(started, [job.id])?;
+            lock(&self.cuts).remove(&job.id);
             let job = Job { state: JobState::Running, attempts: job.attempts + 1, ..job };
             self.tell();
             return Ok(Claim::Job(Box::new(job), files));
@@ -259,7 +268,8 @@ impl Queue {
     /// A try has failed; it is made again after `wait`.
     pub(crate) fn wait(&self, job: i64, error: &str, wait: Duration) -> Result<(), QueueError> {
         lock(&self.due).insert(job, self.clock.elapsed().saturating_add(wait));
-        let update = "UPDATE job SET state = 'waiting', last_error = ?, next_try = ? WHERE id = ?";
+        let update =
+            "UPDATE job SET state = 'waiting', last_error = ?, next_try = ? WHERE id = ? AND state = 'running'";
         lock(&self.db).execute(update, params![error, UnixSeconds::now().plus(wait).0, job])?;
         self.tell();
         Ok(())
@@ -267,7 +277,8 @@ impl Queue {
 
     /// A job goes back to where it was, because the daemon stops.
     pub(crate) fn put_back(&self, job: i64) -> Result<(), QueueError> {
-        let update = "UPDATE job SET state = 'queued', attempts = max(attempts - 1, 0) WHERE id = ?";
+        let update =
+            "UPDATE job SET state = 'queued', attempts = max(attempts - 1, 0) WHERE id = ? AND state = 'running'";
         lock(&self.db).execute(update, [job])?;
         self.tell();
         Ok(())
@@ -275,7 +286,8 @@ impl Queue {
 
     /// A job cannot go on without somebody doing something.
     pub(crate) fn fail(&self, job: i64, error: &str) -> Result<(), QueueError> {
-        lock(&self.db).execute("UPDATE job SET state = 'failed', last_error = ? WHERE id = ?", params![error, job])?;
+        let update = "UPDATE job SET state = 'failed', last_error = ? WHERE id = ? AND state = 'running'";
+        lock(&self.db).execute(update, params![error, job])?;
         self.tell();
         Ok(())
     }
@@ -285,12 +297,35 @@ impl Queue {
         let mut db = lock(&self.db);
         let transaction = db.transaction()?;
         for file in sent {
-            let state = if matches!(file.outcome, Outcome::Failed) { FileState::Failed } else { FileState::Waiting };
+            let state = match file.outcome {
+                Outcome::Failed => FileState::Failed,
+                Outcome::Gone => FileState::Gone,
+                Outcome::Sent { .. } | Outcome::Skipped => FileState::Waiting,
+            };
             transaction.execute(
                 "UPDATE file SET state = ? WHERE job = ? AND path = ?",
                 params![state.name(), job, bytes_of(&file.path)],
             )?;
         }
+        count_gone(&transaction, job)?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Notes what a try has committed of a job that is not complete: who dismisses the job is done with those files.
+    pub(crate) fn note_part(
+        &self,
+        job: i64,
+        peer: &str,
+        receipt: Option<(&Receipt, &SignedReceipt)>,
+        committed: &[SentFile],
+    ) -> Result<(), QueueError> {
+        let mut db = lock(&self.db);
+        let transaction = db.transaction()?;
+        if let Some(receipt) = receipt {
+            insert_receipt(&transaction, Some(peer), receipt.0.receiver, receipt, &studies(committed))?;
+        }
+        mark_files(&transaction, job, committed)?;
         transaction.commit()?;
         Ok(())
     }
@@ -305,7 +340,7 @@ impl Queue {
     ) -> Result<(), QueueError> {
         let mut db = lock(&self.db);
         let transaction = db.transaction()?;
-        insert_receipt(&transaction, Some(peer), receipt.0.receiver, receipt)?;
+        insert_receipt(&transaction, Some(peer), receipt.0.receiver, receipt, &studies(sent))?;
         mark_done(&transaction, job, sent, (Some(receipt.0.root.to_string()), receipt.0.instances))?;
         transaction.commit()?;
         drop(db);
@@ -333,9 +368,18 @@ impl Queue {
     ///
     /// # Errors
     /// [`QueueError`].
-    pub fn keep_receipt(&self, from: PeerId, signed_receipt: &SignedReceipt) -> Result<(), QueueError> {
+    pub fn keep_receipt(
+        &self,
+        (name, from): (&str, PeerId),
+        signed_receipt: &SignedReceipt,
+        studies: &[StudyUid],
+    ) -> Result<(), QueueError> {
         let Ok((receipt, _)) = signed_receipt.verify(imgxfer_core::transport::verify) else { return Ok(()) };
-        insert_receipt(&lock(&self.db), None, from, (&receipt, signed_receipt))
+        let mut db = lock(&self.db);
+        let transaction = db.transaction()?;
+        insert_receipt(&transaction, Some(name), from, (&receipt, signed_receipt), studies)?;
+        transaction.commit()?;
+        Ok(())
     }
 
     /// Receipts for a manifest, newest last: proof of delivery.
@@ -353,34 +397,6 @@ impl Queue {
         Ok(receipts)
     }
 
-    /// A failed or waiting job is tried again at once. Returns whether there was such a job.
-    ///
-    /// # Errors
-    /// [`QueueError`].
-    pub fn retry(&self, job: i64) -> Result<bool, QueueError> {
-        let update = "UPDATE job SET state = 'queued' WHERE id = ? AND state IN ('failed', 'waiting')";
-        let found = lock(&self.db).execute(update, [job])? > 0;
-        if found {
-            lock(&self.due).remove(&job);
-            self.hurry.send_modify(|n| *n += 1);
-            self.tell();
-        }
-        Ok(found)
-    }
-
-    /// Gives a job that is not being sent another priority. Returns whether there was such a job.
-    ///
-    /// # Errors
-    /// [`QueueError`].
-    pub fn set_priority(&self, job: i64, priority: Priority) -> Result<bool, QueueError> {
-        let update = "UPDATE job SET priority = ? WHERE id = ? AND state IN ('queued', 'waiting', 'failed')";
-        let found = lock(&self.db).execute(update, params![rank(priority), job])? > 0;
-        if found {
-            self.tell();
-        }
-        Ok(found)
-    }
-
     /// One job.
     ///
     /// # Errors
@@ -390,14 +406,14 @@ impl Queue {
         Ok(lock(&self.db).query_row(&select, [id], job_of).optional()?)
     }
 
-    /// The newest jobs: those that are open or failed first, then those that are done.
+    /// The newest jobs: those that are open or failed first, then those that are over.
     ///
     /// # Errors
     /// [`QueueError`].
     pub fn jobs(&self, limit: u32) -> Result<Vec<Job>, QueueError> {
         let db = lock(&self.db);
         let mut select = db.prepare_cached(&format!(
-            "SELECT {JOB_COLUMNS} FROM job ORDER BY state = 'done', priority, id DESC LIMIT ?"
+            "SELECT {JOB_COLUMNS} FROM job ORDER BY state IN ('done', 'cancelled', 'dismissed'), priority, id DESC LIMIT ?"
         ))?;
         let jobs = select.query_map([limit], job_of)?.collect::<rusqlite::Result<_>>()?;
         Ok(jobs)
@@ -433,12 +449,12 @@ impl Queue {
         files_of(&lock(&self.db), job)
     }
 
-    /// Jobs of an inbox that are done while something is still to be done with their files.
+    /// Jobs of an inbox that are over while something is still to be done with their files.
     pub(crate) fn unsettled(&self, inbox: &Path) -> Result<Vec<i64>, QueueError> {
         let db = lock(&self.db);
         let mut select = db.prepare_cached(
             "SELECT DISTINCT job.id FROM job JOIN file ON file.job = job.id \
-             WHERE job.inbox = ? AND job.state = 'done' AND file.state = 'committed' ORDER BY job.id",
+             WHERE job.inbox = ? AND job.state IN ('done', 'dismissed') AND file.state = 'committed' ORDER BY job.id",
         )?;
         let ids = select.query_map([bytes_of(inbox)], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
         Ok(ids)
@@ -474,7 +490,7 @@ impl Queue {
         let mut select = db.prepare_cached(
             "SELECT path, len, modified_ns, inode, changed_ns FROM ignored WHERE inbox = ?1 UNION ALL \
              SELECT * FROM (SELECT file.path, file.len, file.modified_ns, file.inode, file.changed_ns FROM file JOIN job ON file.job = job.id \
-             WHERE job.inbox = ?1 AND file.state != 'changed' ORDER BY job.id)",
+             WHERE job.inbox = ?1 AND file.state NOT IN ('changed', 'gone') ORDER BY job.id)",
         )?;
         let of = |row: &Row<'_>| {
             let path: Vec<u8> = row.get(0)?;
@@ -484,12 +500,14 @@ impl Queue {
         Ok(known)
     }
 
-    /// Forgets jobs that were done before `before` and whose files are gone or belong to nobody.
+    /// Forgets jobs that were over before `before` and whose files are gone or belong to nobody.
     /// Receipts are kept. Returns how many.
     pub(crate) fn prune(&self, before: UnixSeconds) -> Result<usize, QueueError> {
         let old: Vec<i64> = {
             let db = lock(&self.db);
-            let mut select = db.prepare_cached("SELECT id FROM job WHERE state = 'done' AND finished < ?")?;
+            let mut select = db.prepare_cached(
+                "SELECT id FROM job WHERE state IN ('done', 'cancelled', 'dismissed') AND finished < ?",
+            )?;
             select.query_map([before.0], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?
         };
         let mut pruned = 0;
@@ -531,11 +549,22 @@ fn mark_done(
     sent: &[SentFile],
     (root, instances): (Option<String>, u64),
 ) -> Result<(), QueueError> {
+    mark_files(db, job, sent)?;
+    count_gone(db, job)?;
+    db.execute(
+        "UPDATE job SET state = 'done', finished = ?, root = ?, instances = ?, last_error = NULL WHERE id = ?",
+        params![UnixSeconds::now().0, root, signed(instances), job],
+    )?;
+    Ok(())
+}
+
+/// Files of a job with these outcomes are committed, left out or gone.
+fn mark_files(db: &Connection, job: i64, sent: &[SentFile]) -> Result<(), QueueError> {
     let mut committed = db.prepare_cached(
         "UPDATE file SET state = 'committed', hash = ?, len = ?, modified_ns = ?, inode = ?, changed_ns = ? \
          WHERE job = ? AND path = ?",
     )?;
-    let mut skipped = db.prepare_cached("UPDATE file SET state = 'skipped' WHERE job = ? AND path = ?")?;
+    let mut other = db.prepare_cached("UPDATE file SET state = ? WHERE job = ? AND path = ?")?;
     for file in sent {
         let path = bytes_of(&file.path);
         match &file.outcome {
@@ -544,14 +573,17 @@ fn mark_done(
                 let row = params![hash.as_bytes(), len, stamp.modified_ns, inode, stamp.changed_ns, job, path];
                 committed.execute(row)?;
             }
-            Outcome::Skipped => drop(skipped.execute(params![job, path])?),
+            Outcome::Skipped => drop(other.execute(params![FileState::Skipped.name(), job, path])?),
+            Outcome::Gone => drop(other.execute(params![FileState::Gone.name(), job, path])?),
             Outcome::Failed => {}
         }
     }
-    db.execute(
-        "UPDATE job SET state = 'done', finished = ?, root = ?, instances = ?, last_error = NULL WHERE id = ?",
-        params![UnixSeconds::now().0, root, signed(instances), job],
-    )?;
+    Ok(())
+}
+
+fn count_gone(db: &Connection, job: i64) -> Result<(), QueueError> {
+    let count = "UPDATE job SET gone = (SELECT count(*) FROM file WHERE job = ?1 AND state = 'gone') WHERE id = ?1";
+    db.prepare_cached(count)?.execute([job])?;
     Ok(())
 }
 
@@ -560,6 +592,7 @@ fn insert_receipt(
     peer: Option<&str>,
     id: PeerId,
     (receipt, signed_receipt): (&Receipt, &SignedReceipt),
+    studies: &[StudyUid],
 ) -> Result<(), QueueError> {
     let text = serde_json::to_string(signed_receipt).map_err(|_| QueueError::Receipt)?;
     db.execute(
@@ -574,5 +607,10 @@ fn insert_receipt(
             text
         ],
     )?;
+    let number = db.last_insert_rowid();
+    let mut insert = db.prepare_cached("INSERT OR IGNORE INTO receipt_study (receipt, study) VALUES (?, ?)")?;
+    for study in studies {
+        insert.execute(params![number, study.as_str()])?;
+    }
     Ok(())
 }

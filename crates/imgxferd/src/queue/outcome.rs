@@ -47,7 +47,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
-    use crate::queue::{Claim, JobState, LaneKind, NewJob};
+    use crate::queue::{Claim, JobState, LaneKind, NewJob, Ordered};
 
     fn claimed(folder: &tempfile::TempDir) -> (Arc<Queue>, i64) {
         let queue = Arc::new(Queue::open(&folder.path().join("queue.db")).unwrap());
@@ -74,7 +74,7 @@ mod tests {
         write_down(&queue, 1, aborting, write).await.unwrap();
         assert!(queue.is_sound());
         assert_eq!(queue.job(id).unwrap().unwrap().state, JobState::Failed);
-        assert!(queue.retry(id).unwrap(), "an operator can go on from there");
+        assert_eq!(queue.retry(id).unwrap(), Ordered::Yes, "an operator can go on from there");
     }
 
     #[tokio::test(start_paused = true)]

@@ -19,8 +19,8 @@ use imgxfer_core::work::{WorkError, blocking};
 use tokio::sync::watch;
 
 use super::error::causes;
-use super::lane::{End, Lane, PARTIAL_TRIES, studies};
-use super::{Job, JobFile, Outcome, QueueError, SentFile, Stamp, backoff};
+use super::lane::{End, Lane, PARTIAL_TRIES, all_gone, only_sent, studies};
+use super::{Job, JobFile, Outcome, Queue, QueueError, SentFile, Stamp, backoff};
 use crate::audit::{About, Actor, Entry, Event};
 use crate::config::SELF;
 use crate::live::{Live, Ticket};
@@ -32,6 +32,8 @@ const BY_HAND: &str = "user:admin";
 enum Cut {
     /// The daemon stops.
     Stopped,
+    /// An operator does not want the job to go on.
+    Cancelled,
     /// The store takes nothing now.
     Store(Arc<StoreError>),
     /// A defect was met.
@@ -56,6 +58,8 @@ struct Putting {
     aborting: watch::Receiver<bool>,
     live: Live,
     ticket: Ticket,
+    /// Who says whether the job is still wanted.
+    queue: Option<(Arc<Queue>, i64)>,
     left: Mutex<std::vec::IntoIter<PathBuf>>,
     tried: Mutex<Tried>,
 }
@@ -74,6 +78,7 @@ impl Lane {
             aborting: parts.aborting.clone(),
             live: parts.live.clone(),
             ticket,
+            queue: Some((Arc::clone(&parts.queue), id)),
             left: Mutex::new(files.into_iter()),
             tried: Mutex::new(Tried { progress: expected, ..Tried::default() }),
         });
@@ -122,9 +127,14 @@ impl Lane {
             (0, _) => "files-gone: none of the files can be read".to_owned(),
             _ => format!("partial: {failed} of {} files are not in the store; the files are kept", job.files),
         };
+        let problem = all_gone(&files).map_or(problem, str::to_owned);
         tracing::warn!(%problem, attempts = job.attempts, "a job is not complete");
         self.parts.audit.tell(&told.failed(problem.clone()));
-        self.write_down(move |queue| queue.note(id, &files)).await?;
+        self.write_down(move |queue| {
+            queue.note(id, &files)?;
+            queue.note_part(id, SELF, None, &only_sent(&files))
+        })
+        .await?;
         self.again(job, problem, job.attempts < PARTIAL_TRIES).await?;
         Ok(End::Next)
     }
@@ -134,6 +144,7 @@ impl Lane {
         let id = job.id;
         let (problem, result) = match &cut {
             Cut::Stopped => ("stopped", "stopped"),
+            Cut::Cancelled => ("cancelled", "stopped"),
             Cut::Store(error) if matches!(**error, StoreError::Full { .. }) => {
                 ("store-full: make room on the disk of this site's store", "local")
             }
@@ -143,6 +154,9 @@ impl Lane {
         self.parts.metrics.transfer_failed(Direction::In, result);
         if tried.stored > 0 {
             self.parts.audit.tell(&stored_by(job, &tried.files, &tried.progress).failed(problem));
+        }
+        if matches!(cut, Cut::Cancelled) {
+            return Ok(End::Next);
         }
         if matches!(cut, Cut::Stopped) {
             self.write_down(move |queue| queue.put_back(id)).await?;
@@ -204,6 +218,10 @@ impl Putting {
             lock(&self.tried).cut.get_or_insert(Cut::Stopped);
             return None;
         }
+        if self.queue.as_ref().is_some_and(|(queue, job)| queue.is_cut(*job)) {
+            lock(&self.tried).cut.get_or_insert(Cut::Cancelled);
+            return None;
+        }
         Some(path)
     }
 
@@ -214,7 +232,7 @@ impl Putting {
 
     /// What became of one file; nothing where that ends the try. What is in the store now is told in any case.
     fn put(&self, path: &Path) -> (Option<Outcome>, Option<Put>) {
-        let Some(stamp) = Stamp::at(path) else { return (Some(Outcome::Failed), None) };
+        let Some(stamp) = Stamp::at(path) else { return (Some(Outcome::without_stamp(path)), None) };
         let Ok(file) = FileBytes::open_no_follow(path) else { return (Some(Outcome::Failed), None) };
         let source = Unchanging { file, path, stamp, putting: self };
         let mut options = self.options.clone();
@@ -326,6 +344,7 @@ mod tests {
             aborting,
             live,
             ticket,
+            queue: None,
             left: Mutex::new(files.into_iter()),
             tried: Mutex::default(),
         };

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use super::QueueError;
 
 /// Version of the tables, in SQLite's `user_version`.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 const TABLES: &str = "
 CREATE TABLE job (
@@ -62,6 +62,34 @@ CREATE TABLE receipt (
 CREATE INDEX receipt_root ON receipt (root);
 ";
 
+/// What version 2 adds: files that vanish from a job, of which studies a receipt is, and what was transferred.
+const SINCE_2: &str = "
+ALTER TABLE job ADD COLUMN gone INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE receipt_study (
+    receipt INTEGER NOT NULL REFERENCES receipt (id) ON DELETE CASCADE,
+    study TEXT NOT NULL,
+    PRIMARY KEY (receipt, study)
+) WITHOUT ROWID;
+CREATE INDEX receipt_study_study ON receipt_study (study);
+CREATE TABLE history (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    ended INTEGER NOT NULL,
+    seconds REAL NOT NULL,
+    peer TEXT NOT NULL,
+    direction TEXT NOT NULL,
+    job INTEGER,
+    studies TEXT NOT NULL,
+    study_count INTEGER NOT NULL,
+    instances INTEGER NOT NULL,
+    failed INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    line_bytes INTEGER NOT NULL,
+    root TEXT,
+    receipt INTEGER NOT NULL,
+    problem TEXT
+);
+";
+
 /// Opens the database, made readable by its owner alone: names of files may be names of people.
 pub(super) fn open(path: &Path) -> Result<Connection, QueueError> {
     let file = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path);
@@ -75,9 +103,12 @@ pub(super) fn open(path: &Path) -> Result<Connection, QueueError> {
     if found > VERSION {
         return Err(QueueError::Version { found, known: VERSION });
     }
-    if found == 0 {
+    if found < VERSION {
         let transaction = db.transaction()?;
-        transaction.execute_batch(TABLES)?;
+        if found == 0 {
+            transaction.execute_batch(TABLES)?;
+        }
+        transaction.execute_batch(SINCE_2)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
         transaction.commit()?;
     }

@@ -18,6 +18,16 @@ pub(crate) enum Outcome {
     Skipped,
     /// It could not be read, or changed meanwhile.
     Failed,
+    /// It is not there any more.
+    Gone,
+}
+
+impl Outcome {
+    /// Of a file that has no stamp.
+    pub(super) fn without_stamp(path: &Path) -> Self {
+        let gone = path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        if gone { Self::Gone } else { Self::Failed }
+    }
 }
 
 /// A file of one try.
@@ -60,7 +70,13 @@ impl JobSource {
             let label = imgxfer_core::send::printable(path);
             (SourceItem::Failed { label, reason: reason.to_owned() }, Outcome::Failed)
         };
-        let Some(before) = Stamp::at(path) else { return failed("it is gone, or no longer a file") };
+        let Some(before) = Stamp::at(path) else {
+            if Outcome::without_stamp(path) == Outcome::Gone {
+                let label = imgxfer_core::send::printable(path);
+                return (SourceItem::Skipped { label, reason: "it is gone".to_owned() }, Outcome::Gone);
+            }
+            return failed("it is no file any more");
+        };
         let mut source = FileSource::new(&[path.to_owned()], self.other).with_known(self.known.clone());
         // A DICOMDIR stands for what it refers to, which is in the job by itself.
         if !source.files().eq([path]) {
@@ -125,6 +141,6 @@ mod tests {
         let hash = InstanceHash::from_bytes(*blake3::hash(&instance).as_bytes());
         let found = outcomes(&[path("image"), path("text"), path("link"), path("gone"), folder.path().to_owned()]);
         assert!(matches!(&found[0], Outcome::Sent { hash: found, .. } if *found == hash));
-        assert_eq!(found[1..], [Outcome::Skipped, Outcome::Failed, Outcome::Failed, Outcome::Failed]);
+        assert_eq!(found[1..], [Outcome::Skipped, Outcome::Failed, Outcome::Gone, Outcome::Failed]);
     }
 }

@@ -55,16 +55,28 @@ pub enum JobState {
     Done,
     /// Needs an operator.
     Failed,
+    /// An operator did not want it to go on; its files stay as they are.
+    Cancelled,
+    /// It failed or was cancelled, and an operator is done with it.
+    Dismissed,
 }
 
 impl JobState {
-    const ALL: [(Self, &'static str); 5] = [
+    const ALL: [(Self, &'static str); 7] = [
         (Self::Queued, "queued"),
         (Self::Running, "running"),
         (Self::Waiting, "waiting"),
         (Self::Done, "done"),
         (Self::Failed, "failed"),
+        (Self::Cancelled, "cancelled"),
+        (Self::Dismissed, "dismissed"),
     ];
+
+    /// Its word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(state, _)| *state == self).map_or("failed", |(_, name)| name)
+    }
 
     pub(super) fn from_name(name: &str) -> Self {
         Self::ALL.iter().find(|(_, other)| *other == name).map_or(Self::Failed, |(state, _)| *state)
@@ -94,10 +106,12 @@ pub enum FileState {
     Skipped,
     /// It could not be sent in the last try.
     Failed,
+    /// It had vanished before it was sent, and is no part of the job any more.
+    Gone,
 }
 
 impl FileState {
-    const ALL: [(Self, &'static str); 9] = [
+    const ALL: [(Self, &'static str); 10] = [
         (Self::Waiting, "waiting"),
         (Self::Committed, "committed"),
         (Self::Kept, "kept"),
@@ -107,6 +121,7 @@ impl FileState {
         (Self::Unfinished, "unfinished"),
         (Self::Skipped, "skipped"),
         (Self::Failed, "failed"),
+        (Self::Gone, "gone"),
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -177,6 +192,10 @@ pub struct Job {
     pub root: Option<String>,
     /// Instances that were committed.
     pub instances: Option<u64>,
+    /// Files that had vanished before they were sent: the job is done without them.
+    pub gone: u64,
+    /// When it is tried again, seconds since 1970; of jobs that wait.
+    pub next_try: Option<i64>,
     #[serde(skip)]
     pub(crate) all_files: bool,
     #[serde(skip)]

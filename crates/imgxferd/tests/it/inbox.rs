@@ -17,7 +17,7 @@ use imgxfer_core::transport::{Dial, Endpoint, EndpointConfig, Identity, Trust};
 use imgxferd::Daemon;
 use imgxferd::audit::{AUDIT_FILE, files_in, verify};
 use imgxferd::config::{After, Config, Inbox, PeerConfig, PeerRights, Sees};
-use imgxferd::queue::{JobState, NewJob, Stamp};
+use imgxferd::queue::{JobState, NewJob, Ordered, Stamp};
 
 use crate::support::{all_in, eventually, get, jobs, site, start};
 
@@ -204,7 +204,7 @@ async fn what_is_put_by_hand_fails_file_by_file() {
     assert_eq!(daemon.depot().index.arrivals(&stored[0]).unwrap()[0].provenance.source, "user:admin");
     assert_eq!(files_below(&files), 3, "nobody touches them");
 
-    // One is gone when its turn comes, and there is nothing but text in the other job.
+    // One is a link when its turn comes, and there is nothing but text in the other job.
     let text = files.join("note.txt");
     std::fs::write(&text, "not DICOM").unwrap();
     let bytes = std::fs::read(&paths[1]).unwrap();
@@ -212,6 +212,7 @@ async fn what_is_put_by_hand_fails_file_by_file() {
     std::fs::write(&away, &bytes).unwrap();
     let jobs_of = [job_of(&[paths[0].clone(), away.clone()]), job_of(std::slice::from_ref(&text))];
     std::fs::remove_file(&away).unwrap();
+    std::os::unix::fs::symlink(&paths[1], &away).unwrap();
     let [partial, none] = jobs_of.map(|job| daemon.queue().push(&job).unwrap());
     let of = |id: i64| daemon.queue().job(id).unwrap().unwrap();
     jobs(daemon.queue(), |_| {
@@ -226,9 +227,11 @@ async fn what_is_put_by_hand_fails_file_by_file() {
     .await;
     assert!(of(partial).last_error.unwrap().starts_with("partial: 1 of 2"), "{:?}", of(partial));
     assert!(of(none).last_error.unwrap().starts_with("nothing-to-put"), "{:?}", of(none));
-    std::fs::write(&away, bytes).unwrap();
-    assert!(daemon.queue().retry(partial).unwrap());
+    // What has vanished is no part of a job any more, and the rest of it is done.
+    std::fs::remove_file(&away).unwrap();
+    assert_eq!(daemon.queue().retry(partial).unwrap(), Ordered::Yes);
     jobs(daemon.queue(), |_| of(partial).state == JobState::Done).await;
+    assert_eq!((of(partial).gone, of(partial).instances), (1, Some(1)));
     daemon.stop().await;
 }
 

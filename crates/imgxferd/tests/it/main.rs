@@ -13,6 +13,7 @@ mod audit;
 mod backfill;
 mod binary;
 mod inbox;
+mod orders;
 mod pace;
 mod pairing;
 mod removal;

@@ -3,6 +3,8 @@
 //! Peers come from the configuration and from pairing. Those from pairing are kept in `peers.toml` in the
 //! state folder, in the same form as in the configuration, so that an operator can read and move them.
 
+mod kept;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
@@ -12,7 +14,7 @@ use imgxfer_core::server::Rights;
 use imgxfer_core::store::Scope;
 use imgxfer_core::transport::{Dial, Session, Trust};
 
-use crate::config::{PAIRED_PEERS_FILE, PeerConfig, PeerKey, Sees, check_duplicate, check_name};
+use crate::config::{PAIRED_PEERS_FILE, PeerConfig, PeerKey, PeerRights, Sees, check_duplicate, check_name};
 use crate::files;
 
 /// How a peer that is in no list is called in metrics and in the status.
@@ -35,6 +37,38 @@ pub enum AddPeerError {
     Duplicate(String),
     /// It could not be written down.
     #[error("the peer could not be written to {}; check space and permissions", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Cause.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Why a peer was not changed or removed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChangePeerError {
+    /// There is no such peer.
+    #[error("there is no peer {0:?}")]
+    Unknown(String),
+    /// It stands in the configuration, which is not the daemon's to change.
+    #[error("the peer {name:?} is not from pairing but from {origin}: change it there, and reload")]
+    Configured {
+        /// Its name.
+        name: String,
+        /// Where it stands.
+        origin: String,
+    },
+    /// `sees` names somebody who is no peer, or is not known by a key.
+    #[error("{0:?}, whose studies should be seen, is no peer that is known by its key")]
+    Sees(String),
+    /// Something needs it.
+    #[error("{0}")]
+    Needed(String),
+    /// It could not be written down.
+    #[error("the peers could not be written to {}; check space and permissions", path.display())]
     Write {
         /// The file.
         path: PathBuf,
@@ -161,55 +195,84 @@ impl Peers {
         check_name(&peer.name).map_err(|problem| AddPeerError::Name { name: peer.name.clone(), problem })?;
         check_duplicate(&list, &peer).map_err(|error| AddPeerError::Duplicate(error.problem))?;
         let write = |source| AddPeerError::Write { path: self.file.clone(), source };
-        let before = match std::fs::read_to_string(&self.file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => HEADING.to_owned(),
-            Err(error) => return Err(write(error)),
-        };
-        files::write_private(&self.file, (before + &written(&peer)).as_bytes()).map_err(write)?;
+        let before = kept::read(&self.file).map_err(write)?;
+        files::write_private(&self.file, (before + &kept::written(&peer)).as_bytes()).map_err(write)?;
         if let Some(id) = peer.peer_id() {
             self.trust.pin(id);
         }
         list.push(peer);
         Ok(())
     }
+
+    /// Changes what a paired peer may do here, at once and durably. Returns it as it was and as it is. Blocks.
+    ///
+    /// # Errors
+    /// [`ChangePeerError`]; nothing has changed then.
+    pub fn set_rights(
+        &self,
+        name: &str,
+        rights: Option<PeerRights>,
+        sees: Option<Sees>,
+    ) -> Result<(PeerConfig, PeerConfig), ChangePeerError> {
+        let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Sees::Peers(names)) = &sees {
+            for wanted in names {
+                let known = list.iter().any(|peer| peer.name == *wanted && peer.peer_id().is_some());
+                if !known {
+                    return Err(ChangePeerError::Sees(wanted.clone()));
+                }
+            }
+        }
+        let at = list.iter().position(|peer| peer.name == name).ok_or_else(|| unknown(name))?;
+        let before = list[at].clone();
+        let mut after = before.clone();
+        after.rights = rights.unwrap_or(after.rights);
+        after.sees = sees.unwrap_or(after.sees);
+        self.change(&before, &kept::Change::Rights(&after))?;
+        list[at] = after.clone();
+        Ok((before, after))
+    }
+
+    /// Forgets a paired peer, at once and durably: its key opens nothing here any more. Sessions that it has are left to
+    /// the caller. Blocks.
+    ///
+    /// # Errors
+    /// [`ChangePeerError`]; nothing has changed then.
+    pub fn remove(&self, name: &str) -> Result<PeerConfig, ChangePeerError> {
+        let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
+        let at = list.iter().position(|peer| peer.name == name).ok_or_else(|| unknown(name))?;
+        let seen_by = |peer: &&PeerConfig| matches!(&peer.sees, Sees::Peers(names) if names.iter().any(|n| n == name));
+        if let Some(by) = list.iter().find(seen_by) {
+            let by = by.name.clone();
+            return Err(ChangePeerError::Needed(format!(
+                "{by:?} sees its studies by name: change what that peer sees first"
+            )));
+        }
+        self.change(&list[at], &kept::Change::Remove)?;
+        let peer = list.remove(at);
+        if let Some(id) = peer.peer_id() {
+            self.trust.unpin(id);
+        }
+        Ok(peer)
+    }
+
+    fn change(&self, peer: &PeerConfig, change: &kept::Change<'_>) -> Result<(), ChangePeerError> {
+        match kept::change(&self.file, &peer.name, change) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(ChangePeerError::Configured { name: peer.name.clone(), origin: peer.origin.to_string() }),
+            Err(source) => Err(ChangePeerError::Write { path: self.file.clone(), source }),
+        }
+    }
 }
 
-const HEADING: &str = "# Peers added by pairing. Edit while the daemon is stopped.\n";
-
-fn written(peer: &PeerConfig) -> String {
-    let mut table = toml::Table::new();
-    table.insert("name".to_owned(), peer.name.clone().into());
-    match &peer.key {
-        PeerKey::Pinned(id) => table.insert("key".to_owned(), id.fingerprint().into()),
-        PeerKey::Subject(subject) => table.insert("subject".to_owned(), subject.clone().into()),
-    };
-    if let Some(address) = &peer.address {
-        table.insert("address".to_owned(), address.clone().into());
-    }
-    table.insert("rights".to_owned(), peer.rights.names().into());
-    let sees = match &peer.sees {
-        Sees::Own => "own".into(),
-        Sees::All => "all".into(),
-        Sees::Peers(names) => names.clone().into(),
-    };
-    table.insert("sees".to_owned(), sees);
-    if let Some(keep) = peer.keep {
-        table.insert("keep_days".to_owned(), i64::try_from(keep.as_secs() / 86_400).unwrap_or(i64::MAX).into());
-    }
-    if let Some(bytes) = peer.quota_bytes {
-        table.insert("quota_bytes".to_owned(), i64::try_from(bytes).unwrap_or(i64::MAX).into());
-    }
-    if let Some(level) = peer.level.fixed() {
-        table.insert("level".to_owned(), i64::from(level.get()).into());
-    }
-    format!("\n[[peers]]\n{table}")
+fn unknown(name: &str) -> ChangePeerError {
+    ChangePeerError::Unknown(name.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, PeerRights, Sources};
+    use crate::config::{Config, Sources};
 
     #[test]
     fn paired_peers_are_kept_and_trusted() {
@@ -234,5 +297,24 @@ mod tests {
         assert_eq!(config.peer("south").unwrap().rights, PeerRights::all());
         assert_eq!(peers.name_of(key(1)), "north");
         assert_eq!(peers.name_of(key(9)), UNKNOWN);
+
+        let few = PeerRights::parse(&["query"]).unwrap();
+        let sees = Sees::Peers(vec!["south".to_owned()]);
+        let (before, after) = peers.set_rights("north", Some(few), Some(sees)).unwrap();
+        assert_eq!((before.rights, after.rights), (PeerRights::all(), few));
+        assert!(matches!(peers.remove("south"), Err(ChangePeerError::Needed(_))), "north sees its studies");
+        let nobody = Some(Sees::Peers(vec!["nobody".to_owned()]));
+        assert!(matches!(peers.set_rights("north", None, nobody), Err(ChangePeerError::Sees(_))));
+        assert!(matches!(peers.remove("nobody"), Err(ChangePeerError::Unknown(_))));
+        let config = Config::load(&Sources::file(folder.path().join("imgxferd.toml"))).unwrap();
+        assert_eq!(config.peer("north").unwrap().rights, few);
+        peers.remove("north").unwrap();
+        assert!(!trust.is_pinned(key(1)) && trust.is_pinned(key(2)));
+        let config = Config::load(&Sources::file(folder.path().join("imgxferd.toml"))).unwrap();
+        assert_eq!(config.peers.iter().map(|peer| peer.name.as_str()).collect::<Vec<_>>(), ["south"]);
+        let mut both = config.peers;
+        both.push(paired("fixed", 7));
+        peers.replace(both);
+        assert!(matches!(peers.remove("fixed"), Err(ChangePeerError::Configured { .. })));
     }
 }
