@@ -1,6 +1,7 @@
 //! Dates: what people type, and what DICOM writes.
 
 use jiff::civil::Date;
+use jiff::{ToSpan as _, Zoned};
 
 /// A range of study dates, `YYYYMMDD`, both inclusive; an open end is `None`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,38 +12,75 @@ pub(crate) struct DateRange {
     pub(crate) to: Option<String>,
 }
 
-/// Reads `DATE`, `FROM-TO`, `FROM-` or `-TO`, each date as `20260102` or `2026-01-02`.
+/// Reads `DATE`, `FROM-TO`, `FROM-` or `-TO`, each as `20260102`, `2026-01-02`, `2026-11`, `today` or `yesterday`; and
+/// `-7d`, `2w`, `3m`, `1y`: from so many days, weeks, months or years ago up to today.
 pub(crate) fn parse_range(text: &str) -> Result<DateRange, String> {
+    range_on(text, Zoned::now().date())
+}
+
+fn range_on(text: &str, today: Date) -> Result<DateRange, String> {
     let text = text.trim();
-    if let Ok(day) = day(text) {
-        return Ok(DateRange { from: Some(day.clone()), to: Some(day) });
+    let range = |from: Option<Date>, to: Option<Date>| {
+        let dicom = |date: Date| date.strftime("%Y%m%d").to_string();
+        DateRange { from: from.map(dicom), to: to.map(dicom) }
+    };
+    if let Some((first, last)) = days(text, today) {
+        return Ok(range(Some(first), Some(last)));
+    }
+    if let Some(first) = ago(text, today) {
+        return Ok(range(Some(first), Some(today)));
     }
     // The dash between the two stands where a date ends, so try each.
     for (at, _) in text.match_indices('-') {
-        let (from, to) = (&text[..at], &text[at + 1..]);
-        let open = |part: &str| if part.trim().is_empty() { Ok(None) } else { day(part).map(Some) };
-        if let (Ok(from), Ok(to)) = (open(from), open(to)) {
+        let (from, to) = (text[..at].trim(), text[at + 1..].trim());
+        let open = |part: &str| if part.is_empty() { Some(None) } else { days(part, today).map(Some) };
+        if let (Some(from), Some(to)) = (open(from), open(to)) {
+            let (from, to) = (from.map(|(first, _)| first), to.map(|(_, last)| last));
             if from.is_none() && to.is_none() {
                 break;
             }
             if from.is_some() && to.is_some() && from > to {
                 return Err("the range ends before it begins".to_owned());
             }
-            return Ok(DateRange { from, to });
+            return Ok(range(from, to));
         }
     }
-    Err("expected YYYYMMDD or a range FROM-TO such as 20260101-20260131".to_owned())
+    Err("expected a day (2026-01-02, today, yesterday), a month (2026-01), a range FROM-TO, or how long ago (7d, 2w)"
+        .to_owned())
 }
 
-fn day(text: &str) -> Result<String, ()> {
-    let text = text.trim();
-    let format = match text.len() {
-        8 if text.bytes().all(|b| b.is_ascii_digit()) => "%Y%m%d",
-        10 => "%Y-%m-%d",
-        _ => return Err(()),
+/// A day, or the first and last of a month.
+fn days(text: &str, today: Date) -> Option<(Date, Date)> {
+    let one = |date: Date| Some((date, date));
+    match text {
+        "today" => return one(today),
+        "yesterday" => return one(today.yesterday().ok()?),
+        _ => {}
+    }
+    match text.len() {
+        8 if text.bytes().all(|b| b.is_ascii_digit()) => one(Date::strptime("%Y%m%d", text).ok()?),
+        10 => one(Date::strptime("%Y-%m-%d", text).ok()?),
+        7 => {
+            let first = Date::strptime("%Y-%m-%d", format!("{text}-01")).ok()?;
+            Some((first, first.last_of_month()))
+        }
+        _ => None,
+    }
+}
+
+/// The day so long ago: `7d`, `-7d`, `2w`, `3m`, `1y`.
+fn ago(text: &str, today: Date) -> Option<Date> {
+    let text = text.strip_prefix('-').unwrap_or(text);
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number: i64 = number.parse().ok().filter(|n| (1..=10_000).contains(n))?;
+    let span = match unit {
+        "d" => number.days(),
+        "w" => number.weeks(),
+        "m" => number.months(),
+        "y" => number.years(),
+        _ => return None,
     };
-    let date = Date::strptime(format, text).map_err(|_| ())?;
-    Ok(date.strftime("%Y%m%d").to_string())
+    today.checked_sub(span).ok()
 }
 
 /// A DICOM date as ISO 8601; anything else as it is.
@@ -70,6 +108,7 @@ mod tests {
 
     #[test]
     fn ranges_are_read() {
+        let today = jiff::civil::date(2026, 3, 31);
         let range = |from: &str, to: &str| {
             let open = |text: &str| (!text.is_empty()).then(|| text.to_owned());
             Ok(DateRange { from: open(from), to: open(to) })
@@ -82,11 +121,39 @@ mod tests {
             ("2026-01-01 - 20260131", "20260101", "20260131"),
             ("20260101-", "20260101", ""),
             ("-2026-01-31", "", "20260131"),
+            ("today", "20260331", "20260331"),
+            ("yesterday", "20260330", "20260330"),
+            ("yesterday-today", "20260330", "20260331"),
+            ("2026-02", "20260201", "20260228"),
+            ("2025-12-2026-02", "20251201", "20260228"),
+            ("2026-02-", "20260201", ""),
+            ("-7d", "20260324", "20260331"),
+            ("7d", "20260324", "20260331"),
+            ("2w", "20260317", "20260331"),
+            ("1m", "20260228", "20260331"),
+            ("-1y", "20250331", "20260331"),
         ] {
-            assert_eq!(parse_range(text), range(from, to), "{text}");
+            assert_eq!(range_on(text, today), range(from, to), "{text}");
         }
-        for wrong in ["", "-", "yesterday", "20261301", "20260230", "2026", "20260131-20260101", "20260101-x"] {
-            assert!(parse_range(wrong).is_err(), "{wrong}");
+        for wrong in [
+            "",
+            "-",
+            "tomorrow",
+            "20261301",
+            "20260230",
+            "2026",
+            "2026-13",
+            "20260131-20260101",
+            "20260101-x",
+            "0d",
+            "d",
+            "7",
+            "-7x",
+            "99999d",
+            "7d-today",
+            "today-yesterday",
+        ] {
+            assert!(range_on(wrong, today).is_err(), "{wrong}");
         }
     }
 

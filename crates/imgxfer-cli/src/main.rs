@@ -12,6 +12,7 @@ mod demo;
 mod exit;
 mod files;
 mod intakes;
+mod listing;
 mod log;
 mod output;
 mod peers;

@@ -1,6 +1,7 @@
 //! Where words go: data to standard output, talk to standard error.
 
 use imgxfer_core::sync::lock;
+use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write};
 use std::sync::{Arc, Mutex};
 
@@ -118,12 +119,21 @@ impl Output {
 /// Text from elsewhere, safe on a terminal: control characters are escaped, and so are those that turn
 /// the direction of writing.
 pub(crate) fn safe(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if c.is_control() || turns { out.extend(c.escape_default()) } else { out.push(c) }
+    escaped(text).into_owned()
+}
+
+/// The same, without a copy where nothing is escaped.
+pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
+    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let steers = |c: char| c.is_control() || turns(c);
+    if !text.contains(steers) {
+        return text.into();
     }
-    out
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if steers(c) { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out.into()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-use crate::output::safe;
+use crate::output::escaped;
 
 /// Which side of its column a text keeps to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,22 +22,30 @@ pub(crate) struct Column {
     align: Align,
     /// Narrowest width that it may be cut to; `None` when it is never cut.
     cut_to: Option<usize>,
+    /// Where even narrow columns find no room, those with the greatest number go first; 0 for one that stays.
+    goes: u8,
 }
 
 impl Column {
     /// Words that are never cut.
     pub(crate) const fn left(name: &'static str) -> Self {
-        Self { name, align: Align::Left, cut_to: None }
+        Self { name, align: Align::Left, cut_to: None, goes: 0 }
     }
 
     /// Numbers, which are never cut.
     pub(crate) const fn right(name: &'static str) -> Self {
-        Self { name, align: Align::Right, cut_to: None }
+        Self { name, align: Align::Right, cut_to: None, goes: 0 }
     }
 
     /// Words that may be cut to `width` where space is short.
     pub(crate) const fn cut(name: &'static str, width: usize) -> Self {
-        Self { name, align: Align::Left, cut_to: Some(width) }
+        Self { name, align: Align::Left, cut_to: Some(width), goes: 0 }
+    }
+
+    /// It is left out where space is short, and before those with a smaller number.
+    pub(crate) const fn goes(mut self, order: u8) -> Self {
+        self.goes = order;
+        self
     }
 }
 
@@ -46,55 +54,94 @@ const GAP: usize = 2;
 
 /// The lines of a table: a heading and the rows, control characters escaped.
 ///
-/// `width` is that of the terminal; `None`, as for a pipe, cuts nothing.
+/// `width` is that of the terminal; `None`, as for a pipe, cuts nothing and leaves nothing out.
 pub(crate) fn lines(columns: &[Column], rows: &[Vec<String>], width: Option<usize>) -> Vec<String> {
-    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| safe(cell)).collect()).collect();
+    let rows: Vec<Vec<Cell<'_>>> = rows.iter().map(|row| row.iter().map(|cell| Cell::of(cell)).collect()).collect();
     let widest = |index: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(index)).map(|cell| wide(cell));
+        let cells = rows.iter().filter_map(|row| row.get(index)).map(|cell| cell.width);
         cells.max().unwrap_or(0).max(columns[index].name.width())
     };
-    let mut widths: Vec<usize> = (0..columns.len()).map(widest).collect();
+    let mut shown: Vec<(usize, usize)> = (0..columns.len()).map(|index| (index, widest(index))).collect();
     if let Some(width) = width {
-        shrink(columns, &mut widths, width);
+        leave_out(columns, &mut shown, width);
+        shrink(columns, &mut shown, width);
     }
-    let heading: Vec<String> = columns.iter().map(|column| column.name.to_owned()).collect();
-    std::iter::once(&heading).chain(&rows).map(|row| line(columns, &widths, row)).collect()
+    let heading: Vec<Cell<'_>> = columns.iter().map(|column| Cell::of(column.name)).collect();
+    std::iter::once(&heading).chain(&rows).map(|row| line(columns, &shown, row)).collect()
+}
+
+/// Whether a column is shown at this width.
+pub(crate) fn shows(columns: &[Column], rows: &[Vec<String>], width: Option<usize>, name: &str) -> bool {
+    let heading = lines(columns, rows, width).into_iter().next().unwrap_or_default();
+    heading.ends_with(name) || heading.contains(&format!("{name}  "))
+}
+
+/// A text that is safe on a terminal, and the places that it takes there.
+struct Cell<'a> {
+    text: Cow<'a, str>,
+    width: usize,
+}
+
+impl<'a> Cell<'a> {
+    fn of(text: &'a str) -> Self {
+        let text = escaped(text);
+        let width = wide(&text);
+        Self { text, width }
+    }
+}
+
+/// The narrowest that a column may be.
+fn least(column: &Column, natural: usize) -> usize {
+    column.cut_to.map_or(natural, |cut_to| cut_to.max(column.name.width()).min(natural))
+}
+
+fn total(widths: impl ExactSizeIterator<Item = usize>) -> usize {
+    let gaps = GAP * widths.len().saturating_sub(1);
+    widths.sum::<usize>() + gaps
+}
+
+/// Drops columns until the narrowest form of the others fits.
+fn leave_out(columns: &[Column], shown: &mut Vec<(usize, usize)>, width: usize) {
+    while total(shown.iter().map(|(index, natural)| least(&columns[*index], *natural))) > width {
+        let goes = |at: &usize| columns[shown[*at].0].goes;
+        let Some(at) = (0..shown.len()).filter(|at| goes(at) > 0).max_by_key(goes) else { return };
+        shown.remove(at);
+    }
 }
 
 /// Takes space from the columns that may be cut, the widest first.
-fn shrink(columns: &[Column], widths: &mut [usize], width: usize) {
-    loop {
-        let total = widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1);
-        if total <= width {
-            return;
-        }
-        let spare = |(index, column): (usize, &Column)| {
-            let least = column.cut_to?.max(column.name.width());
-            (widths[index] > least).then_some(index)
-        };
-        let Some(index) = columns.iter().enumerate().filter_map(spare).max_by_key(|index| widths[*index]) else {
-            return;
-        };
-        widths[index] -= 1;
+fn shrink(columns: &[Column], shown: &mut [(usize, usize)], width: usize) {
+    let natural: Vec<usize> = shown.iter().map(|(_, natural)| *natural).collect();
+    while total(shown.iter().map(|(_, now)| *now)) > width {
+        let spare = |at: &usize| shown[*at].1 > least(&columns[shown[*at].0], natural[*at]);
+        let Some(at) = (0..shown.len()).filter(spare).max_by_key(|at| shown[*at].1) else { return };
+        shown[at].1 -= 1;
     }
 }
 
-fn line(columns: &[Column], widths: &[usize], row: &[String]) -> String {
-    let mut out = String::new();
-    for (index, (column, cell)) in columns.iter().zip(row).enumerate() {
-        let cell = cut(cell, widths[index]);
-        let space = std::iter::repeat_n(' ', widths[index].saturating_sub(wide(&cell)));
-        if index > 0 {
+fn line(columns: &[Column], shown: &[(usize, usize)], row: &[Cell<'_>]) -> String {
+    let mut out = String::with_capacity(total(shown.iter().map(|(_, width)| *width)));
+    for (at, (index, width)) in shown.iter().enumerate() {
+        let (column, Some(cell)) = (&columns[*index], row.get(*index)) else { continue };
+        let (text, taken) = if cell.width <= *width {
+            (Cow::Borrowed(&*cell.text), cell.width)
+        } else {
+            let text = cut(&cell.text, *width);
+            let taken = wide(&text);
+            (Cow::Owned(text), taken)
+        };
+        let space = std::iter::repeat_n(' ', width.saturating_sub(taken));
+        if at > 0 {
             out.extend(std::iter::repeat_n(' ', GAP));
         }
         match column.align {
             Align::Left => {
-                out.push_str(&cell);
+                out.push_str(&text);
                 out.extend(space);
             }
             Align::Right => {
                 out.extend(space);
-                out.push_str(&cell);
+                out.push_str(&text);
             }
         }
     }
@@ -107,11 +154,8 @@ pub(crate) fn wide(text: &str) -> usize {
     if text.is_ascii() { text.len() } else { text.width() }
 }
 
-/// The beginning of a text, with an ellipsis where something is missing.
-fn cut(text: &str, width: usize) -> Cow<'_, str> {
-    if wide(text) <= width {
-        return text.into();
-    }
+/// The beginning of a text that is too wide, with an ellipsis for what is missing.
+pub(crate) fn cut(text: &str, width: usize) -> String {
     let mut out = String::new();
     let mut used = 1;
     for c in text.chars() {
@@ -122,12 +166,18 @@ fn cut(text: &str, width: usize) -> Cow<'_, str> {
         out.push(c);
     }
     out.push('…');
-    out.into()
+    out
 }
 
 /// Columns of the terminal that standard output goes to; `None` when it goes elsewhere.
 pub(crate) fn terminal_width() -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(rustix::stdio::stdout()).ok()?;
+    (size.ws_col > 0).then(|| usize::from(size.ws_col))
+}
+
+/// Columns of the terminal that talk goes to; `None` when it goes elsewhere.
+pub(crate) fn talk_width() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(rustix::stdio::stderr()).ok()?;
     (size.ws_col > 0).then(|| usize::from(size.ws_col))
 }
 
@@ -157,5 +207,25 @@ mod tests {
         assert_eq!(lines[1], "2026-01-02  A very lo…  12 MB");
         let lines = super::lines(&COLUMNS, &rows, Some(5));
         assert_eq!(lines[1], "2026-01-02  A ver…  12 MB", "never below what the column allows");
+    }
+
+    #[test]
+    fn columns_go_in_their_order_where_cutting_is_not_enough() {
+        let columns = [COLUMNS[0].goes(1), COLUMNS[1], COLUMNS[2].goes(2)];
+        let rows = rows(&[["2026-01-02", "A very long name indeed", "12 MB"]]);
+        let at = |width| lines(&columns, &rows, Some(width))[1].clone();
+        assert_eq!(at(25), "2026-01-02  A ver…  12 MB");
+        assert_eq!(at(24), "2026-01-02  A very long…");
+        assert_eq!(at(18), "2026-01-02  A ver…");
+        assert_eq!(at(17), "A very long name…");
+        assert_eq!(at(3), "A ver…");
+        assert!(shows(&columns, &rows, Some(25), "SIZE") && !shows(&columns, &rows, Some(24), "SIZE"));
+        assert!(shows(&columns, &rows, None, "SIZE") && shows(&columns, &rows, Some(18), "DATE"));
+    }
+
+    #[test]
+    fn a_text_that_nothing_changes_is_not_copied() {
+        assert!(matches!(Cell::of("Müller").text, Cow::Borrowed(_)));
+        assert!(matches!(Cell::of("a\u{1b}").text, Cow::Owned(_)));
     }
 }

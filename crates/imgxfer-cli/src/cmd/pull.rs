@@ -17,10 +17,11 @@ use super::frames::{self, Wanted};
 use crate::args::{PeerKey, TransferArgs};
 use crate::exit::{Exit, problem};
 use crate::intakes::Intakes;
+use crate::listing::{Listing, Numbers};
 use crate::output::Output;
 use crate::places::Places;
 use crate::progress::{Findings, Reporter};
-use crate::site::{Site, ToldPeer as _, close};
+use crate::site::{Site, Target, ToldPeer as _, close};
 use crate::stop;
 use crate::summary::Moved;
 
@@ -31,9 +32,9 @@ pub(crate) struct PullArgs {
     what: What,
     #[command(flatten)]
     which: Which,
-    /// Where from: a peer's name, or HOST:PORT
+    /// Where from: a peer's name, or HOST:PORT; with numbers, the peer that was listed
     #[arg(long, value_name = "PEER")]
-    from: String,
+    from: Option<String>,
     #[command(flatten)]
     peer_key: PeerKey,
     /// Folder to write into: OUT/STUDY/SERIES/INSTANCE.dcm
@@ -46,9 +47,9 @@ pub(crate) struct PullArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true)]
 struct What {
-    /// Study Instance UID, as `imgxfer ls` prints it
-    #[arg(value_name = "STUDY_UID", value_parser = study_uid)]
-    study: Option<StudyUid>,
+    /// Study Instance UID; or numbers of lines of the last `imgxfer ls`, such as 3, 2-5 or 1,4-6, for what they stand for
+    #[arg(value_name = "STUDY", value_parser = picked)]
+    study: Option<Picked>,
     /// All studies with this accession number
     #[arg(long, value_name = "NUMBER", value_parser = not_empty)]
     accession: Option<String>,
@@ -89,8 +90,19 @@ struct Which {
     frames: Option<FrameNumbers>,
 }
 
-fn study_uid(text: &str) -> Result<StudyUid, String> {
-    StudyUid::new(text).map_err(|error| error.to_string())
+/// What the first argument names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Picked {
+    Study(StudyUid),
+    Lines(Numbers),
+}
+
+fn picked(text: &str) -> Result<Picked, String> {
+    // No UID of a study has a single component.
+    if let Ok(numbers) = text.parse() {
+        return Ok(Picked::Lines(numbers));
+    }
+    StudyUid::new(text).map(Picked::Study).map_err(|error| error.to_string())
 }
 
 fn not_empty(text: &str) -> Result<String, String> {
@@ -98,9 +110,9 @@ fn not_empty(text: &str) -> Result<String, String> {
 }
 
 impl What {
-    fn target(&self, which: &Which) -> anyhow::Result<PullTarget> {
-        let mut what = Search { level: Level::Instance, ..Search::default() };
-        what.studies.extend(self.study.clone());
+    fn target(&self, which: &Which, lines: Option<Search>) -> anyhow::Result<PullTarget> {
+        let mut what = lines.unwrap_or_else(|| Search { level: Level::Instance, ..Search::default() });
+        what.studies.extend(self.named());
         for (tag, value) in [(tags::ACCESSION_NUMBER, &self.accession), (tags::PATIENT_ID, &self.patient_id)] {
             what = what.exactly(tag, value.as_deref().unwrap_or_default())?;
         }
@@ -114,10 +126,19 @@ impl What {
 }
 
 impl What {
+    /// The study that was named by its UID.
+    fn named(&self) -> Option<StudyUid> {
+        match &self.study {
+            Some(Picked::Study(study)) => Some(study.clone()),
+            _ => None,
+        }
+    }
+
     /// The one instance of which frames are wanted.
-    fn wanted(&self, frames: FrameNumbers, priority: Priority) -> anyhow::Result<Wanted> {
+    fn wanted(&self, lines: Option<&Search>, frames: FrameNumbers, priority: Priority) -> anyhow::Result<Wanted> {
         let instance = self.instance.as_deref().and_then(|uid| SopInstanceUid::new(uid.trim()).ok());
-        match (self.study.clone(), instance) {
+        let listed = || lines.and_then(|lines| <[_; 1]>::try_from(lines.studies.clone()).ok()).map(|[study]| study);
+        match (self.named().or_else(listed), instance) {
             (Some(study), Some(instance)) => Ok(Wanted { study, instance, frames, priority }),
             _ => Err(problem(Exit::Usage, "--frames takes a STUDY_UID and one --instance")),
         }
@@ -127,11 +148,11 @@ impl What {
 /// Fetches.
 pub(crate) async fn run(args: PullArgs, places: &Places, output: &Output) -> anyhow::Result<Exit> {
     let site = Site::open(places)?;
-    let target = site.find(&args.peer_key.of(&args.from))?;
+    let (target, lines) = found(&args, &site, places)?;
     let options = args.transfer.pull_options().with_now(args.which.now);
     let (client, endpoint) = site.client()?;
     if let Some(frames) = args.which.frames.clone() {
-        let wanted = args.what.wanted(frames, args.transfer.priority.into())?;
+        let wanted = args.what.wanted(lines.as_ref(), frames, args.transfer.priority.into())?;
         let fetched = frames::fetch(&client, &target.dial, wanted, &args.out);
         let fetched = stop::unless_stopped(Box::pin(fetched)).await?;
         close(&endpoint, CloseCode::Done).await;
@@ -140,7 +161,7 @@ pub(crate) async fn run(args: PullArgs, places: &Places, output: &Output) -> any
             None => stop::resumable(output),
         };
     }
-    let what = args.what.target(&args.which)?;
+    let what = args.what.target(&args.which, lines)?;
     let fetched = fetch(&client, &target.dial, &what, &args.out, &options, output);
     let Some(fetched) = stop::unless_stopped(Box::pin(fetched)).await? else {
         close(&endpoint, CloseCode::Cancelled).await;
@@ -148,6 +169,18 @@ pub(crate) async fn run(args: PullArgs, places: &Places, output: &Output) -> any
     };
     close(&endpoint, CloseCode::Done).await;
     conclude(&fetched.told("pull from", &target)?, &args.out, output)
+}
+
+/// The peer, and what the lines stand for that were named.
+fn found(args: &PullArgs, site: &Site, places: &Places) -> anyhow::Result<(Target, Option<Search>)> {
+    let Some(Picked::Lines(numbers)) = &args.what.study else {
+        let from = args.from.as_ref().ok_or_else(|| problem(Exit::Usage, "where from? Name the peer with --from"))?;
+        return Ok((site.find(&args.peer_key.of(from))?, None));
+    };
+    let listing = Listing::last(places)?;
+    let target = site.find(&args.peer_key.of(args.from.as_deref().unwrap_or_else(|| listing.peer())))?;
+    let lines = listing.pick(numbers, &target)?;
+    Ok((target, Some(lines)))
 }
 
 /// A pull that is done.

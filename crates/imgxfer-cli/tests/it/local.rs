@@ -28,7 +28,7 @@ fn what_makes_no_sense_is_usage() {
         &["pull", "1.2", "--instance", "not-a-uid", "--from", "a", "--out", "b"],
         &["pull", "not-a-uid", "--from", "a", "--out", "b"],
         &["push", "x", "--to", "a", "--priority", "soon"],
-        &["ls", "--from", "a", "--date", "yesterday"],
+        &["ls", "--from", "a", "--date", "tomorrow"],
         &["ls", "--from", "a", "--by", "Nonsense=1"],
         &["ls", "--from", "a", "--by", "Modality"],
         &["ls", "--from", "a", "--level", "patients"],

@@ -9,6 +9,7 @@ mod audit;
 mod bench;
 mod daemons;
 mod demo;
+mod listing;
 mod local;
 mod pairing;
 mod removal;

@@ -10,10 +10,11 @@ use imgxfer_core::transport::CloseCode;
 use crate::args::PeerKey;
 use crate::dates::{DateRange, parse_range};
 use crate::exit::Exit;
-use crate::output::Output;
+use crate::listing::Listing;
+use crate::output::{Output, safe};
 use crate::places::Places;
 use crate::site::{Site, ToldPeer as _, close};
-use crate::table::{lines, terminal_width};
+use crate::table::{lines, shows, terminal_width};
 
 /// What is listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -57,7 +58,8 @@ pub(crate) struct LsArgs {
     /// Accession number
     #[arg(long, value_name = "NUMBER")]
     accession: Option<String>,
-    /// Study date: YYYYMMDD, or a range FROM-TO
+    /// Study date: 2026-01-02, 20260102, today, yesterday, a month 2026-01, or a range FROM-TO of these; or how long ago at
+    /// most: 7d, 2w, 3m, 1y (also -7d)
     #[arg(long, allow_hyphen_values = true, value_parser = parse_range)]
     date: Option<DateRange>,
     /// Modality of any series, such as CT; several with commas
@@ -120,14 +122,34 @@ pub(crate) async fn run(args: &LsArgs, places: &Places, output: &Output) -> anyh
         return Ok(Exit::Done);
     }
     if !output.is_json() {
-        let table = rows::Table::of(search.level, &rows);
-        output.lines(&lines(&table.columns, &table.cells, terminal_width()))?;
+        let (table, width) = (rows::Table::of(search.level, &rows), terminal_width());
+        output.lines(&lines(&table.columns, &table.cells, width))?;
+        if !shows(&table.columns, &table.cells, width, table.uid) {
+            output
+                .say(&format!("the numbers stand for the UIDs: imgxfer pull 1 --from {} --out DIR", safe(&args.from)));
+        }
+    }
+    // A listing that cannot be kept is still one.
+    if let Err(error) = Listing::new(&target, asked_by(&search), &rows).keep(places) {
+        output.warn(&format!("`imgxfer pull` will not know these numbers: {error:#}"));
     }
     if more {
         let raise = if args.limit.is_some() { "raise --limit, or " } else { "" };
         output.say(&format!("more match than these {}: {raise}narrow the question, or use --skip", rows.len()));
     }
     Ok(Exit::Done)
+}
+
+/// Keywords of what was asked by, without values.
+fn asked_by(search: &Search) -> Vec<String> {
+    let uids = [
+        (search.studies.is_empty(), "StudyInstanceUID"),
+        (search.series.is_empty(), "SeriesInstanceUID"),
+        (search.instances.is_empty(), "SOPInstanceUID"),
+        (search.modalities.is_empty(), "ModalitiesInStudy"),
+    ];
+    let uids = uids.into_iter().filter(|(none, _)| !none).map(|(_, keyword)| keyword.to_owned());
+    uids.chain(search.criteria.iter().map(|criterion| criterion.attribute.keyword.to_owned())).collect()
 }
 
 fn search(args: &LsArgs) -> anyhow::Result<Search> {

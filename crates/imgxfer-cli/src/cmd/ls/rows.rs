@@ -9,59 +9,65 @@ use serde_json::{Map, Value, json};
 use crate::dates::{iso, utc};
 use crate::table::Column;
 
-/// Rows for a terminal.
+/// Rows for a terminal, numbered as `imgxfer pull` takes them.
 pub(super) struct Table {
     pub(super) columns: Vec<Column>,
     pub(super) cells: Vec<Vec<String>>,
+    /// Name of the column with the UIDs, which is the first to go where space is short.
+    pub(super) uid: &'static str,
 }
 
 impl Table {
     pub(super) fn of(level: Level, rows: &[Found]) -> Self {
-        match level {
+        let mut table = match level {
             Level::Patient | Level::Study => Self::studies(rows),
             Level::Series => Self::series(rows),
             Level::Instance => Self::instances(rows),
+        };
+        table.columns.insert(0, Column::right("#"));
+        for (number, cells) in (1_usize..).zip(&mut table.cells) {
+            cells.insert(0, number.to_string());
         }
+        table
     }
 
     fn studies(rows: &[Found]) -> Self {
-        let conflicts = rows.iter().any(|row| row.study.conflicts > 0);
-        let mut columns = vec![
+        let uid = "STUDY UID";
+        let columns = vec![
             Column::left("DATE"),
-            Column::cut("PATIENT ID", 10),
-            Column::cut("NAME", 8),
-            Column::left("MODALITY"),
-            Column::cut("DESCRIPTION", 11),
-            Column::cut("ACCESSION", 9),
-            Column::right("SERIES"),
-            Column::right("INSTANCES"),
+            Column::cut("NAME", 12),
+            Column::cut("PATIENT ID", 10).goes(2),
+            Column::cut("MOD.", 5),
+            Column::cut("DESCRIPTION", 11).goes(1),
+            Column::cut("ACCESSION", 9).goes(4),
+            Column::right("SERIES").goes(3),
+            Column::right("INST."),
             Column::right("SIZE"),
-            Column::left("STATE"),
+            Column::cut("STATE", 11),
+            Column::left(uid).goes(5),
         ];
-        if conflicts {
-            columns.push(Column::right("CONFLICTS"));
-        }
-        // Last and whole: it is what `pull` takes.
-        columns.push(Column::left("STUDY UID"));
-        Self { columns, cells: rows.iter().map(|row| study_cells(&row.study, conflicts)).collect() }
+        Self { columns, cells: rows.iter().map(|row| study_cells(&row.study)).collect(), uid }
     }
 
     fn series(rows: &[Found]) -> Self {
+        let uid = "SERIES UID";
         let columns = vec![
             Column::left("DATE"),
-            Column::cut("PATIENT ID", 10),
-            Column::left("MODALITY"),
-            Column::right("NUMBER"),
+            Column::cut("NAME", 12),
+            Column::cut("PATIENT ID", 10).goes(3),
+            Column::left("MOD."),
+            Column::right("NUMBER").goes(1),
             Column::cut("DESCRIPTION", 11),
-            Column::cut("BODY PART", 9),
-            Column::right("INSTANCES"),
-            Column::left("SERIES UID"),
+            Column::cut("BODY PART", 9).goes(2),
+            Column::right("INST."),
+            Column::left(uid).goes(4),
         ];
         let cells = |row: &Found| {
             let series = row.series.as_ref()?;
             let of = |tag| series.attributes.get(tag).to_owned();
             Some(vec![
                 iso(&row.study.date),
+                person(row.study.shown().patient_name()),
                 patient_ids(&row.study),
                 of(tags::MODALITY),
                 of(tags::SERIES_NUMBER),
@@ -71,19 +77,20 @@ impl Table {
                 series.series.as_str().to_owned(),
             ])
         };
-        Self { columns, cells: rows.iter().filter_map(cells).collect() }
+        Self { columns, cells: rows.iter().filter_map(cells).collect(), uid }
     }
 
     fn instances(rows: &[Found]) -> Self {
+        let uid = "SOP INSTANCE UID";
         let columns = vec![
-            Column::left("MODALITY"),
+            Column::left("MOD."),
             Column::right("SERIES"),
             Column::right("NUMBER"),
             Column::right("FRAMES"),
             Column::right("ROWS x COLUMNS"),
             Column::right("SIZE"),
-            Column::left("TRANSFER SYNTAX"),
-            Column::left("SOP INSTANCE UID"),
+            Column::cut("TRANSFER SYNTAX", 15).goes(1),
+            Column::left(uid).goes(2),
         ];
         let cells = |row: &Found| {
             let (series, instance) = (row.series.as_ref()?, row.instance.as_ref()?);
@@ -103,29 +110,40 @@ impl Table {
                 instance.sop_instance.as_str().to_owned(),
             ])
         };
-        Self { columns, cells: rows.iter().filter_map(cells).collect() }
+        Self { columns, cells: rows.iter().filter_map(cells).collect(), uid }
     }
 }
 
-fn study_cells(study: &FoundStudy, conflicts: bool) -> Vec<String> {
+fn study_cells(study: &FoundStudy) -> Vec<String> {
     let shown = study.shown();
-    let mut cells = vec![
+    vec![
         iso(&study.date),
-        patient_ids(study),
         person(shown.patient_name()),
+        patient_ids(study),
         study.modalities.join(","),
         shown.get(tags::STUDY_DESCRIPTION).to_owned(),
         shown.get(tags::ACCESSION_NUMBER).to_owned(),
         study.series.to_string(),
         study.instances.to_string(),
         human_bytes(study.bytes),
-        state(study),
-    ];
-    if conflicts {
-        cells.push(if study.conflicts > 0 { study.conflicts.to_string() } else { String::new() });
+        marked(study),
+        study.study.as_str().to_owned(),
+    ]
+}
+
+/// The state, behind what somebody has to look at.
+fn marked(study: &FoundStudy) -> String {
+    let mut words = Vec::new();
+    if study.patients.len() > 1 {
+        words.push(format!("{} PATIENTS", study.patients.len()));
     }
-    cells.push(study.study.as_str().to_owned());
-    cells
+    match study.conflicts {
+        0 => {}
+        1 => words.push("1 CONFLICT".to_owned()),
+        n => words.push(format!("{n} CONFLICTS")),
+    }
+    words.push(state(study));
+    words.join(", ")
 }
 
 /// All patient IDs of a study: several are an error of somebody's, and must be seen.
@@ -274,9 +292,50 @@ mod tests {
         let lines = lines(&table.columns, &table.cells, None);
         assert_eq!(
             lines[1].split_whitespace().collect::<Vec<_>>().join(" "),
-            "2026-01-02 Yamada, Tarou CT,SR 2 300 157 MB complete v2 1.2.3"
+            "1 2026-01-02 Yamada, Tarou CT,SR 2 300 157 MB complete v2 1.2.3"
         );
-        assert!(!lines[0].contains("CONFLICTS"));
+        assert!(!lines[1].contains("CONFLICT"));
+    }
+
+    #[test]
+    fn a_study_fits_its_terminal_and_says_what_is_wrong_with_it() {
+        let uid = format!("1.2.840.{}", "9".repeat(56));
+        let study = FoundStudy {
+            study: StudyUid::new(&uid).unwrap(),
+            attributes: Attributes::default()
+                .with(tags::STUDY_DATE, "20260102")
+                .with(tags::STUDY_DESCRIPTION, "CT thorax and abdomen with contrast, follow-up")
+                .with(tags::ACCESSION_NUMBER, "ACC-2026-000815"),
+            patients: vec![patient("PID-2026-4711", 299), patient("PID-2026-4712", 1)],
+            modalities: ["CT", "PR", "SR", "SEG"].map(str::to_owned).to_vec(),
+            instances: 12_345,
+            conflicts: 3,
+            ..found()
+        };
+        let fine = Found { study: found().into(), series: None, instance: None };
+        let rows = [fine, Found { study: study.into(), series: None, instance: None }];
+        let table = Table::of(Level::Study, &rows);
+        for (width, shown, left_out) in [
+            (80, "DATE NAME MOD. DESCRIPTION INST. SIZE STATE", "PATIENT ID"),
+            (100, "PATIENT ID", "ACCESSION"),
+            (120, "ACCESSION", "STUDY UID"),
+            (200, "STUDY UID", "nothing"),
+        ] {
+            let lines = lines(&table.columns, &table.cells, Some(width));
+            assert!(lines.iter().all(|line| crate::table::wide(line) <= width), "{width}: {lines:#?}");
+            assert_eq!(lines.len(), 3);
+            let heading = lines[0].split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(heading.contains(shown) && !heading.contains(left_out), "{width}: {heading}");
+            assert!(lines[2].contains("2 PATIENTS"), "{width}: {}", lines[2]);
+        }
+        assert!(lines(&table.columns, &table.cells, None)[2].contains("2 PATIENTS, 3 CONFLICTS, complete v2"));
+    }
+
+    #[test]
+    fn numbers_stand_before_series_and_instances_as_well() {
+        assert!(
+            Table::of(Level::Series, &[]).columns.len() == 10 && Table::of(Level::Instance, &[]).columns.len() == 9
+        );
     }
 
     #[test]
