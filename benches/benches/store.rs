@@ -113,7 +113,7 @@ fn query(c: &mut Criterion) {
     index
         .commit(&CommitBatch { instances: stored, pages: Vec::new(), at: UnixSeconds(0), ..CommitBatch::default() })
         .unwrap();
-    let scope = Scope::Owners(vec![peer(1)]);
+    let scope = Scope::owner(peer(1));
 
     let mut group = c.benchmark_group("sqlite with 10,000 studies");
     group.sample_size(10);

@@ -111,7 +111,7 @@ fn fill(index: &SqliteIndex, studies: u64) -> Outcome {
 
 /// Asks `question` with a value of each number, and prints how long the answers took.
 fn ask(index: &SqliteIndex, name: &str, times: u64, question: &dyn Fn(u64) -> Search) -> Outcome {
-    let scope = Scope::Owners(vec![peer(1)]);
+    let scope = Scope::owner(peer(1));
     let mut rows = 0;
     let mut took = Vec::new();
     for number in 0..times {

@@ -100,7 +100,7 @@ fn due(shared: &Shared, after: Option<&OwnedStudy>) -> Result<(Vec<OwnedStudy>, 
     for (owner, study) in &keys {
         let Some(keep) = owners::keep(shared, *owner) else { continue };
         let keep = i64::try_from(keep.as_secs()).unwrap_or(i64::MAX);
-        let row = index.study(&Scope::Owners(vec![*owner]), study)?.pop();
+        let row = index.study(&Scope::owner(*owner), study)?.pop();
         if row.is_some_and(|row| !row.arriving && now.saturating_sub(row.updated.0) >= keep) {
             due.push((*owner, study.clone()));
         }
@@ -148,7 +148,7 @@ async fn stopped(shared: &Shared) {
 
 /// All contents of a study.
 fn contents(depot: &Depot, owner: PeerId, study: &StudyUid) -> Result<Vec<InstanceHash>, StoreError> {
-    let (mine, of) = (Scope::Owners(vec![owner]), InstancesOf::all_versions(study.clone()));
+    let (mine, of) = (Scope::owner(owner), InstancesOf::all_versions(study.clone()));
     let (mut contents, mut last): (Vec<InstanceHash>, Option<StoredInstance>) = Default::default();
     loop {
         let page = depot.index.instances(&mine, &of, last.as_ref(), INSTANCES_AT_ONCE)?;
@@ -201,7 +201,7 @@ impl Source for StudySource {
     fn next_item(&mut self) -> io::Result<Option<SourceItem>> {
         if self.opened.is_none() {
             let wanted = Selection { versions: Versions::All, ..Selection::study(self.study.clone()) };
-            let scope = Scope::Owners(vec![self.owner]);
+            let scope = Scope::owner(self.owner);
             self.opened = DepotSource::new(&self.depot, scope, wanted).map_err(io::Error::other)?;
         }
         // Without one it was removed meanwhile.

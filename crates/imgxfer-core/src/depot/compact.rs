@@ -179,7 +179,7 @@ impl Depot {
                     }
                 }
                 Ok(Note::Published(publication)) => {
-                    let mine = Scope::Owners(vec![publication.owner]);
+                    let mine = Scope::owner(publication.owner);
                     for study in &publication.studies {
                         if !self.index.study(&mine, study)?.is_empty() {
                             told.notes.push(bytes.to_vec());

@@ -11,6 +11,7 @@ mod part;
 mod put;
 mod read_back;
 mod remove;
+mod ways;
 
 use std::collections::BTreeSet;
 #[cfg(feature = "fs")]
@@ -33,6 +34,7 @@ pub use part::FrameError;
 pub use put::{Aliases, Put, PutError, PutOptions, PutOutcome};
 pub use read_back::{Seen, identify, read_back, unproven};
 pub use remove::{RemoveError, Unwanted};
+pub use ways::Way;
 
 use commits::Commits;
 use held::PacksInUse;

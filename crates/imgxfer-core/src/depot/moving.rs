@@ -12,7 +12,7 @@ use crate::store::{
 };
 
 /// Instances read from the index at once, and told again together.
-const INSTANCES_AT_ONCE: usize = 256;
+pub(super) const INSTANCES_AT_ONCE: usize = 256;
 
 /// A study of an owner.
 pub(super) type OwnedStudy = (PeerId, StudyUid);
@@ -43,7 +43,7 @@ impl Depot {
         (owner, study): &OwnedStudy,
         visit: &mut dyn FnMut(&StoredInstance) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let (mine, of) = (Scope::Owners(vec![*owner]), InstancesOf::all_versions(study.clone()));
+        let (mine, of) = (Scope::owner(*owner), InstancesOf::all_versions(study.clone()));
         let mut last: Option<StoredInstance> = None;
         loop {
             let page = self.index.instances(&mine, &of, last.as_ref(), INSTANCES_AT_ONCE)?;

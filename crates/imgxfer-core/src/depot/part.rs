@@ -38,7 +38,7 @@ impl Depot {
     pub fn reader(&self, instance: StoredInstance) -> Result<StoredReader, InstanceError> {
         let entry = &instance.entry;
         let of = InstancesOf::contents(entry);
-        let (mine, hash) = (Scope::Owners(vec![instance.owner]), entry.hash);
+        let (mine, hash) = (Scope::owner(instance.owner), entry.hash);
         let first = Cell::new(Some(instance));
         let (found, held) = self.held(&|| match first.take() {
             Some(instance) => Ok(vec![instance]),

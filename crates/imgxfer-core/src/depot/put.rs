@@ -171,7 +171,7 @@ impl Depot {
         entry: &InstanceEntry,
         aliases: Aliases,
     ) -> Result<Option<(StoredInstance, PutOutcome, Vec<HeldPack>)>, StoreError> {
-        let mine = Scope::Owners(vec![PeerId::SELF]);
+        let mine = Scope::owner(PeerId::SELF);
         let of = InstancesOf::contents(entry);
         let (known, packs) = self.held(&|| self.index.instances(&mine, &of, None, VERSIONS_MAX))?;
         let content = entry.content_id();

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::Depot;
-use super::moving::Moving;
+use super::moving::{INSTANCES_AT_ONCE, Moving};
 use crate::clock::UnixSeconds;
 use crate::ids::{PackId, PeerId, SeriesUid, SopInstanceUid, StudyUid};
 use crate::manifest::InstanceEntry;
-use crate::store::{RecordAt, Removal, Removed, Scope, StoreError, What, note};
+use crate::store::{InstancesOf, RecordAt, Removal, Removed, Scope, StoreError, StoredInstance, What, note};
 
 /// What of a study is not wanted any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +40,9 @@ pub enum RemoveError {
     /// A transfer runs that adds to the study.
     #[error("a transfer of this study is running: remove it when that has ended")]
     Arriving,
+    /// It belongs to the site itself, and who asks sees it by the source that it came by: others may have brought it, too.
+    #[error("it is seen here by how it came, and belongs to the site itself: ask its operator to remove it")]
+    BySource,
     /// The store failed.
     #[error("the store could not remove it")]
     Store(#[from] StoreError),
@@ -51,16 +54,45 @@ impl Depot {
     /// # Errors
     /// [`StoreError`].
     pub fn count_unwanted(&self, scope: &Scope, unwanted: &Unwanted) -> Result<(u64, u64), StoreError> {
-        let mut count = (0, 0);
-        for row in self.index.study(scope, &unwanted.study)? {
-            self.each_of(&(row.owner, row.study), &mut |instance| {
-                if unwanted.names(&instance.entry) {
-                    count = (count.0 + 1, count.1 + instance.entry.len);
-                }
-                Ok(())
-            })?;
+        let (mut count, mut last) = ((0, 0), None);
+        let of = InstancesOf::all_versions(unwanted.study.clone());
+        loop {
+            let page: Vec<StoredInstance> = self.index.instances(scope, &of, last.as_ref(), INSTANCES_AT_ONCE)?;
+            for instance in page.iter().filter(|instance| unwanted.names(&instance.entry)) {
+                count = (count.0 + 1, count.1 + instance.entry.len);
+            }
+            if page.len() < INSTANCES_AT_ONCE {
+                return Ok(count);
+            }
+            last = page.into_iter().next_back();
         }
-        Ok(count)
+    }
+
+    /// Removes what the owners within `scope` have of what is unwanted. What is seen by its source is not removed: other
+    /// sources may have brought the same, and it is not to be taken away from them.
+    ///
+    /// # Errors
+    /// [`RemoveError`]; with [`RemoveError::BySource`] nothing is removed.
+    pub fn remove_within(&self, scope: &Scope, unwanted: &Unwanted) -> Result<Removed, RemoveError> {
+        let rows = self.index.study(scope, &unwanted.study)?;
+        if rows.iter().any(|row| row.arriving) {
+            return Err(RemoveError::Arriving);
+        }
+        let owners: Vec<PeerId> = rows.into_iter().map(|row| row.owner).collect();
+        let by_source = Scope::sources(scope.deciding_sources().iter().cloned());
+        if !owners.iter().all(|owner| scope.admits(owner)) && self.count_unwanted(&by_source, unwanted)?.0 > 0 {
+            return Err(RemoveError::BySource);
+        }
+        let mut all = Removed::default();
+        for owner in owners.into_iter().filter(|owner| scope.admits(owner)) {
+            let Removed { instances, bytes, records } = self.remove_unwanted(owner, unwanted)?;
+            all.instances += instances;
+            all.bytes += bytes;
+            all.records.extend(records);
+        }
+        all.records.sort_unstable();
+        all.records.dedup();
+        Ok(all)
     }
 
     /// Removes what an owner has of what is unwanted, as [`Depot::remove`] does. Nothing is removed where there is
@@ -69,7 +101,7 @@ impl Depot {
     /// # Errors
     /// [`RemoveError`].
     pub fn remove_unwanted(&self, owner: PeerId, unwanted: &Unwanted) -> Result<Removed, RemoveError> {
-        let mine = Scope::Owners(vec![owner]);
+        let mine = Scope::owner(owner);
         let Some(row) = self.index.study(&mine, &unwanted.study)?.pop() else { return Ok(Removed::default()) };
         if row.arriving {
             return Err(RemoveError::Arriving);

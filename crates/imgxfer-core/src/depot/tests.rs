@@ -1,11 +1,12 @@
 //! Putting, finding, reading parts and removing, in memory and in a folder.
 #![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the report")]
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::*;
 use crate::dicom::{Level, scan, tags};
-use crate::ids::StudyUid;
+use crate::ids::{PeerId, StudyUid};
 use crate::sim::studies::StudySpec;
 use crate::store::search::Search;
 use crate::store::{
@@ -185,9 +186,14 @@ fn shown(depot: &Depot) -> Vec<String> {
         let Some(last) = keys.last() else { return shown };
         after = Some(last.clone());
         for (owner, study) in &keys {
-            let mine = Scope::Owners(vec![*owner]);
+            let mine = Scope::owner(*owner);
             let row = depot.index.study(&mine, study).unwrap().remove(0);
             shown.push(format!("{study} v{} {:?} {} {}", row.version, row.root, row.instances, row.bytes));
+            for source in ["inbox:/in", "inbox:/other"] {
+                let came = depot.index.study(&Scope::sources([source]), study).unwrap().pop();
+                let came = came.map(|row| (row.version, row.contents, row.bytes, row.patients, row.updated));
+                shown.push(format!("{study} {source} {came:?}"));
+            }
             let of = InstancesOf::all_versions(study.clone());
             for instance in depot.index.instances(&mine, &of, None, 1000).unwrap() {
                 let ways = depot.index.arrivals(&instance).unwrap();
@@ -283,6 +289,56 @@ fn compaction_gives_room_back_and_changes_nothing_else() {
     assert_eq!(shown(&depot), before, "the packs tell the same");
     assert_eq!(report.instances_missing, 0, "what has been moved is not missing");
     assert_eq!(depot.put(&first[0], &options()).unwrap().outcome, PutOutcome::Stored, "it may come again");
+}
+
+#[test]
+fn what_is_seen_by_its_source_alone_is_not_removed() {
+    let depot = in_memory();
+    let file = &files(11, 1)[0];
+    let study = depot.put(file, &options()).unwrap().entry.study;
+    depot.put(file, &PutOptions::of(Provenance::of("inbox:/other"))).unwrap();
+    let sent = Sample::new(peer(1), 1, 1, 1, 100).stored();
+    depot.index.commit(&CommitBatch { instances: vec![sent.clone()], ..CommitBatch::default() }).unwrap();
+    let unwanted = Unwanted::study(study.clone());
+    let by_source = Scope::owner(peer(1)).with_sources(["inbox:/in"]);
+    assert_eq!(depot.count_unwanted(&by_source, &unwanted).unwrap().0, 1, "it is seen");
+    assert!(matches!(depot.remove_within(&by_source, &unwanted), Err(RemoveError::BySource)));
+    assert_eq!(all(&depot, &study).len(), 1, "and stays");
+    let nothing = depot.remove_within(&Scope::sources(["inbox:/else"]), &unwanted).unwrap();
+    assert_eq!(nothing.instances, 0, "what is not seen is not there");
+    let theirs = Unwanted::study(sent.entry.study);
+    assert_eq!(depot.remove_within(&by_source, &theirs).unwrap().instances, 1, "what an owner in scope has goes");
+    assert_eq!(depot.remove_within(&Scope::owner(PeerId::SELF), &unwanted).unwrap().instances, 1);
+    assert!(all(&depot, &study).is_empty());
+}
+
+#[test]
+fn a_count_tells_of_what_is_seen_alone() {
+    let depot = in_memory();
+    let files = files(12, 5);
+    let study = depot.put(&files[0], &options()).unwrap().entry.study;
+    for file in &files[1..] {
+        depot.put(file, &PutOptions::of(Provenance::of("inbox:/other"))).unwrap();
+    }
+    let count = |scope: &Scope| depot.count_unwanted(scope, &Unwanted::study(study.clone())).unwrap();
+    let len = |files: &[Vec<u8>]| files.iter().map(|file| u64::try_from(file.len()).unwrap()).sum::<u64>();
+    assert_eq!(count(&Scope::sources(["inbox:/in"])), (1, len(&files[..1])));
+    assert_eq!(count(&Scope::sources(["inbox:/other"])), (4, len(&files[1..])));
+    assert_eq!(count(&Scope::All), (5, len(&files)));
+}
+
+#[test]
+fn the_ways_by_which_a_study_came_are_summed_up() {
+    let depot = in_memory();
+    let files = files(13, 3);
+    let study = depot.put(&files[0], &options()).unwrap().entry.study;
+    let other = PutOptions::of(Provenance::of("inbox:/other"));
+    files.iter().for_each(|file| drop(depot.put(file, &other).unwrap()));
+    let ways = depot.ways(&study).unwrap();
+    let told: Vec<_> = ways.iter().map(|way| (way.provenance.source.as_str(), way.contents)).collect();
+    assert_eq!(told.iter().copied().collect::<BTreeSet<_>>(), [("inbox:/in", 1), ("inbox:/other", 3)].into());
+    assert!(ways.iter().all(|way| way.first <= way.newest) && ways.is_sorted_by_key(|way| way.first));
+    assert!(depot.ways(&crate::testing::study(99)).unwrap().is_empty());
 }
 
 #[test]

@@ -292,7 +292,7 @@ impl DepotIntake {
 
     /// Only what the sender itself sent counts as there: another's copy may go away with its owner.
     fn own(&self) -> Scope {
-        Scope::Owners(vec![self.owner])
+        Scope::owner(self.owner)
     }
 }
 

@@ -126,7 +126,7 @@ async fn outcomes(depot: &Depot, wounded: &Arc<Wounded>) -> Result<Vec<Mended>, 
     let (index, asked) = (Arc::clone(&depot.index), Arc::clone(wounded));
     let whole = move || {
         let hashes: Vec<_> = asked.offers().map(|(instance, _)| instance.entry.hash).collect();
-        let whole = index.has(&Scope::Owners(vec![asked.owner]), &asked.study, &hashes)?;
+        let whole = index.has(&Scope::owner(asked.owner), &asked.study, &hashes)?;
         Ok::<HashSet<_>, StoreError>(
             hashes.into_iter().zip(whole).filter(|(_, held)| *held != Held::Absent).map(|(hash, _)| hash).collect(),
         )

@@ -38,7 +38,7 @@ impl Rights {
     /// No rights at all.
     #[must_use]
     pub const fn none() -> Self {
-        let scope = Scope::Owners(Vec::new());
+        let scope = Scope::none();
         let level = LevelChoice::Auto;
         Self { send: false, query: false, pull: false, delete: false, scope, quota_bytes: None, level }
     }

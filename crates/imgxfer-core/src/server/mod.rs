@@ -205,7 +205,7 @@ impl Server {
         };
         let depot = self.depot.clone();
         // Dedupe looks at what the peer may see, and at what it sent itself.
-        let scope = if rights.pull { rights.scope } else { Scope::Owners(vec![peer]) };
+        let scope = if rights.pull { rights.scope } else { Scope::owner(peer) };
         let proves = start.prove;
         let intake = move || {
             Ok::<_, StoreError>(DepotIntake::new(&depot, peer, scope)?.proving(proves).with_quota(rights.quota_bytes))

@@ -48,7 +48,8 @@ impl Server {
                 }
                 return;
             }
-            Ok(Ok(_)) => (
+            // By the owner alone, so never by its source.
+            Ok(Ok(_) | Err(RemoveError::BySource)) => (
                 RefuseCode::NotFound,
                 "nothing like that which this site has sent: check the identifiers with `imgxfer ls`",
             ),

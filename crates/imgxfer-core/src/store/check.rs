@@ -338,7 +338,7 @@ impl Checker<'_> {
         progress: &mut dyn FnMut(&CheckReport) -> bool,
     ) -> Result<bool, StoreError> {
         self.report.studies += 1;
-        let scope = Scope::Owners(vec![*owner]);
+        let scope = Scope::owner(*owner);
         let row = || -> Result<Option<StudyRow>, StoreError> { Ok(index.study(&scope, study)?.into_iter().next()) };
         let of = InstancesOf::all_versions(study.clone());
         let mut tally = row()?.map(Tally::new);
@@ -416,7 +416,7 @@ impl Checker<'_> {
     /// daemon that runs beside a check gives room back.
     fn has_left(&self, index: &dyn Index, instance: &StoredInstance) -> Result<bool, StoreError> {
         let entry = &instance.entry;
-        let mine = Scope::Owners(vec![instance.owner]);
+        let mine = Scope::owner(instance.owner);
         let found = index.instances(&mine, &InstancesOf::contents(entry), None, VERSIONS_MAX)?;
         let all = found.len() < VERSIONS_MAX;
         let now = found.into_iter().find(|found| found.entry.hash == entry.hash);

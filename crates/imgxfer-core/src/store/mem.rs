@@ -3,6 +3,7 @@
 mod index;
 mod records;
 mod study;
+mod view;
 
 pub use index::MemIndex;
 pub use records::MemRecords;

@@ -24,6 +24,7 @@ pub mod note;
 pub mod recipe;
 mod recover;
 mod repack;
+mod scope;
 mod scrub;
 pub mod search;
 mod spool;
@@ -68,6 +69,7 @@ pub use mem::{MemIndex, MemRecords};
 pub use note::{Note, NoteError};
 pub use recover::{RecoverReport, recover};
 pub use repack::repack;
+pub use scope::Scope;
 pub use scrub::{Scrub, ScrubPosition, ScrubStep};
 pub use spool::{SpoolLimits, spool_chunks};
 #[cfg(feature = "fs")]
@@ -332,27 +334,6 @@ impl StoredInstance {
             order,
             stated: None,
             current: true,
-        }
-    }
-}
-
-/// Whose instances a question is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Scope {
-    /// Everything in the store.
-    All,
-    /// What these peers sent.
-    Owners(Vec<PeerId>),
-}
-
-impl Scope {
-    /// Whether something sent by `owner` is within it.
-    #[must_use]
-    pub fn admits(&self, owner: &PeerId) -> bool {
-        match self {
-            Self::All => true,
-            Self::Owners(owners) => owners.contains(owner),
         }
     }
 }

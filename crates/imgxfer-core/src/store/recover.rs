@@ -113,7 +113,7 @@ fn count_missing(index: &dyn Index, elsewhere: &[Missing]) -> Result<u64, StoreE
     let mut lost = Vec::new();
     for run in elsewhere.chunk_by(|a, b| (a.owner, &a.study) == (b.owner, &b.study)) {
         let hashes: Vec<InstanceHash> = run.iter().map(|missing| missing.hash).collect();
-        let held = index.has(&Scope::Owners(vec![run[0].owner]), &run[0].study, &hashes)?;
+        let held = index.has(&Scope::owner(run[0].owner), &run[0].study, &hashes)?;
         lost.extend(run.iter().zip(held).filter(|(_, held)| *held == Held::Absent).map(|(missing, _)| missing));
     }
     let mut order = 0;
@@ -137,7 +137,7 @@ fn names(removal: &Removal, missing: &Missing) -> bool {
 /// States contents again, for those that stand in packs that were begun later than the one that states them: of two
 /// transfers that ran at the same time.
 fn state(index: &dyn Index, publication: &Publication) -> Result<(), StoreError> {
-    let owner = Scope::Owners(vec![publication.owner]);
+    let owner = Scope::owner(publication.owner);
     for (place, study) in (0u32..).zip(&publication.studies) {
         let named = publication.stated.iter().filter(|(of, _)| *of == place);
         let stated: Vec<_> = named.map(|(_, hash)| (0, *hash)).collect();

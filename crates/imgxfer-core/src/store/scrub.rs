@@ -130,7 +130,7 @@ impl Scrub {
 /// The records of a study of one owner in the order in which they stand, but for those that are known to be damaged.
 fn records_of(index: &dyn Index, (owner, study): &ScrubPosition) -> Result<VecDeque<RecordAt>, StoreError> {
     let damaged = index.damage(study)?;
-    let scope = Scope::Owners(vec![*owner]);
+    let scope = Scope::owner(*owner);
     let of = InstancesOf::all_versions(study.clone());
     let mut records = HashSet::new();
     let mut last: Option<StoredInstance> = None;

@@ -86,6 +86,40 @@ pub(super) fn of_study(mut headers: Vec<Header>) -> Summary {
     summary
 }
 
+/// What headers of one study say that its summary does not: what a newer one says otherwise, and what only contents
+/// say that are not current. Somebody who sees a part of the study may see it.
+#[cfg(feature = "fs")]
+pub(super) fn aside(headers: &[Header], summary: &Summary) -> Vec<Attributes> {
+    let mut aside = std::collections::BTreeSet::new();
+    // An instance that comes again may have left a header that none has.
+    for Header { attributes, .. } in headers.iter().filter(|header| header.newest > Order(0)) {
+        let (study, patient) = (attributes.of_level(Level::Study), attributes.of_level(Level::Patient));
+        let says = |known: &Attributes, these: &Attributes| these.iter().all(|(tag, value)| known.get(tag) == value);
+        let is_said = says(&summary.attributes, &study)
+            && summary.patients.iter().any(|known| says(&known.attributes, &patient))
+            && attributes.each(tags::MODALITY).all(|modality| summary.modalities.iter().any(|m| m == modality));
+        if !is_said {
+            let mut said = study;
+            said.extend(&patient);
+            said.set(tags::MODALITY, attributes.get(tags::MODALITY));
+            aside.insert(said);
+        }
+    }
+    aside.into_iter().collect()
+}
+
+#[cfg(feature = "fs")]
+impl Summary {
+    /// What a study is searched by of which headers say this `aside`.
+    pub(super) fn with(mut self, aside: &[Attributes]) -> Self {
+        for said in aside {
+            self.modalities.extend(said.each(tags::MODALITY).map(str::to_owned));
+            self.patients.push(StudyPatient { attributes: said.clone(), instances: 0 });
+        }
+        self
+    }
+}
+
 /// What these headers of one series say of it: its attributes, and how many current instances it has.
 pub(super) fn of_series(mut headers: Vec<Header>) -> (Attributes, u64) {
     headers.retain(|header| header.instances > 0);

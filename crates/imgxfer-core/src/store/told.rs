@@ -177,7 +177,7 @@ fn untold_of_study(
     study: &StudyUid,
     visit: &mut dyn FnMut(Untold) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
-    let scope = Scope::Owners(vec![owner]);
+    let scope = Scope::owner(owner);
     let of = InstancesOf::all_versions(study.clone());
     let mut last: Option<StoredInstance> = None;
     let mut stated: BTreeMap<Order, Vec<(u32, InstanceHash)>> = BTreeMap::new();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Sample, pack_suite, peer, study};
+use super::{Sample, pack_suite, peer, scope_suite, study};
 use crate::chunk::ChunkClass;
 use crate::clock::UnixSeconds;
 use crate::dicom::{Attributes, CATALOGUE_VERSION, Level, tags};
@@ -23,7 +23,7 @@ use crate::store::{
 /// # Panics
 /// When the index does not keep to the contract.
 pub fn index_suite(make: &dyn Fn() -> Arc<dyn Index>) {
-    let tests: [fn(&dyn Index); 22] = [
+    let tests: [fn(&dyn Index); 26] = [
         an_empty_index_knows_nothing,
         commits_are_found_and_idempotent,
         conflicts_are_kept_beside_each_other,
@@ -41,6 +41,10 @@ pub fn index_suite(make: &dyn Fn() -> Arc<dyn Index>) {
         patients_of_a_study_are_all_there,
         what_is_removed_does_not_come_back,
         ways_by_which_instances_came_are_kept,
+        scope_suite::a_study_is_what_came_by_the_sources,
+        scope_suite::what_is_current_is_so_among_what_is_seen,
+        scope_suite::a_part_has_its_place_by_its_own_date,
+        scope_suite::what_is_not_seen_leaves_no_trace,
         stale_attributes_are_read_again,
         newer_attributes_come_with_what_is_sent_again,
         pages_belong_to_their_owner,
@@ -69,7 +73,7 @@ fn commit(index: &dyn Index, at: i64, instances: Vec<StoredInstance>) {
 /// The row of each owner's study.
 fn rows(index: &dyn Index) -> Vec<StudyRow> {
     let keys = index.study_keys(None, 10_000).unwrap();
-    keys.iter().flat_map(|(owner, study)| index.study(&Scope::Owners(vec![*owner]), study).unwrap()).collect()
+    keys.iter().flat_map(|(owner, study)| index.study(&Scope::owner(*owner), study).unwrap()).collect()
 }
 
 fn publish(index: &dyn Index, owner: u8, studies: &[StudyUid], root: ManifestRoot, at: i64) -> Vec<u64> {
@@ -181,10 +185,10 @@ fn scopes_hide_what_others_sent(index: &dyn Index) {
     let hashes = [mine.entry.hash, theirs.entry.hash];
     for (scope, sees) in [
         (Scope::All, [true, true]),
-        (Scope::Owners(vec![peer(1)]), [true, false]),
-        (Scope::Owners(vec![peer(1), peer(2)]), [true, true]),
-        (Scope::Owners(vec![peer(3)]), [false, false]),
-        (Scope::Owners(vec![]), [false, false]),
+        (Scope::owner(peer(1)), [true, false]),
+        (Scope::owners([peer(1), peer(2)]), [true, true]),
+        (Scope::owner(peer(3)), [false, false]),
+        (Scope::none(), [false, false]),
     ] {
         let held = sees.map(|sees| if sees { Held::Current } else { Held::Absent });
         assert_eq!(index.has(&scope, &study(1), &hashes).unwrap(), held, "{scope:?}");
@@ -310,7 +314,7 @@ fn one_content_is_current(index: &dyn Index) {
     let theirs = content(2, 9, 20);
     commit(index, 3, vec![theirs.clone()]);
     assert_eq!(hashes(&current(&Scope::All)), [first.entry.hash], "between owners the first stays");
-    assert_eq!(hashes(&current(&Scope::Owners(vec![peer(2)]))), [theirs.entry.hash], "each sees its own");
+    assert_eq!(hashes(&current(&Scope::owner(peer(2)))), [theirs.entry.hash], "each sees its own");
     let merged = &index.find(&Scope::All, &Search::default()).unwrap().rows;
     assert_eq!(merged.len(), 1, "one study");
     let found = &merged[0].study;
@@ -368,7 +372,7 @@ fn what_is_removed_does_not_come_back(index: &dyn Index) {
     let one = Removal { owner, study: study_uid.clone(), what: some, at, order: Order(10) };
     let removed = index.remove(&one).unwrap();
     assert_eq!((removed.instances, removed.bytes, removed.records.len()), (1, 3000, 3));
-    let mine = Scope::Owners(vec![peer(1)]);
+    let mine = Scope::owner(peer(1));
     assert_eq!(all_of(index, &mine, &study(1), 10).len(), 3);
     assert_eq!(index.study(&mine, &study(1)).unwrap()[0].instances, 3, "sums follow");
     assert_eq!(index.remove(&one).unwrap(), Default::default(), "removing again changes nothing");
@@ -492,7 +496,7 @@ fn stale_attributes_are_read_again(index: &dyn Index) {
         assert_eq!(kept(was), kept(&is), "nothing else changes");
     }
     for (fresh, old) in fresh.iter().zip(&old) {
-        let of = Scope::Owners(vec![fresh.owner]);
+        let of = Scope::owner(fresh.owner);
         let all = all_of(index, &of, &fresh.entry.study, 10);
         let is = all.iter().find(|instance| instance.entry == fresh.entry).unwrap();
         let expected = if old == unreadable { old } else { fresh };

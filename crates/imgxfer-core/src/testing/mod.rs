@@ -11,6 +11,7 @@ mod index_suite;
 mod pack_suite;
 #[cfg(feature = "quic")]
 pub mod pair;
+mod scope_suite;
 mod search_suite;
 mod store_suite;
 

@@ -144,7 +144,7 @@ impl Site {
     }
 
     fn knows(&self, entry: &InstanceEntry) -> bool {
-        let own = Scope::Owners(vec![self.sender]);
+        let own = Scope::owner(self.sender);
         self.depot.index.has(&own, &entry.study, &[entry.hash]).expect("memory does not fail")[0] != Held::Absent
     }
 }
@@ -327,7 +327,7 @@ fn raw_len(record: &Bytes) -> u64 {
 
 impl<'a> Run<'a> {
     fn new(drive: Drive<'a>) -> Result<Self, ProtocolError> {
-        let intake = DepotIntake::new(&drive.site.depot, drive.site.sender, Scope::Owners(vec![drive.site.sender]));
+        let intake = DepotIntake::new(&drive.site.depot, drive.site.sender, Scope::owner(drive.site.sender));
         let items = drive.pages.iter().flatten();
         let bytes = items.clone().map(|item| item.entry.len).sum();
         let sender = Sender::new(TransferId::from_bytes([7; 16]), 0, to_u64(items.count()), bytes);

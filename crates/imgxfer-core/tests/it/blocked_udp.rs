@@ -30,7 +30,7 @@ struct Carriers(Mutex<Vec<Carrier>>);
 impl Host for Carriers {
     fn rights(&self, session: &Session) -> Rights {
         self.0.lock().unwrap().push(session.carrier());
-        Rights::all().with_scope(Scope::Owners(vec![session.peer()]))
+        Rights::all().with_scope(Scope::owner(session.peer()))
     }
 }
 
@@ -70,7 +70,7 @@ impl Sites {
     async fn pull(&self, study: &Study) -> BTreeSet<[u8; 32]> {
         let here = pair::Site::default();
         let depot = here.depot.clone();
-        let intake = move |peer| Ok(Arc::new(DepotIntake::new(&depot, peer, Scope::Owners(vec![peer]))?) as _);
+        let intake = move |peer| Ok(Arc::new(DepotIntake::new(&depot, peer, Scope::owner(peer))?) as _);
         let target = PullTarget::study(study.spec.study_uid());
         let mut options = PullOptions::default();
         options.retry = RetryPolicy::once();

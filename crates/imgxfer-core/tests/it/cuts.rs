@@ -71,7 +71,7 @@ fn study_items(study: &Study) -> Vec<Vec<pair::Item>> {
 
 async fn pull(sites: &Sites, study: &Study, into: &pair::Site) -> Result<PullReport, TransferError> {
     let depot = into.depot.clone();
-    let intake = move |peer| Ok(Arc::new(DepotIntake::new(&depot, peer, Scope::Owners(vec![peer]))?) as _);
+    let intake = move |peer| Ok(Arc::new(DepotIntake::new(&depot, peer, Scope::owner(peer))?) as _);
     let target = PullTarget::study(study.uid.clone());
     sites.client.pull(&sites.dial(), &target, intake, &PullOptions::default(), &nothing).await
 }

@@ -88,7 +88,7 @@ fn what_a_running_transfer_has_written_is_durable_before_another_is_acknowledged
     for seed in 0..SEEDS {
         let (site, records) = site(&Faults::default());
         // A routine push has written all of it and committed nothing ...
-        let routine = DepotIntake::new(&site.depot, site.sender, Scope::Owners(vec![site.sender])).unwrap();
+        let routine = DepotIntake::new(&site.depot, site.sender, Scope::owner(site.sender)).unwrap();
         for item in pages.iter().flatten() {
             let chunks: Vec<_> = item.bytes.chunks(400).collect();
             routine.keep(&record_of(&chunks)).unwrap();
@@ -108,7 +108,7 @@ fn bytes_of_a_failed_sync_are_never_built_on() {
         // Operations on this store: make a pack, append 6 records, sync.
         let faults = Faults::at(7, Fault::Medium);
         let (site, records) = site(&faults);
-        let first = DepotIntake::new(&site.depot, site.sender, Scope::Owners(vec![site.sender])).unwrap();
+        let first = DepotIntake::new(&site.depot, site.sender, Scope::owner(site.sender)).unwrap();
         for item in pages.iter().flatten() {
             let chunks: Vec<_> = item.bytes.chunks(400).collect();
             first.keep(&record_of(&chunks)).unwrap();

@@ -86,7 +86,7 @@ fn read_back(depot: &Depot) -> (BTreeMap<Vec<u8>, usize>, Vec<u64>) {
     let keys = depot.index.study_keys(None, 100).unwrap();
     for (owner, study) in keys {
         for instance in
-            depot.index.instances(&Scope::Owners(vec![owner]), &InstancesOf::all_versions(study), None, 100).unwrap()
+            depot.index.instances(&Scope::owner(owner), &InstancesOf::all_versions(study), None, 100).unwrap()
         {
             let reader = StoredReader::of(Arc::clone(&depot.records), Registry::default(), instance).unwrap();
             let mut bytes = vec![0; usize::try_from(reader.len()).unwrap()];

@@ -158,7 +158,7 @@ async fn who_may_not_see_it_hears_what_is_said_of_what_is_not_there() {
     let rights = |rights| *host.stranger.lock().unwrap() = Some((other.peer_id(), rights));
     let client = client_with(other.clone());
     let asked = request(&file, "2");
-    rights(Rights::all().with_scope(Scope::Owners(vec![other.peer_id()])));
+    rights(Rights::all().with_scope(Scope::owner(other.peer_id())));
     let hidden = client.frames(&site.dial, &asked).await.unwrap_err();
     let absent = FrameRequest::new(StudyUid::new("1.2.3").unwrap(), asked.sop_instance.clone(), numbers("2"));
     let absent = client.frames(&site.dial, &absent).await.unwrap_err();

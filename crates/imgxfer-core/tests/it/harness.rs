@@ -36,7 +36,7 @@ pub(crate) fn depot_at(folder: &Path) -> Depot {
 /// The row of each owner's study, ordered by owner.
 pub(crate) fn rows(index: &dyn Index) -> Vec<StudyRow> {
     let keys = index.study_keys(None, 1000).unwrap();
-    keys.iter().flat_map(|(owner, study)| index.study(&Scope::Owners(vec![*owner]), study).unwrap()).collect()
+    keys.iter().flat_map(|(owner, study)| index.study(&Scope::owner(*owner), study).unwrap()).collect()
 }
 
 /// Every content of every instance of a study, whoever owns it.

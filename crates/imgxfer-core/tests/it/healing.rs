@@ -347,7 +347,7 @@ async fn collection_and_resumption_see_each_other() {
     let hospital = Hospital::new();
     let depot = depot_at(hospital.store.path());
     let owner = hospital.sender.peer_id();
-    let scope = Scope::Owners(vec![owner]);
+    let scope = Scope::owner(owner);
     let leave = || {
         use imgxfer_core::receive::Intake;
         let intake = DepotIntake::new(&depot, owner, scope.clone()).unwrap();

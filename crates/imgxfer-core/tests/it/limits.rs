@@ -115,7 +115,7 @@ async fn push(sites: &Sites, pace: Pace) -> Run {
 async fn pull(sites: &Sites, pace: Pace) -> Run {
     let here = pair::Site::default();
     let depot = here.depot.clone();
-    let intake = move |peer| Ok(Arc::new(DepotIntake::new(&depot, peer, Scope::Owners(vec![peer]))?) as _);
+    let intake = move |peer| Ok(Arc::new(DepotIntake::new(&depot, peer, Scope::owner(peer))?) as _);
     let target = PullTarget::study(spec().study_uid());
     let options = PullOptions::default().with_level(LevelChoice::Fixed(Level::FAST)).with_pace(pace);
     let (watch, begun) = (Watch::default(), Instant::now());

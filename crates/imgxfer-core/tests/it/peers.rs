@@ -29,7 +29,7 @@ struct OwnOnly;
 
 impl Host for OwnOnly {
     fn rights(&self, session: &Session) -> Rights {
-        Rights::all().with_scope(Scope::Owners(vec![session.peer()]))
+        Rights::all().with_scope(Scope::owner(session.peer()))
     }
 }
 
@@ -67,7 +67,7 @@ async fn push_study(client: &Client, site: &Site, spec: &StudySpec) -> u64 {
 async fn pull_study(client: &Client, site: &Site, study: &StudyUid) -> Result<BTreeSet<[u8; 32]>, TransferError> {
     let here = pair::Site::default();
     let depot = here.depot.clone();
-    let intake = move |peer| Ok(Arc::new(DepotIntake::new(&depot, peer, Scope::Owners(vec![peer]))?) as _);
+    let intake = move |peer| Ok(Arc::new(DepotIntake::new(&depot, peer, Scope::owner(peer))?) as _);
     let target = PullTarget::study(study.clone());
     let mut options = PullOptions::default();
     options.retry = RetryPolicy::once();
@@ -107,7 +107,7 @@ async fn the_same_study_from_two_peers_is_two_studies_and_tells_neither_of_the_o
 async fn pull_at(client: &Client, site: &Site, spec: &StudySpec, level: LevelChoice) -> (u64, CodecId) {
     let here = pair::Site::default();
     let depot = here.depot.clone();
-    let intake = move |peer| Ok(Arc::new(DepotIntake::new(&depot, peer, Scope::Owners(vec![peer]))?) as _);
+    let intake = move |peer| Ok(Arc::new(DepotIntake::new(&depot, peer, Scope::owner(peer))?) as _);
     let options = PullOptions::default().with_level(level).with_retry(RetryPolicy::once());
     let target = PullTarget::study(spec.study_uid());
     let report = client.pull(&site.dial, &target, intake, &options, &nothing).await.unwrap();

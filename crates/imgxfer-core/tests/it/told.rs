@@ -86,7 +86,7 @@ async fn a_host_is_told_what_is_asked_and_what_is_published() {
     client.find(&site.dial, &search).await.unwrap_err();
     for uid in [spec.study_uid(), StudySpec::new(2).study_uid()] {
         let depot = pair::Site::default().depot.clone();
-        let intake = move |peer| Ok(Arc::new(DepotIntake::new(&depot, peer, Scope::Owners(vec![peer]))?) as _);
+        let intake = move |peer| Ok(Arc::new(DepotIntake::new(&depot, peer, Scope::owner(peer))?) as _);
         let options = PullOptions::default().with_retry(RetryPolicy::once());
         drop(client.pull(&site.dial, &PullTarget::study(uid), intake, &options, &|_: &_| {}).await);
     }

@@ -3,13 +3,51 @@
 use std::os::unix::fs::{FileExt, PermissionsExt};
 
 use imgxfer_core::clock::{Stopwatch, UnixSeconds};
+use imgxfer_core::dicom::tags;
+use imgxfer_core::ids::PeerId;
 use imgxfer_core::store::search::Search;
-use imgxfer_core::store::{CommitBatch, Held, Index, InstancesOf, Scope, SqliteIndex, StoreError};
+use imgxfer_core::store::{
+    CommitBatch, Held, Index, InstancesOf, Provenance, Scope, SqliteIndex, StoreError, StoredInstance,
+};
 use imgxfer_core::testing::{Sample, peer, study};
 
 fn batch(range: std::ops::Range<u64>, study: impl Fn(u64) -> u64) -> CommitBatch {
     let instances = range.map(|n| Sample::new(peer(1), study(n), 0, n, 300).stored()).collect();
     CommitBatch { instances, at: UnixSeconds(1), ..CommitBatch::default() }
+}
+
+/// What scopes by source go by is compared with the arrivals that it repeats.
+#[test]
+fn rows_that_say_what_came_by_which_source_are_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let changes = [
+        "UPDATE study_sources SET contents = contents + 1",
+        "UPDATE study_sources SET date = '19000101' WHERE source = 2",
+        "UPDATE study_sources SET newest = 1",
+        "DELETE FROM study_sources WHERE source = 1",
+        "DELETE FROM arrivals WHERE instance = 2",
+        "UPDATE provenances SET source = 2 WHERE id = 1",
+        "UPDATE studies SET aside = x''",
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let path = folder.path().join(number.to_string());
+        let index = SqliteIndex::open(&path).unwrap();
+        for (source, patient) in [("inbox:/a", "P1"), ("ae:B", "P2")] {
+            let contents = (1..3).map(|sop| {
+                let mut sample = Sample::new(PeerId::SELF, 1, 0, sop, 300);
+                sample.bytes.extend(source.bytes());
+                let attributes = sample.stored().attributes.with(tags::PATIENT_ID, patient);
+                StoredInstance { order: index.reserve(1).unwrap().first, ..sample.stored_with(attributes) }
+            });
+            let (instances, provenance) = (contents.collect(), Some(Provenance::of(source)));
+            index.commit(&CommitBatch { instances, provenance, at: UnixSeconds(7), ..CommitBatch::default() }).unwrap();
+        }
+        assert!(index.contradictions(PeerId::SELF, &study(1)).unwrap().is_empty());
+        drop(index);
+        assert!(rusqlite::Connection::open(&path).unwrap().execute(change, []).unwrap() > 0, "{change}");
+        let wrong = SqliteIndex::open(&path).unwrap().contradictions(PeerId::SELF, &study(1)).unwrap();
+        assert!(!wrong.is_empty(), "{change}");
+    }
 }
 
 #[test]

@@ -64,7 +64,7 @@ fn parts(shared: &Shared, wish: &Wish, unwanted: &Unwanted) -> Result<Vec<Part>,
         if row.arriving && !wish.dry_run {
             return Err(RemoveError::Arriving);
         }
-        let (contents, bytes) = shared.depot.count_unwanted(&Scope::Owners(vec![row.owner]), unwanted)?;
+        let (contents, bytes) = shared.depot.count_unwanted(&Scope::owner(row.owner), unwanted)?;
         if contents > 0 {
             parts.push(Part { owner: row.owner, name, contents, bytes });
         }

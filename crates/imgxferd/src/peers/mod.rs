@@ -138,12 +138,12 @@ impl Peers {
         let own = session.peer();
         let scope = match &peer.sees {
             Sees::All => Scope::All,
-            Sees::Own => Scope::Owners(vec![own]),
+            Sees::Own => Scope::owner(own),
             Sees::Peers(names) => {
                 let mut owners: Vec<PeerId> =
                     self.read().iter().filter(|p| names.contains(&p.name)).filter_map(PeerConfig::peer_id).collect();
                 owners.push(own);
-                Scope::Owners(owners)
+                Scope::owners(owners)
             }
         };
         let rights = Rights::none().with_send(peer.rights.send).with_query(peer.rights.query);

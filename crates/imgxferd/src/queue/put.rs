@@ -352,7 +352,7 @@ mod tests {
     }
 
     fn stored(putting: &Putting, spec: &StudySpec) -> usize {
-        let mine = Scope::Owners(vec![PeerId::SELF]);
+        let mine = Scope::owner(PeerId::SELF);
         let of = InstancesOf::all_versions(spec.study_uid());
         putting.depot.index.instances(&mine, &of, None, 100).unwrap().len()
     }

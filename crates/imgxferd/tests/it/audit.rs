@@ -84,7 +84,7 @@ async fn push(client: &Client, to: &Dial, folder: &Path) -> bool {
 
 async fn pull(client: &Client, from: &Dial, target: PullTarget) -> bool {
     let depot = Depot::new(Arc::new(MemRecords::default()), Arc::new(MemIndex::default()), Registry::default());
-    let intake = move |peer| Ok(Arc::new(DepotIntake::new(&depot, peer, Scope::Owners(vec![peer]))?) as _);
+    let intake = move |peer| Ok(Arc::new(DepotIntake::new(&depot, peer, Scope::owner(peer))?) as _);
     let options = PullOptions::default().with_retry(RetryPolicy::once());
     client.pull(from, &target, intake, &options, &nothing).await.is_ok()
 }

@@ -36,7 +36,7 @@ fn files_below(folder: &Path) -> usize {
 
 /// What the site itself has of a study.
 fn own(depot: &Depot, spec: &StudySpec) -> Vec<StoredInstance> {
-    let mine = Scope::Owners(vec![PeerId::SELF]);
+    let mine = Scope::owner(PeerId::SELF);
     depot.index.instances(&mine, &InstancesOf::all_versions(spec.study_uid()), None, 10_000).unwrap()
 }
 
@@ -75,7 +75,7 @@ async fn pulled(by: &Identity, from: &Daemon, spec: &StudySpec) -> usize {
     let client = Client::new(Endpoint::bind(config).unwrap());
     let depot = Depot::new(Arc::new(MemRecords::default()), Arc::new(MemIndex::default()), Registry::default());
     let into = depot.clone();
-    let intake = move |peer| Ok(Arc::new(DepotIntake::new(&into, peer, Scope::Owners(vec![peer]))?) as _);
+    let intake = move |peer| Ok(Arc::new(DepotIntake::new(&into, peer, Scope::owner(peer))?) as _);
     let options = PullOptions::default().with_retry(RetryPolicy::once());
     let dial = Dial::from(from.quic_address()).with_peer(from.peer_id());
     let target = PullTarget::study(spec.study_uid());

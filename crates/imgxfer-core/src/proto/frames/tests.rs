@@ -139,7 +139,7 @@ fn what_is_not_there_is_told_apart() {
     let cut = file[..file.len() - 10].to_vec();
     let (depot, request) = kept(&cut, "1");
     assert!(matches!(answer(&depot, &request), Err(FramesError::NotKnown)), "the end of a cut file is not known");
-    let scope = Scope::Owners(vec![crate::testing::peer(9)]);
+    let scope = Scope::owner(crate::testing::peer(9));
     assert!(matches!(depot.frames(&scope, &request, vec![CodecId::STORE]), Err(FramesError::NoInstance)));
 }
 

@@ -6,18 +6,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::study::{Place, Study, place_of};
+use super::study::{Study, place_of};
+use super::view::View;
 use crate::clock::UnixSeconds;
-use crate::dicom::Level;
 use crate::ids::{InstanceHash, PackId, PageHash, PeerId, SopInstanceUid, StudyUid};
-use crate::store::search::{
-    Answer, Collector, Counts, Cursor, Found, FoundInstance, FoundSeries, FoundStudy, Search, merge,
-};
-use crate::store::summary::{self, headers_of};
-use crate::store::versions::is_conflict;
+use crate::store::search::{Answer, Collector, Cursor, Found, Search};
 use crate::store::{
     Arrival, CommitBatch, Held, Index, IndexTotals, InstancesOf, Order, Orders, Publication, RecordAt, Refill, Removal,
-    Removed, Scope, Stale, StoreError, StoredInstance, StudyRow, Versions, What,
+    Removed, Scope, Stale, StoreError, StoredInstance, StudyRow, What,
 };
 use crate::units::{to_u32, to_u64};
 
@@ -73,118 +69,22 @@ impl State {
         })
     }
 
-    fn rows(&self, scope: &Scope, study: &StudyUid) -> Vec<StudyRow> {
-        let mine = self.studies.iter().filter(|((owner, uid), _)| uid == study && scope.admits(owner));
-        mine.map(|((owner, uid), content)| content.row(*owner, uid)).collect()
-    }
-
-    /// The instances of a study within `scope`, ordered, without those that another owner's stand in front of.
-    fn instances(&self, scope: &Scope, of: &InstancesOf) -> BTreeMap<(Place, PeerId), &StoredInstance> {
-        let studies: Vec<_> =
-            self.studies.iter().filter(|((owner, uid), _)| *uid == of.study && scope.admits(owner)).collect();
-        let first = |sop: &SopInstanceUid| {
-            studies.iter().filter_map(|((owner, _), study)| Some((study.first(sop)?, *owner))).min()
-        };
-        let mut found = BTreeMap::new();
-        for ((owner, _), study) in &studies {
-            for instance in study.instances.values() {
-                let entry = &instance.entry;
-                let asked = of.series.as_ref().is_none_or(|series| *series == entry.series)
-                    && of.sop_instance.as_ref().is_none_or(|sop| *sop == entry.sop_instance);
-                let shown = of.versions == Versions::All
-                    || instance.current && first(&entry.sop_instance).is_none_or(|(_, first)| first == *owner);
-                if asked && shown {
-                    found.insert((place_of(instance), *owner), instance);
-                }
-            }
-        }
-        found
-    }
-
-    /// A study as one who may see what is within `scope` sees it.
-    fn found_study(&self, scope: &Scope, study: &StudyUid) -> Option<FoundStudy> {
-        let counts = |_: &[StudyRow]| Ok::<_, StoreError>(self.counts(scope, study));
-        merge(self.rows(scope, study), counts).ok().flatten()
-    }
-
-    fn counts(&self, scope: &Scope, study: &StudyUid) -> Counts {
-        let current = self.instances(scope, &InstancesOf::study(study.clone()));
-        let all = self.instances(scope, &InstancesOf::all_versions(study.clone()));
-        let mut contents: HashMap<_, Vec<_>> = HashMap::new();
-        for instance in all.values() {
-            let entry = &instance.entry;
-            contents.entry(&entry.sop_instance).or_default().push((entry.content_id(), entry.transfer_syntax.clone()));
-        }
-        let distinct: HashSet<_> = all.values().map(|i| (&i.entry.sop_instance, i.entry.hash)).collect();
-        Counts {
-            series: to_u64(current.values().map(|i| &i.entry.series).collect::<BTreeSet<_>>().len()),
-            instances: to_u64(contents.len()),
-            contents: to_u64(distinct.len()),
-            conflicts: to_u64(contents.values().filter(|contents| is_conflict(contents)).count()),
-            bytes: current.values().map(|i| i.entry.len).sum(),
-        }
+    /// What is within a scope of a study.
+    fn view<'a>(&'a self, scope: &Scope, study: &'a StudyUid) -> View<'a> {
+        View::of(&self.studies, scope, study)
     }
 
     /// Every row that `search` admits, in order.
     fn search(&self, scope: &Scope, search: &Search) -> Vec<Found> {
-        let uids: BTreeSet<_> = self.studies.keys().filter(|(o, _)| scope.admits(o)).map(|(_, uid)| uid).collect();
+        let mut by_uid: BTreeMap<&StudyUid, Vec<_>> = BTreeMap::new();
+        self.studies.iter().for_each(|entry| by_uid.entry(&entry.0.1).or_default().push(entry));
         let mut rows = Vec::new();
-        for study in uids.into_iter().filter_map(|uid| self.found_study(scope, uid)) {
-            if search.admits_study(&study) {
-                self.search_study(scope, search, study, &mut rows);
-            }
-        }
+        by_uid.into_iter().for_each(|(uid, of_uid)| View::of(of_uid, scope, uid).search(search, &mut rows));
         rows.sort_by(|a, b| {
             let (a, b): (Cursor, Cursor) = (a.cursor(), b.cursor());
             a.key().cmp(&b.key())
         });
         rows
-    }
-
-    fn search_study(&self, scope: &Scope, search: &Search, study: FoundStudy, rows: &mut Vec<Found>) {
-        let instances = self.instances(scope, &InstancesOf::study(study.study.clone()));
-        // Of one owner's study a header is as new as the newest that has it, current or not.
-        let all = match study.owners.len() {
-            1 => self.instances(scope, &InstancesOf::all_versions(study.study.clone())),
-            _ => instances.clone(),
-        };
-        let study = std::sync::Arc::new(study);
-        if search.level <= Level::Study {
-            let named = |i: &&StoredInstance| {
-                (search.series.is_empty() || search.series.contains(&i.entry.series))
-                    && (search.instances.is_empty() || search.instances.contains(&i.entry.sop_instance))
-            };
-            if instances.values().copied().any(|i| named(&i)) || search.names_no_part() {
-                rows.push(Found { study, series: None, instance: None });
-            }
-            return;
-        }
-        let mut by_series: BTreeMap<_, Vec<&StoredInstance>> = BTreeMap::new();
-        instances.values().for_each(|i| by_series.entry(&i.entry.series).or_default().push(i));
-        for (uid, instances) in by_series {
-            let of_series = all.values().copied().filter(|i| i.entry.series == *uid);
-            let (attributes, _) = summary::of_series(headers_of(of_series));
-            let series = FoundSeries { series: uid.clone(), attributes, instances: to_u64(instances.len()) };
-            if !search.admits_series(&series) {
-                continue;
-            }
-            let series = Some(std::sync::Arc::new(series));
-            let admitted = instances
-                .iter()
-                .map(|i| (FoundInstance::of(i), &i.attributes))
-                .filter(|(found, attributes)| search.admits_instance(&study, found, attributes));
-            if search.level == Level::Series {
-                if admitted.count() > 0 {
-                    rows.push(Found { study: std::sync::Arc::clone(&study), series, instance: None });
-                }
-                continue;
-            }
-            rows.extend(admitted.map(|(instance, _)| Found {
-                study: std::sync::Arc::clone(&study),
-                series: series.clone(),
-                instance: Some(instance),
-            }));
-        }
     }
 }
 
@@ -224,7 +124,7 @@ impl Index for MemIndex {
             let study = state.studies.entry((instance.owner, instance.entry.study.clone())).or_default();
             let known = study.instances.get(&place_of(instance)).map(|known| known.chunks.clone()).unwrap_or_default();
             let added = study.add(instance, batch.newest, batch.proven);
-            if let Some(provenance) = &batch.provenance {
+            if let Some(provenance) = batch.provenance.as_ref().filter(|_| instance.owner == PeerId::SELF) {
                 study.arrive(instance, provenance, batch.at);
             }
             if study.contents_of(&instance.entry.sop_instance) > 1 {
@@ -352,7 +252,8 @@ impl Index for MemIndex {
     ) -> Result<Vec<StoredInstance>, StoreError> {
         let state = self.lock();
         let after = after.map(|last| (place_of(last), last.owner));
-        let all = state.instances(scope, of).into_iter();
+        let view = state.view(scope, &of.study);
+        let all = view.instances(of).into_iter();
         let behind = all.filter(|(place, _)| after.as_ref().is_none_or(|after| place > after));
         Ok(behind.take(limit).map(|(_, instance)| instance.clone()).collect())
     }
@@ -365,27 +266,15 @@ impl Index for MemIndex {
 
     fn studies_with(&self, scope: &Scope, sop_instance: &SopInstanceUid) -> Result<Vec<StudyUid>, StoreError> {
         let state = self.lock();
-        let holds = state
-            .studies
-            .iter()
-            .filter(|((owner, _), study)| scope.admits(owner) && study.contents_of(sop_instance) > 0);
-        let uids: BTreeSet<_> = holds.map(|((_, uid), _)| uid.clone()).collect();
-        Ok(uids.into_iter().collect())
+        let uids: BTreeSet<_> = state.studies.keys().map(|(_, uid)| uid).collect();
+        let holds = uids.into_iter().filter(|uid| state.view(scope, uid).contents_of(sop_instance) > 0);
+        Ok(holds.cloned().collect())
     }
 
     fn has(&self, scope: &Scope, study: &StudyUid, hashes: &[InstanceHash]) -> Result<Vec<Held>, StoreError> {
         let state = self.lock();
-        let studies: Vec<_> =
-            state.studies.iter().filter(|((owner, uid), _)| uid == study && scope.admits(owner)).collect();
-        let held = |hash: &InstanceHash| {
-            let whole = studies.iter().flat_map(|(_, study)| study.whole(hash));
-            match whole.map(|instance| instance.current).max() {
-                None => Held::Absent,
-                Some(true) => Held::Current,
-                Some(false) => Held::Older,
-            }
-        };
-        Ok(hashes.iter().map(held).collect())
+        let view = state.view(scope, study);
+        Ok(hashes.iter().map(|hash| view.has(hash)).collect())
     }
 
     fn page(&self, owner: PeerId, page: &PageHash) -> Result<Option<Bytes>, StoreError> {
@@ -393,7 +282,7 @@ impl Index for MemIndex {
     }
 
     fn study(&self, scope: &Scope, study: &StudyUid) -> Result<Vec<StudyRow>, StoreError> {
-        Ok(self.lock().rows(scope, study))
+        Ok(self.lock().view(scope, study).rows())
     }
 
     fn find(&self, scope: &Scope, search: &Search) -> Result<Answer, StoreError> {

@@ -17,7 +17,7 @@ pub(super) fn place_of(instance: &StoredInstance) -> Place {
     (instance.entry.series.clone(), instance.entry.sop_instance.clone(), instance.entry.hash)
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Study {
     pub(super) instances: BTreeMap<Place, StoredInstance>,
     /// Places of each SOP Instance UID's contents.
@@ -104,6 +104,31 @@ impl Study {
             arrivals.map(|(provenance, at)| Arrival { at: *at, provenance: provenance.clone() }).collect();
         arrivals.sort_unstable();
         arrivals
+    }
+
+    /// What of it came by one of these sources, as if there were nothing else; `None` where nothing did.
+    pub(super) fn that_came_by(&self, sources: &[String]) -> Option<Self> {
+        let came = |place: &Place| {
+            let ways = self.arrivals.get(place).into_iter().flatten();
+            ways.filter(|(provenance, _)| sources.contains(&provenance.source)).map(|(_, at)| *at).max()
+        };
+        let seen: BTreeMap<&Place, UnixSeconds> =
+            self.instances.keys().filter_map(|place| Some((place, came(place)?))).collect();
+        let updated = *seen.values().max()?;
+        if seen.len() == self.instances.len() {
+            return Some(Self { updated, ..self.clone() });
+        }
+        let is_seen = |place: &&Place| seen.contains_key(*place);
+        let mut part =
+            Self { damaged: self.damaged.iter().filter(is_seen).cloned().collect(), updated, ..Self::default() };
+        for (place, instance) in self.instances.iter().filter(|(place, _)| is_seen(place)) {
+            part.first = Some(part.first.map_or(instance.order, |first| first.min(instance.order)));
+            part.contents.entry(instance.entry.sop_instance.clone()).or_default().insert(place.clone());
+            part.instances.insert(place.clone(), instance.clone());
+        }
+        let sops: Vec<_> = part.contents.keys().cloned().collect();
+        sops.iter().for_each(|sop| part.choose(sop));
+        Some(part)
     }
 
     /// Something of it is told.

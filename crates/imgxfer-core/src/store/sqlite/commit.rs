@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rusqlite::{CachedStatement, OptionalExtension, Transaction, params};
 
-use super::arrivals;
+use super::arrivals::{self, Arrivals};
 use super::contents::{Contents, Step};
 use super::known::Known;
 use super::query::{signed, unsigned};
@@ -156,9 +156,8 @@ fn extend(extents: &mut HashMap<PackId, u64>, instance: &StoredInstance) {
 struct BatchWriter<'a> {
     tx: &'a Transaction<'a>,
     batch: &'a CommitBatch,
-    source: Option<i64>,
     add: CachedStatement<'a>,
-    arrive: CachedStatement<'a>,
+    arrivals: Option<Arrivals<'a>>,
     contents: Contents<'a>,
     owners: HashMap<PeerId, i64>,
     studies: BTreeMap<(i64, StudyUid), StudyWriter>,
@@ -178,6 +177,8 @@ struct StudyWriter {
     step: Step,
     /// Whether instances that were there have new attributes.
     refilled: bool,
+    /// Whether one that was there came earlier than was known.
+    came_earlier: bool,
 }
 
 impl<'a> BatchWriter<'a> {
@@ -189,11 +190,10 @@ impl<'a> BatchWriter<'a> {
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 1, ?11, ?12, ?13)
              ON CONFLICT (series, sop_instance, hash) DO NOTHING",
         )?;
-        let arrive = tx.prepare_cached(arrivals::ARRIVE)?;
-        let source = batch.provenance.as_ref().map(|provenance| arrivals::source_id(tx, provenance)).transpose()?;
+        let arrivals = batch.provenance.as_ref().map(|provenance| Arrivals::new(tx, provenance)).transpose()?;
         let contents = Contents::new(tx)?;
         let (owners, studies, contended, wasted) = Default::default();
-        Ok(Self { tx, batch, source, add, arrive, contents, owners, studies, contended, wasted })
+        Ok(Self { tx, batch, add, arrivals, contents, owners, studies, contended, wasted })
     }
 
     /// Returns whether it stands where the batch says: it was new, or damaged.
@@ -256,8 +256,8 @@ impl<'a> BatchWriter<'a> {
         if stands {
             study.packs.extend(instance.chunks.iter().map(|chunk| chunk.record.pack));
         }
-        if let Some(source) = self.source {
-            self.arrive.execute(params![id, source, self.batch.at.0])?;
+        if let Some(arrivals) = self.arrivals.as_mut().filter(|_| instance.owner == PeerId::SELF) {
+            study.came_earlier |= arrivals.note(study.id, id, (added > 0).then_some(instance), self.batch.at)?;
         }
         Ok(stands)
     }
@@ -268,6 +268,9 @@ impl<'a> BatchWriter<'a> {
         }
         for study in self.studies.values().filter(|study| study.refilled) {
             refill::settle(self.tx, study.id)?;
+        }
+        for study in self.studies.values().filter(|study| study.came_earlier) {
+            arrivals::recount(self.tx, study.id)?;
         }
         for study in self.studies.values().filter(|study| study.step.is_change()) {
             refresh::study(self.tx, study.id, &study.step, self.batch.at)?;
@@ -293,8 +296,8 @@ impl StudyWriter {
                 id
             }
         };
-        let (series, headers, packs, step, refilled) = Default::default();
-        Ok(Self { id, removals, series, headers, packs, step, refilled })
+        let (series, headers, packs, step, refilled, came_earlier) = Default::default();
+        Ok(Self { id, removals, series, headers, packs, step, refilled, came_earlier })
     }
 
     /// The row number of a series, made when it has none.

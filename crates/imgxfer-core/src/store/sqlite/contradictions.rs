@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::arrivals;
 use super::commit::Sql;
 use super::query::{malformed, signed, unsigned};
 use super::refresh::keys;
+use super::stored::encode_aside;
 use crate::dicom::{CATALOGUE_VERSION, tags};
 use crate::ids::{ContentId, PeerId, StudyUid};
 use crate::store::search::pieces;
@@ -23,7 +25,8 @@ const PIECES_AT_ONCE: usize = 64;
 /// What is wrong in the rows of an owner's study, once each.
 pub(super) fn of_study(c: &Connection, owner: PeerId, study: &StudyUid) -> Sql<Vec<&'static str>> {
     let mut find = c.prepare_cached(
-        "SELECT studies.id, summary, date, series_count, instance_count, content_count, conflict_count, bytes, shared
+        "SELECT studies.id, summary, date, series_count, instance_count, content_count, conflict_count, bytes, shared,
+             aside
          FROM studies JOIN owners ON owners.id = studies.owner WHERE uid = ?1 AND peer = ?2",
     )?;
     let told = find.query_row(params![study.as_str(), owner.as_bytes()], Told::read).optional()?;
@@ -45,6 +48,7 @@ struct Told {
     date: String,
     sums: Sums,
     shared: bool,
+    aside: Vec<u8>,
 }
 
 impl Told {
@@ -52,7 +56,8 @@ impl Told {
         let count = |column: usize| row.get(column).map(unsigned);
         let (series, instances, contents, conflicts, bytes) = (count(3)?, count(4)?, count(5)?, count(6)?, count(7)?);
         let sums = Sums { series, instances, contents, conflicts, bytes };
-        Ok(Self { id: row.get(0)?, summary: row.get(1)?, date: row.get(2)?, sums, shared: row.get(8)? })
+        let (shared, aside) = (row.get(8)?, row.get(9)?);
+        Ok(Self { id: row.get(0)?, summary: row.get(1)?, date: row.get(2)?, sums, shared, aside })
     }
 }
 
@@ -106,18 +111,23 @@ impl Look<'_> {
         if !told.shared && self.c.prepare_cached(others)?.query_row([self.study.as_str()], |row| row.get(0))? {
             self.wrong("it is not marked as one that several owners have");
         }
+        if arrivals::kept(self.c, self.id)? != arrivals::by_source(self.c, self.id)? {
+            self.wrong("what came of it by which source is counted wrong");
+        }
         if self.is_stale {
             return Ok(());
         }
         self.series(&by_series)?;
-        let summary = summary::of_study(by_series.into_values().flatten().collect());
-        if Summary::decode(&told.summary).ok().as_ref() != Some(&summary) {
+        let headers: Vec<Header> = by_series.into_values().flatten().collect();
+        let summary = summary::of_study(headers.clone());
+        let aside = if self.owner == PeerId::SELF { summary::aside(&headers, &summary) } else { Vec::new() };
+        if Summary::decode(&told.summary).ok().as_ref() != Some(&summary) || told.aside != encode_aside(&aside) {
             self.wrong("its attributes are not those of its instances");
         }
         if told.date != summary.attributes.get(tags::STUDY_DATE) {
             self.wrong("the date that it is sorted by is not its own");
         }
-        if !self.is_found_by(&summary)? {
+        if !self.is_found_by(&summary.with(&aside))? {
             self.wrong("it is not found by what it is searched by");
         }
         Ok(())

@@ -13,6 +13,7 @@ mod damage;
 mod error;
 mod known;
 mod packs;
+mod part;
 mod query;
 mod refill;
 mod refresh;
@@ -20,6 +21,7 @@ mod removals;
 mod schema;
 mod search;
 mod stored;
+mod within;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -41,6 +43,7 @@ use crate::sync::lock;
 
 use commit::Committed;
 use error::{damaged_row, index_error};
+use within::Within;
 
 /// An [`Index`] in an SQLite database.
 ///
@@ -238,7 +241,7 @@ impl Index for SqliteIndex {
         after: Option<&StoredInstance>,
         limit: usize,
     ) -> Result<Vec<StoredInstance>, StoreError> {
-        self.read("list instances", |c| query::instances(c, scope, of, after, limit))
+        self.read("list instances", |c| query::instances(c, &Within::of(c, scope)?, of, after, limit))
     }
 
     fn arrivals(&self, instance: &StoredInstance) -> Result<Vec<Arrival>, StoreError> {
@@ -246,11 +249,11 @@ impl Index for SqliteIndex {
     }
 
     fn studies_with(&self, scope: &Scope, sop_instance: &SopInstanceUid) -> Result<Vec<StudyUid>, StoreError> {
-        self.read("look for an instance", |c| query::studies_with(c, scope, sop_instance))
+        self.read("look for an instance", |c| query::studies_with(c, &Within::of(c, scope)?, sop_instance))
     }
 
     fn has(&self, scope: &Scope, study: &StudyUid, hashes: &[InstanceHash]) -> Result<Vec<Held>, StoreError> {
-        self.read("look for instances", |c| query::has(c, scope, study, hashes))
+        self.read("look for instances", |c| query::has(c, &Within::of(c, scope)?, study, hashes))
     }
 
     fn page(&self, owner: PeerId, page: &PageHash) -> Result<Option<Bytes>, StoreError> {
@@ -262,7 +265,7 @@ impl Index for SqliteIndex {
     }
 
     fn study(&self, scope: &Scope, study: &StudyUid) -> Result<Vec<StudyRow>, StoreError> {
-        self.read("look for a study", |c| query::study(c, scope, study))
+        self.read("look for a study", |c| query::study(c, &Within::of(c, scope)?, study))
     }
 
     fn stale(&self) -> Result<Stale, StoreError> {
@@ -278,7 +281,7 @@ impl Index for SqliteIndex {
     }
 
     fn find(&self, scope: &Scope, search: &Search) -> Result<Answer, StoreError> {
-        self.read("search", |c| search::find(c, scope, search))
+        self.read("search", |c| search::find(c, &Within::of(c, scope)?, search))
     }
 
     fn contradictions(&self, owner: PeerId, study: &StudyUid) -> Result<Vec<&'static str>, StoreError> {

@@ -3,13 +3,15 @@
 use rusqlite::{CachedStatement, Connection, Row, params};
 
 use super::commit::Sql;
+use super::part;
 use super::stored::join;
+use super::within::{Extent, Seen, Within, list};
 use crate::clock::UnixSeconds;
 use crate::ids::{InstanceHash, ManifestRoot, PeerId, SopInstanceUid, StudyUid};
 use crate::store::search::Counts;
 use crate::store::summary::Summary;
 use crate::store::versions::is_conflict;
-use crate::store::{Held, IndexTotals, InstancesOf, Order, Scope, StoredInstance, StudyRow, Versions, recipe};
+use crate::store::{Held, IndexTotals, InstancesOf, Order, StoredInstance, StudyRow, Versions, recipe};
 use crate::units::to_u64;
 use crate::wire::bytes::Reader;
 
@@ -46,22 +48,13 @@ pub(super) fn totals(c: &Connection) -> Sql<IndexTotals> {
     })
 }
 
-/// The rows of a study within `scope`: row number and owner, in the order of owners.
-pub(super) fn study_ids(c: &Connection, scope: &Scope, study: &StudyUid) -> Sql<Vec<(i64, PeerId)>> {
-    let mut statement = c.prepare_cached(
-        "SELECT studies.id, peer FROM studies JOIN owners ON owners.id = studies.owner WHERE uid = ?1 ORDER BY peer",
-    )?;
-    let rows = statement.query_map([study.as_str()], |row| Ok((row.get(0)?, PeerId::from_bytes(row.get(1)?))))?;
-    let mut ids = rows.collect::<Sql<Vec<_>>>()?;
-    ids.retain(|(_, owner)| scope.admits(owner));
-    Ok(ids)
+/// A list of row numbers for a statement.
+fn ids(rows: &[Seen]) -> String {
+    list(&rows.iter().map(|seen| seen.id).collect::<Vec<_>>())
 }
 
-/// A list of row numbers for a statement, which are not written by anybody else.
-fn list(ids: &[(i64, PeerId)]) -> String {
-    ids.iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>().join(",")
-}
-
+/// The columns of an instance that [`instance`] reads, behind which comes whether it is current.
+const COLUMNS_BUT_CURRENT: &str = "i.recipe, headers.attributes, i.ordered, i.stated";
 /// The columns of an instance that [`instance`] reads.
 pub(super) const COLUMNS: &str = "i.recipe, headers.attributes, i.ordered, i.stated, i.current";
 
@@ -77,41 +70,59 @@ pub(super) fn instance(row: &Row<'_>, owner: PeerId) -> Sql<StoredInstance> {
 }
 
 /// What hides an instance from one who sees several owners: another of them had its SOP Instance UID first.
-fn hidden_by(ids: &[(i64, PeerId)]) -> String {
+fn hidden_by(within: &Within<'_>, rows: &[Seen]) -> String {
     format!(
         "EXISTS (SELECT 1 FROM instances o WHERE o.sop_instance = i.sop_instance AND o.study IN ({ids})
              AND o.study <> i.study AND (o.ordered, o.study) <
                  (SELECT min(m.ordered), m.study FROM instances m
-                  WHERE m.sop_instance = i.sop_instance AND m.study = i.study))",
-        ids = list(ids)
+                  WHERE m.sop_instance = i.sop_instance AND m.study = i.study AND {m}) AND {o})",
+        ids = ids(rows),
+        m = within.is_seen("m", rows),
+        o = within.is_seen("o", rows)
     )
 }
 
-/// The condition that picks the instances that are asked for.
-fn picked(of: &InstancesOf, ids: &[(i64, PeerId)]) -> String {
-    match of.versions {
-        Versions::All => "1".to_owned(),
-        Versions::Current if ids.len() < 2 => "i.current".to_owned(),
-        Versions::Current => format!("i.current AND NOT {}", hidden_by(ids)),
+/// The conditions by which the instances that are asked for are picked from one row of several that are seen, and by
+/// which they are current.
+struct Picked {
+    condition: String,
+    current: String,
+}
+
+impl Picked {
+    fn of(within: &Within<'_>, of: &InstancesOf, seen: &Seen, rows: &[Seen]) -> Self {
+        let current = within.is_current("i", seen.is_part);
+        let mut conditions = Vec::new();
+        if seen.is_part {
+            conditions.push(within.came("i"));
+        }
+        if of.versions == Versions::Current {
+            conditions.push(current.clone());
+            if rows.len() > 1 {
+                conditions.push(format!("NOT {}", hidden_by(within, rows)));
+            }
+        }
+        let condition = if conditions.is_empty() { "1".to_owned() } else { conditions.join(" AND ") };
+        Self { condition, current }
     }
 }
 
 pub(super) fn instances(
     c: &Connection,
-    scope: &Scope,
+    within: &Within<'_>,
     of: &InstancesOf,
     after: Option<&StoredInstance>,
     limit: usize,
 ) -> Sql<Vec<StoredInstance>> {
-    let ids = study_ids(c, scope, &of.study)?;
-    let picked = picked(of, &ids);
+    let rows = within.rows(c, &of.study)?;
     let mut found = Vec::new();
-    for (id, owner) in &ids {
+    for seen in &rows {
         // Several owners may hold the same instance: they stand in the order of their ids.
-        let inclusive = after.is_some_and(|last| last.owner < *owner);
-        found.extend(of_one_owner(c, (*id, *owner), of, &picked, (after, inclusive), limit)?);
+        let inclusive = after.is_some_and(|last| last.owner < seen.owner);
+        let picked = Picked::of(within, of, seen, &rows);
+        found.extend(of_one_owner(c, (seen.id, seen.owner), of, &picked, (after, inclusive), limit)?);
     }
-    if ids.len() > 1 {
+    if rows.len() > 1 {
         found.sort_by(|a, b| {
             let place =
                 |i: &StoredInstance| (i.entry.series.clone(), i.entry.sop_instance.clone(), i.entry.hash, i.owner);
@@ -128,7 +139,7 @@ fn of_one_owner(
     c: &Connection,
     (study, owner): (i64, PeerId),
     of: &InstancesOf,
-    picked: &str,
+    picked: &Picked,
     (after, inclusive): (Option<&StoredInstance>, bool),
     limit: usize,
 ) -> Sql<Vec<StoredInstance>> {
@@ -141,11 +152,12 @@ fn of_one_owner(
     let mut all_series = all_series.query(params![study, first_series, only])?;
     let sop_only = of.sop_instance.as_ref().map(|uid| uid.as_str());
     let narrowed = if sop_only.is_some() { "i.sop_instance = ?6" } else { "?6 IS NULL" };
+    let Picked { condition, current } = picked;
     let mut rows = c.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM instances i JOIN headers ON headers.id = i.header
+        "SELECT {COLUMNS_BUT_CURRENT}, {current} FROM instances i JOIN headers ON headers.id = i.header
          WHERE i.series = ?1
              AND ((i.sop_instance, i.hash) > (?2, ?3) OR (?4 AND i.sop_instance = ?2 AND i.hash = ?3))
-             AND {narrowed} AND {picked}
+             AND {narrowed} AND {condition}
          ORDER BY i.sop_instance, i.hash LIMIT ?5"
     ))?;
     while let Some(series) = all_series.next()? {
@@ -165,15 +177,17 @@ fn of_one_owner(
     Ok(found)
 }
 
-pub(super) fn studies_with(c: &Connection, scope: &Scope, sop: &SopInstanceUid) -> Sql<Vec<StudyUid>> {
-    let mut statement = c.prepare_cached(
-        "SELECT DISTINCT uid, peer FROM instances JOIN studies ON studies.id = instances.study
-         JOIN owners ON owners.id = studies.owner WHERE sop_instance = ?1 ORDER BY uid, peer",
-    )?;
+pub(super) fn studies_with(c: &Connection, within: &Within<'_>, sop: &SopInstanceUid) -> Sql<Vec<StudyUid>> {
+    let came = if within.sources().is_empty() { "0".to_owned() } else { within.came("i") };
+    let mut statement = c.prepare_cached(&format!(
+        "SELECT DISTINCT uid, peer, {came} FROM instances i JOIN studies ON studies.id = i.study
+         JOIN owners ON owners.id = studies.owner WHERE sop_instance = ?1 ORDER BY uid, peer"
+    ))?;
     let mut rows = statement.query([sop.as_str()])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        if scope.admits(&PeerId::from_bytes(row.get(1)?)) {
+        let owner = PeerId::from_bytes(row.get(1)?);
+        if within.scope().admits(&owner) || owner == PeerId::SELF && row.get(2)? {
             found.push(StudyUid::new(row.get_ref(0)?.as_str()?).map_err(|_| malformed(0))?);
         }
     }
@@ -181,22 +195,27 @@ pub(super) fn studies_with(c: &Connection, scope: &Scope, sop: &SopInstanceUid) 
     Ok(found)
 }
 
-pub(super) fn has(c: &Connection, scope: &Scope, study: &StudyUid, hashes: &[InstanceHash]) -> Sql<Vec<Held>> {
-    let ids = study_ids(c, scope, study)?;
-    let mut find =
-        c.prepare_cached("SELECT max(current) FROM instances WHERE study = ?1 AND hash = ?2 AND NOT damaged")?;
-    let mut has_one = |hash: &InstanceHash| {
-        let mut best = Held::Absent;
-        for (id, _) in &ids {
-            match find.query_row(params![id, hash.as_bytes()], |row| row.get::<_, Option<bool>>(0))? {
-                Some(true) => return Ok(Held::Current),
-                Some(false) => best = Held::Older,
+pub(super) fn has(c: &Connection, within: &Within<'_>, study: &StudyUid, hashes: &[InstanceHash]) -> Sql<Vec<Held>> {
+    let rows = within.rows(c, study)?;
+    let find = |seen: &Seen| {
+        let came = if seen.is_part { within.came("i") } else { "1".to_owned() };
+        c.prepare_cached(&format!(
+            "SELECT max({}) FROM instances i WHERE study = ?1 AND hash = ?2 AND NOT damaged AND {came}",
+            within.is_current("i", seen.is_part)
+        ))
+    };
+    let mut found = vec![Held::Absent; hashes.len()];
+    for seen in &rows {
+        let mut find = find(seen)?;
+        for (hash, held) in hashes.iter().zip(&mut found).filter(|(_, held)| **held != Held::Current) {
+            match find.query_row(params![seen.id, hash.as_bytes()], |row| row.get::<_, Option<bool>>(0))? {
+                Some(true) => *held = Held::Current,
+                Some(false) => *held = Held::Older,
                 None => {}
             }
         }
-        Ok(best)
-    };
-    hashes.iter().map(&mut has_one).collect()
+    }
+    Ok(found)
 }
 
 pub(super) fn study_keys(
@@ -220,27 +239,35 @@ pub(super) fn study_keys(
 
 /// The rows of a study, with the columns that [`study_row`] reads.
 pub(super) const STUDY_ROWS: &str = "SELECT studies.uid, peer, summary, first, series_count, instance_count, \
-     content_count, conflict_count, bytes, version, arriving, root, updated, published \
+     content_count, conflict_count, bytes, version, arriving, root, updated, published, studies.id \
      FROM studies JOIN owners ON owners.id = studies.owner WHERE uid = ?1 ORDER BY peer";
 
-pub(super) fn study(c: &Connection, scope: &Scope, study: &StudyUid) -> Sql<Vec<StudyRow>> {
-    study_rows(&mut c.prepare_cached(STUDY_ROWS)?, scope, study.as_str())
+pub(super) fn study(c: &Connection, within: &Within<'_>, study: &StudyUid) -> Sql<Vec<StudyRow>> {
+    study_rows(c, &mut c.prepare_cached(STUDY_ROWS)?, within, study.as_str())
 }
 
 /// The same by [`STUDY_ROWS`] that was prepared before.
-pub(super) fn study_rows(statement: &mut CachedStatement<'_>, scope: &Scope, study: &str) -> Sql<Vec<StudyRow>> {
+pub(super) fn study_rows(
+    c: &Connection,
+    statement: &mut CachedStatement<'_>,
+    within: &Within<'_>,
+    study: &str,
+) -> Sql<Vec<StudyRow>> {
     let mut rows = statement.query([study])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        let row = study_row(row)?;
-        if scope.admits(&row.owner) {
-            found.push(row);
+        let id = row.get(14)?;
+        match within.extent(c, id, &PeerId::from_bytes(row.get(1)?))? {
+            Some(Extent::Owned) => found.push(study_row(row)?),
+            Some(Extent::Whole(updated)) => found.push(StudyRow { updated, ..study_row(row)? }),
+            Some(Extent::Part(updated)) => found.push(part::row(c, within, id, study_row(row)?, updated)?),
+            None => {}
         }
     }
     Ok(found)
 }
 
-pub(super) fn study_row(row: &Row<'_>) -> Sql<StudyRow> {
+fn study_row(row: &Row<'_>) -> Sql<StudyRow> {
     let study = StudyUid::new(row.get_ref(0)?.as_str()?).map_err(|_| malformed(0))?;
     let Summary { attributes, patients, modalities, sop_classes } =
         Summary::decode(row.get_ref(2)?.as_blob()?).map_err(|_| malformed(2))?;
@@ -267,11 +294,11 @@ pub(super) fn study_row(row: &Row<'_>) -> Sql<StudyRow> {
 }
 
 /// What several owners' rows of one study come to, each content counted once.
-pub(super) fn counts(c: &Connection, ids: &[(i64, PeerId)]) -> Sql<Counts> {
-    let all = list(ids);
+pub(super) fn counts(c: &Connection, within: &Within<'_>, rows_seen: &[Seen]) -> Sql<Counts> {
+    let (all, seen) = (ids(rows_seen), within.is_seen("i", rows_seen));
     let mut counts = Counts::default();
     let mut contents = c.prepare(&format!(
-        "SELECT sop_instance, hash, content, transfer_syntax FROM instances WHERE study IN ({all})
+        "SELECT sop_instance, hash, content, transfer_syntax FROM instances i WHERE study IN ({all}) AND {seen}
          GROUP BY sop_instance, hash ORDER BY sop_instance"
     ))?;
     let mut rows = contents.query([])?;
@@ -289,10 +316,10 @@ pub(super) fn counts(c: &Connection, ids: &[(i64, PeerId)]) -> Sql<Counts> {
         of_one.push((crate::ids::ContentId::from_bytes(row.get(2)?), row.get(3)?));
     }
     counts.conflicts += u64::from(is_conflict(&of_one));
-    let hidden = hidden_by(ids);
+    let (hidden, current) = (hidden_by(within, rows_seen), within.is_current_of("i", rows_seen));
     let mut shown = c.prepare(&format!(
         "SELECT count(DISTINCT series.uid), coalesce(sum(i.bytes), 0) FROM instances i
-         JOIN series ON series.id = i.series WHERE i.study IN ({all}) AND i.current AND NOT {hidden}"
+         JOIN series ON series.id = i.series WHERE i.study IN ({all}) AND {seen} AND {current} AND NOT {hidden}"
     ))?;
     (counts.series, counts.bytes) =
         shown.query_row([], |row| Ok((row.get(0).map(unsigned)?, row.get(1).map(unsigned)?)))?;

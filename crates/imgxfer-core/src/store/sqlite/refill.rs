@@ -7,7 +7,7 @@ use rusqlite::{Connection, Transaction, params};
 use super::commit::{Sql, header_id};
 use super::known::Known;
 use super::query::{COLUMNS, instance, signed, unsigned};
-use super::refresh;
+use super::{arrivals, refresh};
 use crate::dicom::CATALOGUE_VERSION;
 use crate::ids::PeerId;
 use crate::store::{Refill, Stale, StoredInstance, summary};
@@ -93,6 +93,7 @@ pub(super) fn refill(tx: &Transaction<'_>, refills: &[Refill]) -> Sql<()> {
 /// Brings a study up to date whose instances have other attributes than before.
 pub(super) fn settle(tx: &Transaction<'_>, study: i64) -> Sql<()> {
     recount(tx, study)?;
+    arrivals::recount(tx, study)?;
     let mut left = tx.prepare_cached("SELECT 1 FROM instances WHERE catalogue = ?1 AND study = ?2")?;
     let mut is_done = true;
     for catalogue in others(tx)? {

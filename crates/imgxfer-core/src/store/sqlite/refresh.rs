@@ -7,8 +7,10 @@ use rusqlite::{Transaction, params};
 use super::commit::Sql;
 use super::contents::Step;
 use super::query::{malformed, signed, unsigned};
+use super::stored::{decode_aside, encode_aside};
 use crate::clock::UnixSeconds;
 use crate::dicom::{Tag, tags};
+use crate::ids::PeerId;
 use crate::store::search::pieces;
 use crate::store::summary::{self, Header, Summary};
 use crate::store::{Order, recipe};
@@ -55,7 +57,7 @@ pub(super) fn describe(tx: &Transaction<'_>, study: i64, anew: bool) -> Sql<usiz
         let (instances, newest) = (unsigned(row.get(2)?), Order(unsigned(row.get(3)?)));
         by_series.entry(row.get(0)?).or_default().push(Header { attributes, instances, newest });
     }
-    let new = summary::of_study(by_series.values().flatten().cloned().collect());
+    let all: Vec<Header> = by_series.values().flatten().cloned().collect();
     let series = by_series.values().filter(|headers| headers.iter().any(|header| header.instances > 0)).count();
     for (id, headers) in by_series {
         let (attributes, instances) = summary::of_series(headers);
@@ -67,19 +69,46 @@ pub(super) fn describe(tx: &Transaction<'_>, study: i64, anew: bool) -> Sql<usiz
         )?
         .execute(params![id, encoded, signed(instances)])?;
     }
-    let mut known = tx.prepare_cached("SELECT summary FROM studies WHERE id = ?1")?;
-    let known: Vec<u8> = known.query_row([study], |row| row.get(0))?;
-    let encoded = new.encode();
-    if encoded != known || anew {
-        let old = Summary::decode(&known).map_err(|_| malformed(0))?;
-        tx.prepare_cached("UPDATE studies SET summary = ?2, date = ?3 WHERE id = ?1")?.execute(params![
+    let known = Searched::of(tx, study)?;
+    let summary = summary::of_study(all.clone());
+    // Of what a peer sent nobody sees a part.
+    let aside = if known.is_own { summary::aside(&all, &summary) } else { Vec::new() };
+    let (encoded, aside_encoded) = (summary.encode(), encode_aside(&aside));
+    if encoded != known.summary || aside_encoded != known.aside || anew {
+        tx.prepare_cached("UPDATE studies SET summary = ?2, aside = ?3, date = ?4 WHERE id = ?1")?.execute(params![
             study,
             encoded,
-            new.attributes.get(tags::STUDY_DATE)
+            aside_encoded,
+            summary.attributes.get(tags::STUDY_DATE)
         ])?;
-        find_by(tx, study, &old, &new, anew)?;
+        find_by(tx, study, &known.by()?, &summary.with(&aside), anew)?;
     }
     Ok(series)
+}
+
+/// What a study's row says that it is searched by.
+struct Searched {
+    summary: Vec<u8>,
+    aside: Vec<u8>,
+    /// Whether it belongs to the site itself.
+    is_own: bool,
+}
+
+impl Searched {
+    fn of(tx: &Transaction<'_>, study: i64) -> Sql<Self> {
+        let mut find = tx.prepare_cached(
+            "SELECT summary, aside, peer FROM studies JOIN owners ON owners.id = studies.owner WHERE studies.id = ?1",
+        )?;
+        find.query_row([study], |row| {
+            let is_own = PeerId::from_bytes(row.get(2)?) == PeerId::SELF;
+            Ok(Self { summary: row.get(0)?, aside: row.get(1)?, is_own })
+        })
+    }
+
+    fn by(&self) -> Sql<Summary> {
+        let aside = decode_aside(&self.aside).map_err(|_| malformed(1))?;
+        Summary::decode(&self.summary).map(|summary| summary.with(&aside)).map_err(|_| malformed(0))
+    }
 }
 
 /// What a study is found by as it stands.
@@ -112,8 +141,7 @@ fn find_by(tx: &Transaction<'_>, study: i64, old: &Summary, new: &Summary, anew:
 
 /// Takes away a study that holds nothing any more.
 pub(super) fn forget_study(tx: &Transaction<'_>, study: i64) -> Sql<()> {
-    let known: Vec<u8> = tx.query_row("SELECT summary FROM studies WHERE id = ?1", [study], |row| row.get(0))?;
-    let old = Summary::decode(&known).map_err(|_| malformed(0))?;
+    let old = Searched::of(tx, study)?.by()?;
     let mut take = tx.prepare_cached("DELETE FROM study_keys WHERE field = ?1 AND value = ?2 AND study = ?3")?;
     for (field, value) in keys(&old) {
         take.execute(params![field, value, study])?;
@@ -122,6 +150,7 @@ pub(super) fn forget_study(tx: &Transaction<'_>, study: i64) -> Sql<()> {
         "UPDATE owners SET owned = owned - (SELECT bytes FROM studies WHERE studies.id = ?1)
          WHERE id = (SELECT owner FROM studies WHERE studies.id = ?1)",
         "DELETE FROM study_pieces WHERE rowid = ?1",
+        "DELETE FROM study_sources WHERE study = ?1",
         "DELETE FROM headers WHERE study = ?1",
         "DELETE FROM series WHERE study = ?1",
         "DELETE FROM studies WHERE id = ?1",

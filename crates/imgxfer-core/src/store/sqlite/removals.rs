@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use super::commit::{Sql, owner_id};
 use super::contents::{Contents, Step};
 use super::query::{malformed, signed, unsigned};
-use super::{packs, refill, refresh};
+use super::{arrivals, packs, refill, refresh};
 use crate::clock::UnixSeconds;
 use crate::ids::{InstanceHash, PeerId, StudyUid};
 use crate::store::{Order, RecordAt, Removal, Removed, StoredInstance, What, recipe};
@@ -105,6 +105,7 @@ pub(super) fn remove(tx: &Transaction<'_>, removal: &Removal) -> Sql<Removed> {
     if left {
         // What is gone says nothing of what the study is any more, nor how new that is.
         refill::recount(tx, study)?;
+        arrivals::recount(tx, study)?;
         refresh::study(tx, study, &sum, removal.at)?;
     } else {
         refresh::forget_study(tx, study)?;

@@ -35,6 +35,7 @@ CREATE TABLE studies (
     uid TEXT NOT NULL,
     date TEXT NOT NULL DEFAULT '',
     summary BLOB NOT NULL DEFAULT x'',
+    aside BLOB NOT NULL DEFAULT x'',
     first INTEGER NOT NULL DEFAULT 0,
     series_count INTEGER NOT NULL DEFAULT 0,
     instance_count INTEGER NOT NULL DEFAULT 0,
@@ -112,14 +113,28 @@ CREATE INDEX instances_unreadable ON instances (id) WHERE unreadable;
 
 CREATE TABLE sources (
     id INTEGER PRIMARY KEY,
-    provenance BLOB NOT NULL UNIQUE
+    name TEXT NOT NULL UNIQUE
+) STRICT;
+CREATE TABLE provenances (
+    id INTEGER PRIMARY KEY,
+    source INTEGER NOT NULL,
+    encoded BLOB NOT NULL UNIQUE
 ) STRICT;
 CREATE TABLE arrivals (
     instance INTEGER NOT NULL REFERENCES instances (id),
-    source INTEGER NOT NULL REFERENCES sources (id),
+    provenance INTEGER NOT NULL,
     at INTEGER NOT NULL,
-    PRIMARY KEY (instance, source)
+    PRIMARY KEY (instance, provenance)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE study_sources (
+    study INTEGER NOT NULL REFERENCES studies (id),
+    source INTEGER NOT NULL,
+    date TEXT NOT NULL,
+    contents INTEGER NOT NULL,
+    newest INTEGER NOT NULL,
+    PRIMARY KEY (study, source, date)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX study_sources_by_date ON study_sources (source, date DESC, study);
 
 CREATE TABLE removals (
     ordered INTEGER PRIMARY KEY,

@@ -6,9 +6,11 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
 use super::commit::Sql;
-use super::query::{self, counts, malformed, study_ids, unsigned};
+use super::part;
+use super::query::{self, counts, malformed, unsigned};
 use super::refill;
 use super::refresh::KEYS;
+use super::within::{Seen, Within, list};
 use crate::dicom::{Level, Match, tags};
 use crate::ids::{SeriesUid, StudyUid};
 use crate::store::search::{Answer, Collector, Found, FoundInstance, FoundSeries, FoundStudy, Search, merge, pieces};
@@ -24,17 +26,17 @@ const NEWEST: usize = 400;
 /// Instances read at once.
 const INSTANCES_AT_ONCE: usize = 256;
 
-pub(super) fn find(c: &Connection, scope: &Scope, search: &Search) -> Sql<Answer> {
-    Ok(Answer { incomplete: refill::is_stale(c)?, ..found(c, scope, search)? })
+pub(super) fn find(c: &Connection, within: &Within<'_>, search: &Search) -> Sql<Answer> {
+    Ok(Answer { incomplete: refill::is_stale(c)?, ..found(c, within, search)? })
 }
 
-fn found(c: &Connection, scope: &Scope, search: &Search) -> Sql<Answer> {
-    let mut asking = Asking { c, scope, search, rows: Collector::new(search), owners: owners(c, scope)? };
-    if asking.owners.as_ref().is_some_and(Vec::is_empty) {
+fn found(c: &Connection, within: &Within<'_>, search: &Search) -> Sql<Answer> {
+    let mut asking = Asking { c, within, search, rows: Collector::new(search), owners: owners(c, within.scope())? };
+    if asking.owners.as_ref().is_some_and(Vec::is_empty) && within.sources().is_empty() {
         return Ok(asking.rows.finish());
     }
     if let Some(total) = asking.total()? {
-        let answer = found(c, scope, &Search { count: false, ..search.clone() })?;
+        let answer = found(c, within, &Search { count: false, ..search.clone() })?;
         return Ok(Answer { total: Some(total), ..answer });
     }
     match asking.candidates()? {
@@ -56,7 +58,7 @@ fn found(c: &Connection, scope: &Scope, search: &Search) -> Sql<Answer> {
 
 /// Row numbers of the owners within a scope; `None` for all.
 fn owners(c: &Connection, scope: &Scope) -> Sql<Option<Vec<i64>>> {
-    let Scope::Owners(owners) = scope else { return Ok(None) };
+    let Scope::Of { owners, .. } = scope else { return Ok(None) };
     let mut find = c.prepare_cached("SELECT id FROM owners WHERE peer = ?1")?;
     let mut ids = Vec::new();
     for owner in owners {
@@ -109,7 +111,7 @@ impl RowSet {
 
 struct Asking<'a> {
     c: &'a Connection,
-    scope: &'a Scope,
+    within: &'a Within<'a>,
     search: &'a Search,
     rows: Collector<'a>,
     owners: Option<Vec<i64>>,
@@ -154,10 +156,7 @@ impl Asking<'_> {
 
     fn by_pieces(&self, question: &str) -> Sql<Pieces> {
         // What is asked of a study that several owners have may be so of one by one row and of another by another.
-        let shared = match &self.owners {
-            Some(owners) if owners.len() == 1 => "",
-            _ => "UNION SELECT id FROM studies WHERE shared",
-        };
+        let shared = if self.sees_one_row() { "" } else { "UNION SELECT id FROM studies WHERE shared" };
         let sql = format!("SELECT rowid FROM study_pieces WHERE study_pieces MATCH ?1 {shared}");
         let mut matching = self.c.prepare_cached(&sql)?;
         let rows: Vec<i64> = matching.query_map([question], |row| row.get(0))?.collect::<Sql<_>>()?;
@@ -172,18 +171,28 @@ impl Asking<'_> {
 
     /// How many rows there are, where that need not be found out row by row.
     fn total(&self) -> Sql<Option<u64>> {
-        let one_owner = self.owners.as_ref().filter(|owners| owners.len() == 1);
         if !self.search.count || !self.search.is_universal() || self.search.level > Level::Study {
             return Ok(None);
         }
         let count = |row: &rusqlite::Row<'_>| row.get(0).map(unsigned);
-        match (one_owner, &self.owners) {
-            (Some(owner), _) => {
-                self.c.query_row("SELECT count(*) FROM studies WHERE owner = ?1", [owner[0]], count).map(Some)
+        match (self.owners.as_deref(), self.within.sources()) {
+            (None, _) => self.c.query_row("SELECT count(DISTINCT uid) FROM studies", [], count).map(Some),
+            (Some([owner]), []) => {
+                self.c.query_row("SELECT count(*) FROM studies WHERE owner = ?1", [owner], count).map(Some)
             }
-            (None, None) => self.c.query_row("SELECT count(DISTINCT uid) FROM studies", [], count).map(Some),
-            (None, Some(_)) => Ok(None),
+            (Some([]), sources) => {
+                let sources = list(sources);
+                let sql = format!("SELECT count(DISTINCT study) FROM study_sources WHERE source IN ({sources})");
+                self.c.query_row(&sql, [], count).map(Some)
+            }
+            (Some(_), _) => Ok(None),
         }
+    }
+
+    /// Whether of each study no more than one owner's row is seen.
+    fn sees_one_row(&self) -> bool {
+        let by_source = usize::from(!self.within.sources().is_empty());
+        self.owners.as_ref().is_some_and(|owners| owners.len() + by_source == 1)
     }
 
     fn uids<const N: usize>(&self, sql: &str, values: [Value; N]) -> Sql<Vec<StudyUid>> {
@@ -198,7 +207,7 @@ impl Asking<'_> {
         uids.dedup();
         let mut studies = Vec::new();
         for uid in &uids {
-            let rows = query::study(self.c, self.scope, uid)?;
+            let rows = query::study(self.c, self.within, uid)?;
             studies.extend(self.merged(rows)?.filter(|study| self.search.admits_study(study)));
         }
         studies.sort_by(|a, b| (&b.date, &a.study).cmp(&(&a.date, &b.study)));
@@ -213,35 +222,8 @@ impl Asking<'_> {
     /// Walks over studies, newest first, until there are rows enough, or `most` were looked at. Returns whether it came
     /// to an end of its own.
     fn walk(&mut self, among: Option<&RowSet>, most: usize) -> Sql<bool> {
-        let mut conditions = Vec::new();
-        let mut values = Vec::new();
-        if let Some(owners) = &self.owners {
-            let list: Vec<_> = owners.iter().map(ToString::to_string).collect();
-            conditions.push(format!("studies.owner IN ({})", list.join(",")));
-        }
-        // A study is met at the row whose date it is sorted by.
-        let dates = self.search.criteria.iter().filter(|criterion| criterion.attribute.tag == tags::STUDY_DATE);
-        for criterion in dates {
-            let (from, to) = match &criterion.matching {
-                Match::One(date) => (Some(date), Some(date)),
-                Match::Range { from, to } => (from.as_ref(), to.as_ref()),
-                _ => (None, None),
-            };
-            for (condition, date) in [("date >= ?", from), ("date <= ?", to)] {
-                if let Some(date) = date {
-                    conditions.push(condition.to_owned());
-                    values.push(Value::Text(date.clone()));
-                }
-            }
-        }
-        if let Some(after) = self.search.after.as_ref().filter(|_| !self.search.count) {
-            conditions.push("date <= ?".to_owned());
-            values.push(Value::Text(after.date.clone()));
-        }
-        let filter = if conditions.is_empty() { String::new() } else { format!("WHERE {}", conditions.join(" AND ")) };
-        let mut order = self
-            .c
-            .prepare_cached(&format!("SELECT id, uid, date FROM studies {filter} ORDER BY date DESC, uid, owner"))?;
+        let (sql, values) = self.by_date();
+        let mut order = self.c.prepare_cached(&sql)?;
         let mut order = order.query(params_from_iter(values))?;
         let mut rows_of = self.c.prepare_cached(query::STUDY_ROWS)?;
         // Rows of one study and one date stand behind each other.
@@ -258,7 +240,9 @@ impl Asking<'_> {
             }
             looked_at += 1;
             last = (place.0.to_owned(), place.1.to_owned());
-            let Some(study) = self.merged(query::study_rows(&mut rows_of, self.scope, &last.0)?)? else { continue };
+            let Some(study) = self.merged(query::study_rows(self.c, &mut rows_of, self.within, &last.0)?)? else {
+                continue;
+            };
             if study.date == last.1 && self.search.admits_study(&study) && !self.study(study)? {
                 break;
             }
@@ -266,9 +250,53 @@ impl Asking<'_> {
         Ok(true)
     }
 
+    /// The studies of which something may be seen, by date, newest first: row number, UID and date. A study of which
+    /// a part is seen comes with each date that instances of the part say.
+    fn by_date(&self) -> (String, Vec<Value>) {
+        let mut conditions = Vec::new();
+        let mut values = Vec::new();
+        let mut is_date = |operator: &str, date: &str| {
+            values.push(Value::Text(date.to_owned()));
+            conditions.push(format!("date {operator} ?{}", values.len()));
+        };
+        // A study is met at the row whose date it is sorted by.
+        let dates = self.search.criteria.iter().filter(|criterion| criterion.attribute.tag == tags::STUDY_DATE);
+        for criterion in dates {
+            let (from, to) = match &criterion.matching {
+                Match::One(date) => (Some(date), Some(date)),
+                Match::Range { from, to } => (from.as_ref(), to.as_ref()),
+                _ => (None, None),
+            };
+            from.into_iter().for_each(|date| is_date(">=", date));
+            to.into_iter().for_each(|date| is_date("<=", date));
+        }
+        if let Some(after) = self.search.after.as_ref().filter(|_| !self.search.count) {
+            is_date("<=", &after.date);
+        }
+        let filter = |of: &str, only: Option<String>| {
+            let dates = conditions.iter().map(|condition| format!("{of}.{condition}"));
+            let all: Vec<String> = only.into_iter().chain(dates).collect();
+            if all.is_empty() { String::new() } else { format!("WHERE {}", all.join(" AND ")) }
+        };
+        let owners = self.owners.as_ref().map(|owners| format!("studies.owner IN ({})", list(owners)));
+        let mut parts = Vec::new();
+        if self.owners.as_ref().is_none_or(|owners| !owners.is_empty()) {
+            parts.push(format!("SELECT id, uid, date, owner FROM studies {}", filter("studies", owners)));
+        }
+        // Each source by itself, so that each is walked over in its order.
+        parts.extend(self.within.sources().iter().map(|source| {
+            let only = filter("came", Some(format!("came.source = {source}")));
+            format!(
+                "SELECT studies.id, uid, came.date AS date, owner FROM study_sources came
+                 JOIN studies ON studies.id = came.study {only}"
+            )
+        }));
+        (format!("{} ORDER BY date DESC, uid, owner", parts.join(" UNION ALL ")), values)
+    }
+
     fn merged(&self, rows: Vec<StudyRow>) -> Sql<Option<FoundStudy>> {
         merge(rows, |rows| match rows.first() {
-            Some(row) => counts(self.c, &study_ids(self.c, self.scope, &row.study)?),
+            Some(row) => counts(self.c, self.within, &self.within.rows(self.c, &row.study)?),
             None => Ok(Default::default()),
         })
     }
@@ -299,12 +327,16 @@ impl Asking<'_> {
 
     /// The series of a study, by UID.
     fn series(&self, study: &FoundStudy) -> Sql<Vec<FoundSeries>> {
-        let ids = study_ids(self.c, self.scope, &study.study)?;
+        let seen = self.within.rows(self.c, &study.study)?;
         let mut found: Vec<FoundSeries> = Vec::new();
         let mut rows = self.c.prepare_cached(
             "SELECT uid, attributes, instance_count FROM series WHERE study = ?1 AND instance_count > 0 ORDER BY uid",
         )?;
-        for (id, _) in &ids {
+        for Seen { id, is_part, .. } in &seen {
+            if *is_part {
+                found.extend(part::series(self.c, self.within, *id)?);
+                continue;
+            }
             let mut rows = rows.query([id])?;
             while let Some(row) = rows.next()? {
                 let series = SeriesUid::new(row.get_ref(0)?.as_str()?).map_err(|_| malformed(0))?;
@@ -313,7 +345,7 @@ impl Asking<'_> {
                 found.push(FoundSeries { series, attributes, instances: unsigned(row.get(2)?) });
             }
         }
-        if ids.len() > 1 {
+        if seen.len() > 1 {
             self.join_owners(study, &mut found)?;
         }
         Ok(found)
@@ -341,7 +373,7 @@ impl Asking<'_> {
         };
         let mut all: Vec<StoredInstance> = Vec::new();
         loop {
-            let page = query::instances(self.c, self.scope, &of, all.last(), INSTANCES_AT_ONCE)?;
+            let page = query::instances(self.c, self.within, &of, all.last(), INSTANCES_AT_ONCE)?;
             let last = page.len() < INSTANCES_AT_ONCE;
             all.extend(page);
             if last {
@@ -396,5 +428,43 @@ impl Asking<'_> {
     /// Whether each series of a study is of the patient that was asked for.
     fn is_one_patient(&self, study: &FoundStudy) -> bool {
         !self.search.is_of_patient() || study.patients.len() < 2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::PeerId;
+    use crate::store::sqlite::schema;
+
+    /// How SQLite goes about the walk by date.
+    fn plan(scope: &Scope, search: &Search) -> String {
+        let mut c = Connection::open_in_memory().unwrap();
+        schema::migrate(&mut c).unwrap();
+        c.execute_batch("INSERT INTO sources (name) VALUES ('inbox:/a'), ('ae:B')").unwrap();
+        c.execute("INSERT INTO owners (peer) VALUES (?1)", [[1u8; PeerId::LEN]]).unwrap();
+        let within = Within::of(&c, scope).unwrap();
+        let owners = owners(&c, scope).unwrap();
+        let asking = Asking { c: &c, within: &within, search, rows: Collector::new(search), owners };
+        let (sql, values) = asking.by_date();
+        let mut plan = c.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let lines = plan.query_map(params_from_iter(values), |row| row.get::<_, String>(3)).unwrap();
+        lines.map(Result::unwrap).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn studies_are_met_by_an_index_and_in_its_order() {
+        let dated = Search::default().by(tags::STUDY_DATE, "20200101-20201231").unwrap();
+        for search in [&Search::default(), &dated] {
+            for scope in [Scope::sources(["inbox:/a"]), Scope::sources(["inbox:/a", "ae:B"])] {
+                let plan = plan(&scope, search);
+                assert!(plan.contains("study_sources_by_date (source=?"), "{plan}");
+                assert!(!plan.contains("SCAN"), "not all studies: {plan}");
+                assert!(!plan.contains("USE TEMP B-TREE FOR ORDER BY"), "not all of the source: {plan}");
+            }
+            let mixed = plan(&Scope::owner(PeerId::from_bytes([1; 32])).with_sources(["ae:B"]), search);
+            assert!(mixed.contains("study_sources_by_date") && mixed.contains("studies_by_date"), "{mixed}");
+            assert!(plan(&Scope::All, search).contains("studies_by_date"));
+        }
     }
 }

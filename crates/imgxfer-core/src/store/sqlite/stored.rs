@@ -15,6 +15,23 @@ pub(super) fn join(instance: &mut StoredInstance, header: &Attributes) {
     instance.attributes = whole;
 }
 
+/// What headers say beside a summary, as a row keeps it.
+pub(super) fn encode_aside(aside: &[Attributes]) -> Vec<u8> {
+    let mut out = Vec::new();
+    aside.iter().for_each(|said| put_attributes(&mut out, said));
+    out
+}
+
+/// Reads what [`encode_aside`] wrote.
+pub(super) fn decode_aside(bytes: &[u8]) -> Result<Vec<Attributes>, RecipeError> {
+    let mut reader = Reader::new(bytes);
+    let mut aside = Vec::new();
+    while !reader.is_empty() {
+        aside.push(take_attributes(&mut reader)?);
+    }
+    Ok(aside)
+}
+
 impl Summary {
     pub(in crate::store) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
