@@ -86,6 +86,8 @@ pub(crate) enum Command {
     Audit(cmd::audit::AuditArgs),
     /// Check a receipt that a push has kept
     Receipt(cmd::receipt::ReceiptArgs),
+    /// List the receipts that pushes have kept, here or at the daemon
+    Receipts(cmd::receipts::ReceiptsArgs),
     /// Measure hashing, cutting and compression on files of yours
     Bench(cmd::bench::BenchArgs),
 }

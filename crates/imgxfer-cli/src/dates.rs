@@ -27,7 +27,7 @@ fn range_on(text: &str, today: Date) -> Result<DateRange, String> {
     if let Some((first, last)) = days(text, today) {
         return Ok(range(Some(first), Some(last)));
     }
-    if let Some(first) = ago(text, today) {
+    if let Some(first) = back(text, today) {
         return Ok(range(Some(first), Some(today)));
     }
     // The dash between the two stands where a date ends, so try each.
@@ -69,7 +69,7 @@ fn days(text: &str, today: Date) -> Option<(Date, Date)> {
 }
 
 /// The day so long ago: `7d`, `-7d`, `2w`, `3m`, `1y`.
-fn ago(text: &str, today: Date) -> Option<Date> {
+fn back(text: &str, today: Date) -> Option<Date> {
     let text = text.strip_prefix('-').unwrap_or(text);
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let number: i64 = number.parse().ok().filter(|n| (1..=10_000).contains(n))?;
@@ -94,6 +94,24 @@ pub(crate) fn iso(date: &str) -> String {
 /// Seconds since 1970 as date and time, UTC.
 pub(crate) fn utc(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |time| time.to_string())
+}
+
+/// Seconds since 1970 as date and time of this machine's time zone.
+pub(crate) fn local(seconds: i64) -> String {
+    let shown =
+        |time: jiff::Timestamp| time.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string();
+    jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), shown)
+}
+
+/// How long ago something was, both in seconds since 1970.
+pub(crate) fn ago(now: i64, at: i64) -> String {
+    match now.saturating_sub(at) {
+        ..10 => "just now".to_owned(),
+        seconds @ 10..60 => format!("{seconds} s ago"),
+        seconds @ 60..3_600 => format!("{} min ago", seconds / 60),
+        seconds @ 3_600..172_800 => format!("{} h ago", seconds / 3_600),
+        seconds => format!("{} days ago", seconds / 86_400),
+    }
 }
 
 /// When a certificate runs out; "never" for the date that says so (RFC 5280 section 4.1.2.5).
@@ -163,6 +181,11 @@ mod tests {
         assert_eq!(iso("2026"), "2026");
         assert_eq!(iso(""), "");
         assert_eq!(utc(0), "1970-01-01T00:00:00Z");
+        for (seconds, shown) in [(0, "just now"), (59, "59 s ago"), (600, "10 min ago"), (172_799, "47 h ago")] {
+            assert_eq!(ago(seconds + 5, 5), shown);
+        }
+        assert_eq!((ago(5, 9), ago(172_800, 0)), ("just now".to_owned(), "2 days ago".to_owned()));
+        assert_eq!(local(0).len(), "1970-01-01 00:00".len());
         assert_eq!(expiry(0), "1970-01-01T00:00:00Z");
         assert_eq!(expiry(253_402_300_799), "never");
     }

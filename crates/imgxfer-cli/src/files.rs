@@ -1,13 +1,16 @@
 //! What is to be sent: a first look at it, and a source that walks only when asked.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
 use imgxfer_core::dicom;
+use imgxfer_core::ids::StudyUid;
 use imgxfer_core::send::{FileSource, KnownFiles, OtherFiles, Source, SourceItem, Totals, printable};
 use imgxfer_core::store::FileBytes;
+use imgxfer_core::sync::lock;
 
 use crate::progress::Findings;
 
@@ -73,12 +76,24 @@ pub(crate) struct LazyFiles {
     totals: Totals,
     known: KnownFiles,
     source: Option<FileSource>,
+    studies: Studies,
 }
 
+/// The studies that were met.
+pub(crate) type Studies = Arc<Mutex<BTreeSet<StudyUid>>>;
+
 impl LazyFiles {
-    /// A source of what is under `paths`, with the totals of an earlier look, and what earlier sources read.
-    pub(crate) const fn new(paths: Arc<[PathBuf]>, other: OtherFiles, totals: Totals, known: KnownFiles) -> Self {
-        Self { paths, other, totals, known, source: None }
+    /// A source of what is under `paths`, with the totals of an earlier look, and what earlier sources read. Notes the
+    /// studies that it meets.
+    pub(crate) fn new(
+        paths: Arc<[PathBuf]>,
+        other: OtherFiles,
+        totals: Totals,
+        known: KnownFiles,
+        studies: Studies,
+    ) -> Self {
+        lock(&studies).clear();
+        Self { paths, other, totals, known, source: None, studies }
     }
 }
 
@@ -89,6 +104,14 @@ impl Source for LazyFiles {
 
     fn next_item(&mut self) -> io::Result<Option<SourceItem>> {
         let Self { paths, other, known, source, .. } = self;
-        source.get_or_insert_with(|| FileSource::new(paths, *other).with_known(known.clone())).next_item()
+        let source = source.get_or_insert_with(|| FileSource::new(paths, *other).with_known(known.clone()));
+        let item = source.next_item()?;
+        if let Some(SourceItem::Instance(instance)) = &item {
+            let mut studies = lock(&self.studies);
+            if !studies.contains(&instance.entry.study) {
+                studies.insert(instance.entry.study.clone());
+            }
+        }
+        Ok(item)
     }
 }

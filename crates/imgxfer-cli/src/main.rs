@@ -55,6 +55,7 @@ fn run(cli: Cli, output: &Output) -> anyhow::Result<Exit> {
         Command::Repair(args) => wait(cmd::repair::run(&args, &places()?, output)),
         Command::Audit(args) => cmd::audit::run(&args, output),
         Command::Receipt(args) => cmd::receipt::run(&args, output),
+        Command::Receipts(args) => wait(cmd::receipts::run(&args, &places()?, output)),
         Command::Bench(args) => wait(cmd::bench::run(&args, output)),
         Command::Demo(args) => wait(cmd::demo::run(&args, output)),
         Command::Consultation(args) => wait(cmd::consultation::run(&args, &places()?, output)),

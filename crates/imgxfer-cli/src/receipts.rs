@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use imgxfer_core::ids::{ManifestRoot, PeerId};
 use imgxfer_core::receipt::{Receipt, SignedReceipt};
+use serde::{Deserialize, Serialize};
 
 use crate::exit::{Exit, problem};
 use crate::places::{Places, write_private};
@@ -12,11 +13,51 @@ use crate::places::{Places, write_private};
 /// Far above any receipt.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
+/// A receipt as it is kept: what the peer has signed, and this side's own notes, which nobody signs.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    /// What the peer has signed.
+    #[serde(flatten)]
+    pub(crate) signed: SignedReceipt,
+    /// How the user called the peer.
+    #[serde(default)]
+    pub(crate) peer: Option<String>,
+    /// Study Instance UIDs of what was sent.
+    #[serde(default)]
+    pub(crate) studies: Vec<String>,
+}
+
 /// Keeps a receipt; returns where. A later receipt for the same bytes takes the place of an earlier one.
-pub(crate) fn keep(places: &Places, root: &ManifestRoot, signed: &SignedReceipt) -> anyhow::Result<PathBuf> {
+pub(crate) fn keep(places: &Places, root: &ManifestRoot, kept: &Kept) -> anyhow::Result<PathBuf> {
     let path = places.receipts().join(format!("{root}.json"));
-    write_private(&path, &(serde_json::to_string_pretty(signed)? + "\n"))?;
+    write_private(&path, &(serde_json::to_string_pretty(kept)? + "\n"))?;
     Ok(path)
+}
+
+/// The files of all receipts that are kept, by name.
+pub(crate) fn listed(places: &Places) -> anyhow::Result<Vec<PathBuf>> {
+    let folder = places.receipts();
+    let entries = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(problem(Exit::Failed, format!("cannot list {}: {error}", folder.display()))),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.with_context(|| format!("cannot list {}", folder.display()))?.path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// A receipt that was [checked](check), with this side's notes.
+pub(crate) fn about(path: &Path) -> anyhow::Result<Kept> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_str(&text)
+        .map_err(|error| problem(Exit::Integrity, format!("{} is no receipt: {error}", path.display())))
 }
 
 /// Reads a receipt and checks its signature; with `signer`, also whose it is.
@@ -69,7 +110,10 @@ mod tests {
             at: UnixSeconds(5),
         };
         let signed = SignedReceipt::sign(&receipt, |domain, text| me.sign(domain, text)).unwrap();
-        let path = keep(&places, &receipt.root, &signed).unwrap();
+        let studies = vec!["1.2.3".to_owned()];
+        let path = keep(&places, &receipt.root, &Kept { signed, peer: Some("cloud".to_owned()), studies }).unwrap();
+        assert_eq!(listed(&places).unwrap(), [path.clone()]);
+        assert_eq!(about(&path).unwrap().studies, ["1.2.3"]);
         assert_eq!(check(&path, Some(me.peer_id())).unwrap(), (receipt, me.peer_id()));
 
         let code = |path: &Path, key| crate::exit::of(&check(path, key).unwrap_err());

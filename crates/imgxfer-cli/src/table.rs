@@ -154,6 +154,22 @@ pub(crate) fn wide(text: &str) -> usize {
     if text.is_ascii() { text.len() } else { text.width() }
 }
 
+/// A text in lines of at most `width` places, each behind `indent`; no word is broken.
+pub(crate) fn wrap(indent: &str, text: &str, width: Option<usize>) -> Vec<String> {
+    let width = width.unwrap_or(usize::MAX);
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if wide(line) + 1 + wide(word) <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(format!("{indent}{word}")),
+        }
+    }
+    lines
+}
+
 /// The beginning of a text that is too wide, with an ellipsis for what is missing.
 pub(crate) fn cut(text: &str, width: usize) -> String {
     let mut out = String::new();
@@ -172,12 +188,6 @@ pub(crate) fn cut(text: &str, width: usize) -> String {
 /// Columns of the terminal that standard output goes to; `None` when it goes elsewhere.
 pub(crate) fn terminal_width() -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(rustix::stdio::stdout()).ok()?;
-    (size.ws_col > 0).then(|| usize::from(size.ws_col))
-}
-
-/// Columns of the terminal that talk goes to; `None` when it goes elsewhere.
-pub(crate) fn talk_width() -> Option<usize> {
-    let size = rustix::termios::tcgetwinsize(rustix::stdio::stderr()).ok()?;
     (size.ws_col > 0).then(|| usize::from(size.ws_col))
 }
 

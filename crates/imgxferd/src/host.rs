@@ -22,7 +22,7 @@ use crate::audit::{About, Actor, Audit, By, Entry, Event};
 use crate::live::{Live, Ticket};
 use crate::metrics::Metrics;
 use crate::peers::{Peers, UNKNOWN};
-use crate::queue::{Queue, cause_of, code_of, fault};
+use crate::queue::{Past, Queue, cause_of, code_of, fault};
 use crate::rates::Rates;
 
 /// The daemon behind its server.
@@ -207,6 +207,26 @@ impl Watch {
     }
 }
 
+impl Watch {
+    /// Puts it into the history, if anything came of it.
+    fn remember(&self, progress: &Progress, error: Option<&TransferError>, seconds: f64) {
+        if error.is_some() && progress.instances_committed == 0 {
+            return;
+        }
+        let about = lock(&self.about).clone();
+        let mut past = Past::new(&self.name, self.direction, &about.studies, progress, seconds);
+        (past.root, past.receipt) = (about.root, error.is_none());
+        past.problem = error.map(|error| code_of(error).to_owned());
+        let queue = Arc::clone(&self.host.queue);
+        // Short and bounded: one row. The runtime waits for it when it goes down.
+        drop(tokio::task::spawn_blocking(move || {
+            if let Err(error) = queue.remember(&past) {
+                tracing::error!(%error, "a transfer is not in the history");
+            }
+        }));
+    }
+}
+
 impl TransferWatch for Watch {
     fn pace(&self) -> Pace {
         self.host.rates.pace(&self.name, self.direction, self.priority)
@@ -273,8 +293,9 @@ impl TransferWatch for Watch {
         let (metrics, direction) = (&self.host.metrics, self.direction);
         let ended = self.host.live.end(self.ticket);
         let known = ended.as_ref().map(|running| running.progress).unwrap_or_default();
-        self.tell_end(result.unwrap_or(&known), result.err());
         let seconds = ended.map_or(0.0, |running| running.since.elapsed().as_secs_f64());
+        self.remember(result.unwrap_or(&known), result.err(), seconds);
+        self.tell_end(result.unwrap_or(&known), result.err());
         match result {
             Ok(progress) => {
                 metrics.transfer_done(direction, progress, seconds);

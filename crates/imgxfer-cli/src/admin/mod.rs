@@ -2,6 +2,7 @@
 
 mod http;
 pub(crate) mod pairing;
+pub(crate) mod past;
 pub(crate) mod peers;
 pub(crate) mod render;
 pub(crate) mod transfers;

@@ -15,6 +15,7 @@ pub(crate) mod priority;
 pub(crate) mod pull;
 pub(crate) mod push;
 pub(crate) mod receipt;
+pub(crate) mod receipts;
 pub(crate) mod repair;
 pub(crate) mod rm;
 pub(crate) mod status;

@@ -1,22 +1,25 @@
 //! `imgxfer push`: sends studies.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
 use imgxfer_core::client::{Client, PushOptions, PushReport, RetryPolicy};
+use imgxfer_core::ids::StudyUid;
 use imgxfer_core::send::{KnownFiles, OtherFiles, printable};
+use imgxfer_core::sync::lock;
 use imgxfer_core::transport::{CloseCode, Dial};
 use serde_json::json;
 
 use crate::args::{PeerKey, TransferArgs};
 use crate::exit::{Exit, problem};
-use crate::files::{LazyFiles, Survey, survey};
+use crate::files::{LazyFiles, Studies, Survey, survey};
 use crate::output::{Output, safe};
 use crate::places::Places;
 use crate::progress::{Findings, Reporter};
-use crate::receipts;
+use crate::receipts::{self, Kept};
 use crate::site::{Site, ToldPeer as _, close};
 use crate::stop;
 use crate::summary::Moved;
@@ -72,7 +75,9 @@ pub(crate) async fn run(args: PushArgs, places: &Places, output: &Output) -> any
     };
     close(&endpoint, CloseCode::Done).await;
     let sent = sent.told("push to", &target)?;
-    let kept = receipts::keep(places, &sent.report.receipt.root, &sent.report.signed)
+    let studies = sent.studies.iter().map(ToString::to_string).collect();
+    let kept = Kept { signed: sent.report.signed.clone(), peer: Some(target.name.clone()), studies };
+    let kept = receipts::keep(places, &sent.report.receipt.root, &kept)
         .context("everything is committed at the peer, but the receipt could not be kept")?;
     conclude(&sent, &kept, output)
 }
@@ -111,6 +116,8 @@ pub(crate) struct Sent {
     pub(crate) findings: Findings,
     /// What went over the line, and how fast.
     pub(crate) moved: Moved,
+    /// The studies that were sent.
+    pub(crate) studies: BTreeSet<StudyUid>,
 }
 
 /// Sends what was found under `paths`, telling how far it is.
@@ -122,15 +129,17 @@ pub(crate) async fn send(
     output: &Output,
 ) -> anyhow::Result<Sent> {
     let reporter = Reporter::new(output);
-    let known = KnownFiles::default();
-    let source = || Box::new(LazyFiles::new(Arc::clone(paths), other, found.totals, known.clone())) as _;
+    let (known, studies) = (KnownFiles::default(), Studies::default());
+    let source =
+        || Box::new(LazyFiles::new(Arc::clone(paths), other, found.totals, known.clone(), Arc::clone(&studies))) as _;
     let report = client.push(dial, source, options, &reporter).await;
     let findings = reporter.finish();
     let moved = Moved::new(report.as_ref().map(|report| report.progress).unwrap_or_default(), reporter.elapsed());
     if report.is_err() {
         tell_findings(&findings, output);
     }
-    Ok(Sent { report: report?, findings, moved })
+    let studies = std::mem::take(&mut *lock(&studies));
+    Ok(Sent { report: report?, findings, moved, studies })
 }
 
 /// Says what was left out, the first ones by name.
@@ -151,7 +160,7 @@ fn tell_findings(findings: &Findings, output: &Output) {
 }
 
 fn conclude(sent: &Sent, kept: &Path, output: &Output) -> anyhow::Result<Exit> {
-    let Sent { report, findings, moved } = sent;
+    let Sent { report, findings, moved, .. } = sent;
     let receipt = &report.receipt;
     tell_findings(findings, output);
     output.line(&format!("committed     {} instances, {}", receipt.instances, moved.original(receipt.bytes)))?;

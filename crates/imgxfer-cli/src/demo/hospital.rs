@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use super::cloud::Cloud;
 use super::samples::Samples;
-use crate::files::LazyFiles;
+use crate::files::{LazyFiles, Studies};
 use crate::output::Output;
 use crate::progress::Reporter;
 use crate::site;
@@ -116,6 +116,7 @@ impl Hospital {
 
 impl Samples {
     fn source(&self) -> Box<dyn imgxfer_core::send::Source> {
-        Box::new(LazyFiles::new(Arc::clone(&self.paths), OtherFiles::Skip, self.totals(), KnownFiles::default()))
+        let (known, studies) = (KnownFiles::default(), Studies::default());
+        Box::new(LazyFiles::new(Arc::clone(&self.paths), OtherFiles::Skip, self.totals(), known, studies))
     }
 }

@@ -113,7 +113,7 @@ fn the_queue_is_seen_and_a_removed_peer_takes_its_jobs_along() {
     let mut cloud = Site::start(&runtime, &user, "cloud");
     let hospital = Site::with(&runtime, &user, "hospital", |config| config.drain = std::time::Duration::ZERO);
     pair(&user, &cloud, &hospital, ("cloud", "hospital"));
-    study(&user.path("in"), 1, 2);
+    let uid = study(&user.path("in"), 1, 2);
     let daemon = hospital.daemon.as_ref().unwrap();
     let enqueue = || daemon.enqueue("cloud", &[user.path("in")], Priority::Routine).unwrap().to_string();
     let first = enqueue();
@@ -122,6 +122,19 @@ fn the_queue_is_seen_and_a_removed_peer_takes_its_jobs_along() {
     user.run(&hospital.does(&["daemon", "queue"])).success().stderr(contains("nothing waits"));
     user.run(&hospital.does(&["daemon", "queue", "--all"])).success().stdout(contains("2 instances"));
     user.run(&hospital.does(&["daemon", "queue", &first])).success().stdout(contains("committed"));
+
+    // What it did is in the history at both ends, and the receipt names the study.
+    user.run(&hospital.does(&["receipts", "--daemon", &uid])).success().stdout(contains("cloud").and(contains(&uid)));
+    user.run(&hospital.does(&["receipts", "--daemon", "1.2.3"])).code(4).stderr(contains("no receipt for 1.2.3"));
+    let (_, kept) = user.json(&hospital.does(&["receipts", "--daemon"]));
+    assert_eq!((&kept[0]["instances"], &kept[0]["complete"]), (&2.into(), &true.into()));
+    let past = contains("to cloud, 1 study of 2 instances").and(contains("receipt")).and(contains("B free"));
+    user.run(&hospital.does(&["status"])).success().stdout(past);
+    let received = eventually(|| {
+        let status = user.json(&cloud.does(&["status"])).1.remove(0);
+        status["history"].get(0).cloned()
+    });
+    assert_eq!((&received["peer"], &received["direction"]), (&"hospital".into(), &"in".into()));
 
     // The cloud is gone, and nobody gets its port meanwhile.
     let address = cloud.address();

@@ -26,6 +26,11 @@ fn lines_are_pulled_by_their_numbers() {
     let (_, rows) = user.json(&["ls", "--from", "cloud"]);
     let uid = |at: usize| rows[at]["study"].as_str().unwrap().to_owned();
     user.run(&["ls", "--from", "cloud"]).success().stdout(contains("#  DATE").and(contains("STUDY UID")));
+    let (_, receipts) = user.json(&["receipts", &uid(1)]);
+    assert_eq!((&receipts[0]["peer"], receipts[0]["studies"].as_array().unwrap().len()), (&"cloud".into(), 3));
+    user.run(&["receipts"]).success().stdout(contains("yes").and(contains(receipts[0]["root"].as_str().unwrap())));
+    user.run(&["receipts", "1.2.3"]).code(4);
+    user.run(&["receipt", receipts[0]["file"].as_str().unwrap()]).success().stdout(contains("the signature holds"));
     // The peer is that of the listing.
     user.run(&["pull", "2", "--out", "one"]).success();
     assert!(user.path("one").join(uid(1)).exists() && !user.path("one").join(uid(0)).exists());

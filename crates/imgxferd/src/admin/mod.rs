@@ -7,6 +7,7 @@
 mod consultation;
 mod guard;
 mod pairing;
+mod past;
 mod peers;
 mod queue;
 mod removal;
@@ -61,6 +62,9 @@ pub(crate) fn router(shared: Arc<Shared>, token: &str, address: SocketAddr) -> R
         .route_layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), needs_audit));
     let guarded = changes
         .route("/queue/{id}", get(queue::job))
+        .route("/history", get(past::history))
+        .route("/receipts", get(past::receipts))
+        .route("/receipts/{study}", get(past::receipts_of))
         .route("/pair/state", get(pairing::state))
         .route("/drain", post(drain))
         .route_layer(axum::middleware::from_fn_with_state(guard.clone(), guard::needs_token));

@@ -15,7 +15,7 @@ use imgxfer_core::progress::LineFigures;
 use imgxfer_core::server::Direction;
 use imgxfer_core::store::Scope;
 use imgxfer_core::store::search::Search;
-use imgxfer_core::units::{mbit_of_bytes, to_f64, to_whole};
+use imgxfer_core::units::{mbit_of_bytes, to_f64, to_u64, to_whole};
 use imgxfer_core::work::blocking;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -25,6 +25,7 @@ use crate::app::Shared;
 use crate::config::{PeerKey, SELF};
 use crate::live::Running;
 use crate::metrics::{RunningLine, Snapshot};
+use crate::queue::Past;
 
 /// Counting the store reads its index: not more often than this.
 const COUNT_EVERY: Duration = Duration::from_secs(60);
@@ -43,10 +44,34 @@ pub(crate) struct StoreTotals {
     pack_bytes: u64,
     /// Bytes of those that nothing needs since something was removed; they are given back in time.
     waste_bytes: u64,
+    /// Instances that are known to be damaged, up to a thousand.
+    damaged_instances: u64,
 }
+
+/// Damaged instances that are counted.
+const DAMAGED_MAX: usize = 1_000;
+
+/// Past transfers in one status.
+const PAST_SHOWN: u32 = 10;
 
 /// Ready to take and to send: index open, space on disk, socket open, not stopping.
 pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
+    let (checks, _) = checks(&shared).await;
+    // Work goes on without an audit, unless the configuration says otherwise.
+    let forgiven = |name: &str| name == "audit" && shared.audit.takes_work();
+    let ready = checks.iter().all(|(name, sound, _)| *sound || forgiven(name));
+    let checks: BTreeMap<&str, Value> = checks
+        .into_iter()
+        .map(|(name, sound, remedy)| {
+            (name, if sound { json!({ "ok": true }) } else { json!({ "ok": false, "remedy": remedy }) })
+        })
+        .collect();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({ "ready": ready, "checks": checks }))).into_response()
+}
+
+/// Name of each check, whether it holds, and what to do where it does not; and bytes left for the store, where known.
+async fn checks(shared: &Shared) -> ([(&'static str, bool, &'static str); 6], Option<u64>) {
     let depot = shared.depot.clone();
     let store = blocking("look whether the store works", move || {
         let nobody = Scope::none();
@@ -54,7 +79,7 @@ pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
         (index, depot.records.space_left())
     });
     let (index, space) = store.await.unwrap_or((false, Some(0)));
-    let queue = shared.queue.is_sound() && on_queue(&shared, |queue| queue.job(0)).await.is_ok();
+    let queue = shared.queue.is_sound() && on_queue(shared, |queue| queue.job(0)).await.is_ok();
     let checks = [
         ("index", index, "the index cannot be used: look at the log and the disk; it is tried again every few seconds"),
         ("disk", space.is_none_or(|bytes| bytes > 0), "the disk is full down to its reserve: make room"),
@@ -71,17 +96,7 @@ pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
         ("quic", shared.endpoint.local_address().is_ok(), "the UDP socket is gone: restart"),
         ("running", !*shared.stopping.borrow(), "the daemon is stopping"),
     ];
-    // Work goes on without an audit, unless the configuration says otherwise.
-    let forgiven = |name: &str| name == "audit" && shared.audit.takes_work();
-    let ready = checks.iter().all(|(name, sound, _)| *sound || forgiven(name));
-    let checks: BTreeMap<&str, Value> = checks
-        .into_iter()
-        .map(|(name, sound, remedy)| {
-            (name, if sound { json!({ "ok": true }) } else { json!({ "ok": false, "remedy": remedy }) })
-        })
-        .collect();
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({ "ready": ready, "checks": checks }))).into_response()
+    (checks, space)
 }
 
 /// Reads what the metrics need.
@@ -159,6 +174,7 @@ async fn totals(shared: &Arc<Shared>) -> StoreTotals {
             totals.pack_bytes += pack.len;
         }
         totals.waste_bytes = waste(&depot);
+        totals.damaged_instances = to_u64(depot.index.damaged(DAMAGED_MAX).map_or(0, |damaged| damaged.len()));
         totals
     });
     let totals = count.await.unwrap_or_default();
@@ -169,7 +185,25 @@ async fn totals(shared: &Arc<Shared>) -> StoreTotals {
 pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
     let summary = on_queue(&shared, crate::queue::Queue::summary).await?;
     let jobs = on_queue(&shared, |queue| queue.jobs(JOBS_SHOWN)).await?;
-    let store = totals(&shared).await;
+    let past = on_queue(&shared, |queue| queue.history(PAST_SHOWN)).await?;
+    let totals = totals(&shared).await;
+    let (checks, space_left) = checks(&shared).await;
+    let mut store = serde_json::to_value(totals).unwrap_or_default();
+    store["space_left_bytes"] = json!(space_left);
+    let mut problems: Vec<Value> = checks
+        .iter()
+        .filter(|(_, sound, _)| !sound)
+        .map(|(name, _, remedy)| json!({ "what": name, "remedy": remedy }))
+        .collect();
+    if totals.damaged_instances > 0 {
+        let remedy = "instances in the store are damaged: push them again, or run imgxfer repair";
+        problems.push(json!({ "what": "damaged", "instances": totals.damaged_instances, "remedy": remedy }));
+    }
+    let failed: u64 = summary.iter().map(|of_peer| of_peer.failed).sum();
+    if failed > 0 {
+        let remedy = "jobs failed: imgxfer daemon queue says why; then retry or dismiss them";
+        problems.push(json!({ "what": "failed", "jobs": failed, "remedy": remedy }));
+    }
     let sessions: Vec<(String, Value)> = shared
         .live
         .sessions()
@@ -236,9 +270,20 @@ pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Result<Response
         "transfers": running.iter().map(transfer).collect::<Vec<_>>(),
         "queue": { "peers": summary, "jobs": jobs },
         "store": store,
+        "problems": problems,
+        "history": past.iter().map(without_uids).collect::<Vec<_>>(),
         "backfill": backfill(&shared),
     }))
     .into_response())
+}
+
+/// A past transfer as everybody may see it: which studies, only who has the token (`/history`).
+fn without_uids(past: &Past) -> Value {
+    let mut past = serde_json::to_value(past).unwrap_or_default();
+    if let Some(past) = past.as_object_mut() {
+        past.remove("studies");
+    }
+    past
 }
 
 /// How far the reading of headers is whose attributes are of another version.

@@ -27,7 +27,7 @@ use tracing::Instrument as _;
 
 use super::outcome::write_down;
 use super::source::Sent;
-use super::{Claim, Job, JobFile, JobSource, Outcome, Queue, QueueError, SentFile, Stamp, backoff, code_of};
+use super::{Claim, Job, JobFile, JobSource, Outcome, Past, Queue, QueueError, SentFile, Stamp, backoff, code_of};
 use crate::audit::{About, Actor, Audit, Entry, Event};
 use crate::config::SELF;
 use crate::live::{Live, Running, Ticket};
@@ -217,6 +217,12 @@ impl Lane {
                 Err(error) => {
                     self.parts.metrics.transfer_failed(Direction::Out, fault(&error));
                     self.tell_cut(job, running.as_ref(), &sent, (code_of(&error), !is_tried_again(&error)));
+                    if !is_tried_again(&error) {
+                        let progress = running.map(|running| running.progress).unwrap_or_default();
+                        let mut past = Past::new(&self.peer, Direction::Out, &studies(&sent), &progress, seconds);
+                        (past.job, past.problem) = (Some(id), Some(code_of(&error).to_owned()));
+                        self.remember(past).await;
+                    }
                     self.try_failed(job, &error, sent).await
                 }
             },
@@ -279,6 +285,8 @@ impl Lane {
         let got = Actor::Peer { name: self.peer.clone(), key: report.receipt.receiver };
         self.parts.audit.tell(&Entry::new(got, Event::ReceiptGot(About::of_receipt(&report.receipt))));
         let about = About { studies: studies(&sent), ..About::of_receipt(&report.receipt) };
+        let mut past = Past::new(&self.peer, Direction::Out, &about.studies, &report.progress, seconds);
+        (past.job, past.root, past.receipt) = (Some(id), about.root.clone(), true);
         if whole && offered > 0 {
             let root = report.receipt.root;
             let (peer, connections, progress) = (self.peer.clone(), report.connections, report.progress);
@@ -294,6 +302,7 @@ impl Lane {
                 root = ?root,
                 "committed at the other end"
             );
+            self.remember(past).await;
             self.tell_inbox(job);
             return Ok(End::Done);
         }
@@ -309,6 +318,8 @@ impl Lane {
         let problem = all_gone(&sent).map_or(problem, str::to_owned);
         tracing::warn!(%problem, attempts = job.attempts, "a job is not complete");
         self.parts.audit.tell(&self.forwarded(job, about).failed(problem.clone()));
+        past.problem = Some(problem.clone());
+        self.remember(past).await;
         let (peer, part) = (self.peer.clone(), committed_part(&sent, &refused, report.receipt.instances));
         self.write_down(move |queue| {
             queue.note(id, &sent)?;
@@ -333,6 +344,13 @@ impl Lane {
     fn forwarded(&self, job: &Job, about: About) -> Entry {
         let actor = job.inbox.clone().map_or(Actor::Daemon, Actor::Inbox);
         Entry::new(actor, Event::Forwarded { peer: self.peer.clone(), job: job.id, about })
+    }
+
+    /// Remembers what has ended. Without it nothing is lost but a line of the history.
+    pub(super) async fn remember(&self, past: Past) {
+        if let Err(error) = self.blocking(move |queue| queue.remember(&past)).await {
+            tracing::error!(%error, "a transfer is not in the history");
+        }
     }
 
     /// Writes down a try that ended early, if it was the last, or something has left this site in it.

@@ -9,6 +9,7 @@
 
 mod backoff;
 mod error;
+mod history;
 mod lane;
 mod orders;
 mod outcome;
@@ -38,6 +39,7 @@ use tokio::sync::watch;
 pub(crate) use backoff::backoff;
 pub use error::QueueError;
 pub(crate) use error::{cause_of, code_of};
+pub(crate) use history::{HISTORY_MAX, Past};
 use lane::studies;
 pub(crate) use lane::{Lane, LaneKind, PushParts, fault};
 pub use orders::Ordered;

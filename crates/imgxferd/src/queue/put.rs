@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 use super::error::causes;
 use super::lane::{End, Lane, PARTIAL_TRIES, all_gone, only_sent, studies};
-use super::{Job, JobFile, Outcome, Queue, QueueError, SentFile, Stamp, backoff};
+use super::{Job, JobFile, Outcome, Past, Queue, QueueError, SentFile, Stamp, backoff};
 use crate::audit::{About, Actor, Entry, Event};
 use crate::config::SELF;
 use crate::live::{Live, Ticket};
@@ -109,6 +109,8 @@ impl Lane {
         self.parts.metrics.transfer_done(Direction::In, &progress, seconds);
         let (committed, failed) = (progress.instances_committed, progress.instances_failed);
         let told = stored_by(job, &files, &progress);
+        let mut past = Past::new(SELF, Direction::In, &studies(&files), &progress, seconds);
+        past.job = Some(id);
         if committed > 0 && failed == 0 && to_u64(files.len()) == job.files {
             self.write_down(move |queue| queue.complete_here(id, &files, committed)).await?;
             self.parts.audit.tell(&told);
@@ -119,6 +121,7 @@ impl Lane {
                 seconds,
                 "put into the store"
             );
+            self.remember(past).await;
             self.tell_inbox(job);
             return Ok(End::Done);
         }
@@ -130,6 +133,8 @@ impl Lane {
         let problem = all_gone(&files).map_or(problem, str::to_owned);
         tracing::warn!(%problem, attempts = job.attempts, "a job is not complete");
         self.parts.audit.tell(&told.failed(problem.clone()));
+        past.problem = Some(problem.clone());
+        self.remember(past).await;
         self.write_down(move |queue| {
             queue.note(id, &files)?;
             queue.note_part(id, SELF, None, &only_sent(&files))

@@ -60,6 +60,24 @@ async fn health_metrics_and_status_show_work_and_no_patient() {
     assert_eq!(status["peers"][0]["name"], "cloud");
     let store = &get(&cloud, "/status").await.json()["store"];
     assert_eq!((&store["studies"], &store["instances"]), (&1.into(), &3.into()));
+    for (site, way, peer) in [(&daemon, "out", "cloud"), (&cloud, "in", "hospital")] {
+        let past = crate::support::eventually(async || {
+            let past = ask(site, "GET", "/history", "").await.json()["transfers"].as_array()?.clone();
+            past.first().cloned()
+        })
+        .await;
+        assert_eq!((&past["direction"], &past["peer"], &past["instances"]), (&way.into(), &peer.into(), &3.into()));
+        assert_eq!((&past["studies"][0], &past["receipt"]), (&study.study_uid().as_str().into(), &true.into()));
+        let shown = get(site, "/status").await.json()["history"][0].clone();
+        assert_eq!((&shown["study_count"], &shown["studies"]), (&1.into(), &serde_json::Value::Null));
+    }
+    let of = async |uid: String| ask(&daemon, "GET", &format!("/receipts/{uid}"), "").await.json()["receipts"].clone();
+    let receipts = of(study.study_uid().to_string()).await;
+    assert_eq!((&receipts[0]["peer"], &receipts[0]["instances"]), (&"cloud".into(), &3.into()));
+    assert_eq!(receipts[0]["key"], cloud.fingerprint());
+    assert!(of("1.2.3".to_owned()).await.as_array().unwrap().is_empty());
+    assert_eq!(ask(&daemon, "GET", "/receipts/x", "").await.status, 400);
+    assert_eq!(ask(&daemon, "GET", "/receipts", "").await.json()["receipts"].as_array().unwrap().len(), 1);
     let job = ask(&daemon, "GET", &format!("/queue/{id}"), "").await;
     assert_eq!(job.json()["files"].as_array().unwrap().len(), 3, "{}", job.body);
     daemon.stop().await;
@@ -83,6 +101,9 @@ async fn what_changes_something_needs_the_token() {
         ("POST", "/consultation/start"),
         ("POST", "/consultation/end"),
         ("GET", "/queue/1"),
+        ("GET", "/history"),
+        ("GET", "/receipts"),
+        ("GET", "/receipts/1.2.3"),
         ("POST", "/pair/invite"),
         ("GET", "/pair/state"),
         ("POST", "/pair/join"),

@@ -11,7 +11,7 @@ use crate::admin::{Admin, SELF};
 use crate::exit::Exit;
 use crate::output::{Output, safe};
 use crate::rates::human_time;
-use crate::table::{Column, lines, terminal_width};
+use crate::table::{Column, lines, terminal_width, wrap};
 
 /// Arguments of `daemon queue`.
 #[derive(Debug, Args)]
@@ -58,7 +58,7 @@ pub(crate) async fn run(args: &QueueArgs, admin: &Admin, output: &Output) -> any
     Ok(Exit::Done)
 }
 
-fn is_over(job: &Value) -> bool {
+pub(crate) fn is_over(job: &Value) -> bool {
     matches!(job["state"].as_str(), Some("done" | "cancelled" | "dismissed"))
 }
 
@@ -132,24 +132,7 @@ fn why(job: &Value, width: Option<usize>) -> Vec<String> {
     if job["state"] == "failed" {
         parts.push(format!("then `imgxfer daemon retry {0}`, or `dismiss {0}`", job["id"]));
     }
-    // Words, so that the line can break between any two.
-    let words: Vec<String> = parts.join("; ").split(' ').map(str::to_owned).collect();
-    flow_words(&words, width)
-}
-
-fn flow_words(words: &[String], width: Option<usize>) -> Vec<String> {
-    let width = width.unwrap_or(usize::MAX);
-    let mut lines: Vec<String> = Vec::new();
-    for word in words {
-        match lines.last_mut() {
-            Some(line) if crate::table::wide(line) + 1 + crate::table::wide(word) <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(format!("     {word}")),
-        }
-    }
-    lines
+    wrap("     ", &parts.join("; "), width)
 }
 
 #[cfg(test)]
