@@ -13,6 +13,7 @@ mod queue;
 mod removal;
 mod serve;
 mod status;
+mod study;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -65,6 +66,7 @@ pub(crate) fn router(shared: Arc<Shared>, token: &str, address: SocketAddr) -> R
         .route("/history", get(past::history))
         .route("/receipts", get(past::receipts))
         .route("/receipts/{study}", get(past::receipts_of))
+        .route("/studies/{uid}", get(study::owners_and_ways))
         .route("/pair/state", get(pairing::state))
         .route("/drain", post(drain))
         .route_layer(axum::middleware::from_fn_with_state(guard.clone(), guard::needs_token));

@@ -18,7 +18,7 @@ use crate::audit::{Actor, Entry, Event, PeerRow};
 use crate::config::{PeerConfig, PeerRights, Sees};
 use crate::peers::ChangePeerError;
 
-/// Whose studies a peer sees, as requests say it: a word, or names of peers.
+/// Whose studies a peer sees, as requests say it: a word, or a list of peers and sources.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
 pub(super) enum SeesBody {
@@ -31,8 +31,8 @@ impl SeesBody {
         match self {
             Self::Word(word) if word == "own" => Ok(Sees::Own),
             Self::Word(word) if word == "all" => Ok(Sees::All),
-            Self::Word(_) => Err(bad("sees is neither \"own\" nor \"all\" nor a list of peer names")),
-            Self::Names(names) => Ok(Sees::Peers(names)),
+            Self::Word(_) => Err(bad("sees is neither \"own\" nor \"all\" nor a list of peers and sources")),
+            Self::Names(names) => Sees::of_list(&names).map_err(bad),
         }
     }
 }
@@ -48,7 +48,7 @@ pub(super) fn sees(peer: &PeerConfig) -> Value {
     match &peer.sees {
         Sees::Own => json!("own"),
         Sees::All => json!("all"),
-        Sees::Peers(names) => json!(names),
+        Sees::These(_) => json!(peer.sees.texts()),
     }
 }
 

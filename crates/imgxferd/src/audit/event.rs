@@ -10,7 +10,7 @@ use imgxfer_core::priority::Priority;
 use imgxfer_core::receipt::Receipt;
 use serde::{Serialize, Serializer};
 
-use crate::config::{PeerConfig, PeerKey, Sees};
+use crate::config::{PeerConfig, PeerKey};
 
 /// Who did it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,12 +76,7 @@ impl PeerRow {
             PeerKey::Pinned(id) => (Some(id.fingerprint()), None),
             PeerKey::Subject(subject) => (None, Some(subject.clone())),
         };
-        let sees = match &peer.sees {
-            Sees::Own => vec!["own".to_owned()],
-            Sees::All => vec!["all".to_owned()],
-            Sees::Peers(names) => names.clone(),
-        };
-        Self { name: peer.name.clone(), key, subject, rights: peer.rights.names(), sees }
+        Self { name: peer.name.clone(), key, subject, rights: peer.rights.names(), sees: peer.sees.texts() }
     }
 }
 

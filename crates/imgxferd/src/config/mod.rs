@@ -30,7 +30,7 @@ pub(crate) use show::Reloaded;
 pub use show::Setting;
 pub use types::{
     After, AuditConfig, Config, Consultation, DEFAULT_ADMIN_PORT, DEFAULT_QUIC_PORT, IdentityFiles, Inbox, LogFormat,
-    PeerConfig, PeerKey, PeerRights, Retention, Sees,
+    PeerConfig, PeerKey, PeerRights, Retention, Seen, Sees,
 };
 pub(crate) use types::{SELF, check_duplicate, check_name};
 pub use words::read_toml;

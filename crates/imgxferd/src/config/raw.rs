@@ -159,10 +159,10 @@ pub(super) enum Level {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "expected \"own\", \"all\" or a list of peer names")]
+#[serde(untagged, expecting = "expected \"own\", \"all\" or a list of peers and sources")]
 pub(super) enum Sees {
     Word(String),
-    Names(Vec<String>),
+    List(Vec<String>),
 }
 
 #[derive(Debug, Deserialize)]

@@ -380,17 +380,9 @@ fn peer(raw: Sourced<raw::Peer>, has_authorities: bool) -> Result<PeerConfig> {
     };
     let sees = match raw.sees.map(|sees| (sees.span(), sees.into_inner())) {
         None => Sees::Own,
-        Some((_, raw::Sees::Names(names))) => Sees::Peers(names),
-        Some((span, raw::Sees::Word(word))) => match word.as_str() {
-            "own" => Sees::Own,
-            "all" => Sees::All,
-            _ => {
-                return wrong(
-                    "sees",
-                    span,
-                    format!("{word:?} is neither \"own\" nor \"all\" nor a list of peer names"),
-                );
-            }
+        Some((span, sees)) => match self::sees(sees) {
+            Ok(sees) => sees,
+            Err(problem) => return wrong("sees", span, problem),
         },
     };
     let level = match raw.level.map(|level| (level.span(), level.into_inner())) {
@@ -423,6 +415,18 @@ fn peer(raw: Sourced<raw::Peer>, has_authorities: bool) -> Result<PeerConfig> {
     Ok(PeerConfig { name, key, address, rights, sees, level, priority, limits, keep, quota_bytes, origin })
 }
 
+/// What a peer sees, as far as that needs no look at other peers.
+fn sees(written: raw::Sees) -> std::result::Result<Sees, String> {
+    match written {
+        raw::Sees::Word(word) => match word.as_str() {
+            "own" => Ok(Sees::Own),
+            "all" => Ok(Sees::All),
+            _ => Err(format!("{word:?} is neither \"own\" nor \"all\" nor a list of peers and sources")),
+        },
+        raw::Sees::List(list) => Sees::of_list(&list),
+    }
+}
+
 pub(crate) fn is_host_and_port(address: &str) -> bool {
     let Some((host, port)) = address.rsplit_once(':') else { return false };
     let bracketed = host.starts_with('[') && host.ends_with(']');
@@ -433,8 +437,7 @@ pub(crate) fn is_host_and_port(address: &str) -> bool {
 /// `sees` may name peers in any order, but each must be there and be known by its key.
 fn check_sees(config: &Config) -> Result<()> {
     for peer in &config.peers {
-        let Sees::Peers(names) = &peer.sees else { continue };
-        for name in names {
+        for name in peer.sees.peers() {
             let problem = match config.peer(name).map(|other| &other.key) {
                 Some(PeerKey::Pinned(_)) => continue,
                 Some(PeerKey::Subject(_)) => {
@@ -682,7 +685,7 @@ fn peer_settings(peer: &PeerConfig) -> Vec<Setting> {
     out.push(match &peer.sees {
         Sees::Own => at("sees", "own".into()),
         Sees::All => at("sees", "all".into()),
-        Sees::Peers(names) => at("sees", names.clone().into()),
+        Sees::These(_) => at("sees", peer.sees.texts().into()),
     });
     out.push(at(
         "level",

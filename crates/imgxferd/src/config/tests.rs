@@ -78,6 +78,15 @@ fn what_is_wrong_is_named_with_its_place() {
     refused(&format!("[[peers]]\nname = \"a\"\nkey = \"{KEY}\"\naddress = \"cloud\"\n"), 5, &["HOST:PORT"]);
     refused(&format!("[[peers]]\nname = \"a\"\nkey = \"{KEY}\"\nrights = [\"remove\"]\n"), 5, &["\"delete\""]);
     refused(&format!("[[peers]]\nname = \"a\"\nkey = \"{KEY}\"\nsees = \"most\"\n"), 5, &["\"own\""]);
+    let sees = |list: &str, line, words: &[&str]| {
+        refused(&format!("[[peers]]\nname = \"a\"\nkey = \"{KEY}\"\nsees = {list}\n"), line, words);
+    };
+    sees("[\"own\", \"folder:/srv/in\"]", 5, &["peers.sees", "\"folder:/srv/in\"", "\"inbox:PATH\"", "\"peer:NAME\""]);
+    sees("[\"inbox:in\"]", 5, &["whole path"]);
+    sees("[\"ae:\"]", 5, &["behind the colon"]);
+    sees("[\"all\"]", 5, &["stands alone"]);
+    sees("[\"peer:b\"]", 2, &["no peer \"b\""]);
+    sees(&format!("[\"inbox:/{}\"]", "x".repeat(1000)), 5, &["too long"]);
     refused(&format!("[[peers]]\nname = \"a\"\nkey = \"{KEY}\"\nsees = [\"b\"]\n"), 2, &["no peer \"b\""]);
     for level in ["5", "-1", "\"fast\""] {
         refused(&format!("[[peers]]\nname = \"a\"\nkey = \"{KEY}\"\nlevel = {level}\n"), 5, &["auto", "0 to 4"]);

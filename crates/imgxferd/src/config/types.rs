@@ -7,6 +7,7 @@ use std::time::Duration;
 use imgxfer_core::codec::LevelChoice;
 use imgxfer_core::ids::PeerId;
 use imgxfer_core::priority::Priority;
+use imgxfer_core::store::Provenance;
 use imgxfer_core::transport::{Congestion, Dscp, Profile};
 
 use super::origin::{ConfigError, Origin};
@@ -296,7 +297,7 @@ impl PeerRights {
     }
 }
 
-/// Whose studies a peer's queries and pulls are about.
+/// What a peer's queries and pulls are about.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Sees {
@@ -305,8 +306,93 @@ pub enum Sees {
     Own,
     /// Everything in the store.
     All,
-    /// What these peers sent, by name, and what it sent itself.
-    Peers(Vec<String>),
+    /// These, and what it sent itself.
+    These(Vec<Seen>),
+}
+
+/// Something that a peer sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Seen {
+    /// All that belongs to this site itself.
+    Site,
+    /// What a peer sent, by name.
+    Peer(String),
+    /// What belongs to this site itself and came by this source: `inbox:PATH`, `ae:TITLE`, `user:NAME`.
+    Source(String),
+}
+
+impl Seen {
+    /// One as it is written in a list; `None` for what it sent itself, which a peer always sees. A path is not
+    /// compared with inboxes: what came by one that is gone may be seen as well.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what may be written.
+    pub fn parse(text: &str) -> Result<Option<Self>, String> {
+        let Some((kind, name)) = text.split_once(':') else {
+            return match text {
+                "own" => Ok(None),
+                "all" => Err("\"all\" stands alone: write sees = \"all\"".to_owned()),
+                SELF => Ok(Some(Self::Site)),
+                name => Ok(Some(Self::Peer(name.to_owned()))),
+            };
+        };
+        let source = |source: String| {
+            let kept = Provenance::decode(&Provenance::of(&source).encode());
+            let is_kept_whole = kept.is_ok_and(|kept| kept.source == source);
+            if is_kept_whole { Ok(Some(Self::Source(source))) } else { Err(format!("{source:?} is too long")) }
+        };
+        match kind {
+            _ if name.is_empty() || name.trim() != name => Err(format!("{text:?} needs a name behind the colon")),
+            "peer" => Ok(Some(Self::Peer(name.to_owned()))),
+            "inbox" if !Path::new(name).is_absolute() => {
+                Err(format!("{text:?} needs the whole path of the inbox, such as \"inbox:/srv/inbox\""))
+            }
+            // As the inbox's own path is written: without a slash at its end.
+            "inbox" => source(format!("inbox:{}", Path::new(name).components().collect::<PathBuf>().display())),
+            "ae" | "user" => source(text.to_owned()),
+            _ => Err(format!(
+                "{text:?} is of no kind that can be seen; there are \"own\", \"self\", a peer's name or \"peer:NAME\", and what came here by \"inbox:PATH\", \"ae:TITLE\" or \"user:NAME\""
+            )),
+        }
+    }
+
+    /// As it is written in a list.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            Self::Site => SELF.to_owned(),
+            Self::Peer(name) if matches!(name.as_str(), "own" | "all") => format!("peer:{name}"),
+            Self::Peer(name) | Self::Source(name) => name.clone(),
+        }
+    }
+}
+
+impl Sees {
+    /// What a list says.
+    ///
+    /// # Errors
+    /// What is wrong with one of it, and what may be written.
+    pub fn of_list(list: &[String]) -> Result<Self, String> {
+        let seen: Vec<_> = list.iter().map(|text| Seen::parse(text)).collect::<Result<_, _>>()?;
+        Ok(Self::These(seen.into_iter().flatten().collect()))
+    }
+
+    /// Names of the peers of which it sees what they sent.
+    pub fn peers(&self) -> impl Iterator<Item = &str> {
+        let list = if let Self::These(list) = self { list.as_slice() } else { &[] };
+        list.iter().filter_map(|seen| if let Seen::Peer(name) = seen { Some(name.as_str()) } else { None })
+    }
+
+    /// The words of it, as in a list.
+    #[must_use]
+    pub fn texts(&self) -> Vec<String> {
+        match self {
+            Self::Own => vec!["own".to_owned()],
+            Self::All => vec!["all".to_owned()],
+            Self::These(list) => list.iter().map(Seen::text).collect(),
+        }
+    }
 }
 
 /// A known site.

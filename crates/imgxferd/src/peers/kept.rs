@@ -56,7 +56,7 @@ fn set_rights(table: &mut toml::Table, peer: &PeerConfig) {
     let sees = match &peer.sees {
         Sees::Own => "own".into(),
         Sees::All => "all".into(),
-        Sees::Peers(names) => names.clone().into(),
+        Sees::These(_) => peer.sees.texts().into(),
     };
     table.insert("sees".to_owned(), sees);
 }

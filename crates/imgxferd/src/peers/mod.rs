@@ -14,7 +14,7 @@ use imgxfer_core::server::Rights;
 use imgxfer_core::store::Scope;
 use imgxfer_core::transport::{Dial, Session, Trust};
 
-use crate::config::{PAIRED_PEERS_FILE, PeerConfig, PeerKey, PeerRights, Sees, check_duplicate, check_name};
+use crate::config::{PAIRED_PEERS_FILE, PeerConfig, PeerKey, PeerRights, Seen, Sees, check_duplicate, check_name};
 use crate::files;
 
 /// How a peer that is in no list is called in metrics and in the status.
@@ -135,17 +135,7 @@ impl Peers {
     #[must_use]
     pub fn rights(&self, session: &Session) -> Rights {
         let Some(peer) = self.of_session(session) else { return Rights::none() };
-        let own = session.peer();
-        let scope = match &peer.sees {
-            Sees::All => Scope::All,
-            Sees::Own => Scope::owner(own),
-            Sees::Peers(names) => {
-                let mut owners: Vec<PeerId> =
-                    self.read().iter().filter(|p| names.contains(&p.name)).filter_map(PeerConfig::peer_id).collect();
-                owners.push(own);
-                Scope::owners(owners)
-            }
-        };
+        let scope = self.scope(&peer.sees, session.peer());
         let rights = Rights::none().with_send(peer.rights.send).with_query(peer.rights.query);
         rights
             .with_pull(peer.rights.pull)
@@ -153,6 +143,27 @@ impl Peers {
             .with_scope(scope)
             .with_quota(peer.quota_bytes)
             .with_level(peer.level)
+    }
+
+    /// What the holder of a key sees.
+    fn scope(&self, sees: &Sees, own: PeerId) -> Scope {
+        let list = match sees {
+            Sees::All => return Scope::All,
+            Sees::Own => return Scope::owner(own),
+            Sees::These(list) => list,
+        };
+        let (mut owners, mut sources) = (vec![own], Vec::new());
+        let peers = self.read();
+        for seen in list {
+            match seen {
+                Seen::Site => owners.push(PeerId::SELF),
+                Seen::Peer(name) => {
+                    owners.extend(peers.iter().find(|peer| peer.name == *name).and_then(PeerConfig::peer_id));
+                }
+                Seen::Source(source) => sources.push(source.clone()),
+            }
+        }
+        Scope::owners(owners).with_sources(sources)
     }
 
     /// The name of the holder of a key, or [`UNKNOWN`]: bounded, so fit for a metric's label.
@@ -215,12 +226,10 @@ impl Peers {
         sees: Option<Sees>,
     ) -> Result<(PeerConfig, PeerConfig), ChangePeerError> {
         let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Sees::Peers(names)) = &sees {
-            for wanted in names {
-                let known = list.iter().any(|peer| peer.name == *wanted && peer.peer_id().is_some());
-                if !known {
-                    return Err(ChangePeerError::Sees(wanted.clone()));
-                }
+        for wanted in sees.iter().flat_map(Sees::peers) {
+            let known = list.iter().any(|peer| peer.name == wanted && peer.peer_id().is_some());
+            if !known {
+                return Err(ChangePeerError::Sees(wanted.to_owned()));
             }
         }
         let at = list.iter().position(|peer| peer.name == name).ok_or_else(|| unknown(name))?;
@@ -241,7 +250,7 @@ impl Peers {
     pub fn remove(&self, name: &str) -> Result<PeerConfig, ChangePeerError> {
         let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
         let at = list.iter().position(|peer| peer.name == name).ok_or_else(|| unknown(name))?;
-        let seen_by = |peer: &&PeerConfig| matches!(&peer.sees, Sees::Peers(names) if names.iter().any(|n| n == name));
+        let seen_by = |peer: &&PeerConfig| peer.sees.peers().any(|seen| seen == name);
         if let Some(by) = list.iter().find(seen_by) {
             let by = by.name.clone();
             return Err(ChangePeerError::Needed(format!(
@@ -282,7 +291,15 @@ mod tests {
         let key = |n: u8| PeerId::of_key(&[n]);
         let paired = |name: &str, n| PeerConfig::pinned(name, key(n)).with_rights(PeerRights::all(), Sees::Own);
         peers.add_paired(paired("north", 1).with_address("north.example:11120")).unwrap();
-        peers.add_paired(paired("south", 2)).unwrap();
+        let seen = ["self", "peer:own", "north", "inbox:/srv/in/", "ae:CT 1"];
+        let seen: Vec<Seen> = seen.iter().map(|text| Seen::parse(text).unwrap().unwrap()).collect();
+        let south = paired("south", 2).with_rights(PeerRights::all(), Sees::These(seen.clone()));
+        peers.add_paired(paired("own", 5)).unwrap();
+        peers.add_paired(south).unwrap();
+        assert_eq!(
+            peers.scope(&Sees::These(seen.clone()), key(2)),
+            Scope::owners([key(2), PeerId::SELF, key(5), key(1)]).with_sources(["inbox:/srv/in", "ae:CT 1"])
+        );
         assert!(trust.is_pinned(key(1)) && trust.is_pinned(key(2)));
         assert!(matches!(peers.add_paired(paired("North", 3)), Err(AddPeerError::Duplicate(_))));
         assert!(matches!(peers.add_paired(paired("x", 2)), Err(AddPeerError::Duplicate(_))));
@@ -292,18 +309,19 @@ mod tests {
         let file = folder.path().join("imgxferd.toml");
         std::fs::write(&file, "state_dir = \".\"\n").unwrap();
         let config = Config::load(&Sources::file(file)).unwrap();
-        assert_eq!(config.peers.len(), 2);
+        assert_eq!(config.peers.len(), 3);
+        assert_eq!(config.peer("south").unwrap().sees, Sees::These(seen), "as it was written");
         assert_eq!(config.peer("north").unwrap().address.as_deref(), Some("north.example:11120"));
         assert_eq!(config.peer("south").unwrap().rights, PeerRights::all());
         assert_eq!(peers.name_of(key(1)), "north");
         assert_eq!(peers.name_of(key(9)), UNKNOWN);
 
         let few = PeerRights::parse(&["query"]).unwrap();
-        let sees = Sees::Peers(vec!["south".to_owned()]);
+        let sees = Sees::These(vec![Seen::Peer("south".to_owned())]);
         let (before, after) = peers.set_rights("north", Some(few), Some(sees)).unwrap();
         assert_eq!((before.rights, after.rights), (PeerRights::all(), few));
         assert!(matches!(peers.remove("south"), Err(ChangePeerError::Needed(_))), "north sees its studies");
-        let nobody = Some(Sees::Peers(vec!["nobody".to_owned()]));
+        let nobody = Some(Sees::These(vec![Seen::Peer("nobody".to_owned())]));
         assert!(matches!(peers.set_rights("north", None, nobody), Err(ChangePeerError::Sees(_))));
         assert!(matches!(peers.remove("nobody"), Err(ChangePeerError::Unknown(_))));
         let config = Config::load(&Sources::file(folder.path().join("imgxferd.toml"))).unwrap();

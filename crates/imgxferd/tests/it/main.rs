@@ -18,5 +18,6 @@ mod pace;
 mod pairing;
 mod removal;
 mod scrub;
+mod seeing;
 mod support;
 mod transfer;
