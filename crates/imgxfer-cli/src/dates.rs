@@ -12,6 +12,13 @@ pub(crate) struct DateRange {
     pub(crate) to: Option<String>,
 }
 
+impl DateRange {
+    /// The same as DICOM asks for it (PS3.4 section C.2.2.2.5).
+    pub(crate) fn asked(&self) -> String {
+        format!("{}-{}", self.from.as_deref().unwrap_or_default(), self.to.as_deref().unwrap_or_default())
+    }
+}
+
 /// Reads `DATE`, `FROM-TO`, `FROM-` or `-TO`, each as `20260102`, `2026-01-02`, `2026-11`, `today` or `yesterday`; and
 /// `-7d`, `2w`, `3m`, `1y`: from so many days, weeks, months or years ago up to today.
 pub(crate) fn parse_range(text: &str) -> Result<DateRange, String> {

@@ -14,6 +14,7 @@ mod files;
 mod intakes;
 mod listing;
 mod log;
+mod meter;
 mod output;
 mod peers;
 mod places;

@@ -53,9 +53,9 @@ impl Output {
         self.terminal && !self.manner.quiet && !self.manner.json
     }
 
-    /// Whether colours are welcome on standard error.
-    pub(crate) const fn has_colour(&self) -> bool {
-        self.colour
+    /// Whether talk goes to a log, where a line now and then tells how far things are.
+    pub(crate) const fn logs_progress(&self) -> bool {
+        !self.terminal && !self.manner.quiet && !self.manner.json
     }
 
     /// A line of data for people; nothing with `--json`.

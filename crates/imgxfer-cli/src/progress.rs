@@ -8,12 +8,13 @@ use imgxfer_core::clock::Stopwatch;
 use imgxfer_core::codec::Level;
 use imgxfer_core::progress::{Observer, Progress, TransferEvent};
 use imgxfer_core::sync::lock;
-use imgxfer_core::units::{human_bytes, mbit_of_bytes};
+use imgxfer_core::units::mbit_of_bytes;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
+use crate::meter::{self, Every, Left, Steady};
 use crate::output::{Output, safe};
-use crate::rates::{Rate, Rates, human_rate, human_time, time_left};
+use crate::rates::{Rate, Rates, human_time, time_left};
 
 /// Time between two JSON lines of progress.
 const JSON_INTERVAL: Duration = Duration::from_millis(500);
@@ -32,6 +33,9 @@ pub(crate) struct Reporter {
 struct State {
     rates: Rates,
     newest: Progress,
+    steady: Steady,
+    left: Left,
+    every: Every,
     told_at: Option<Duration>,
     found: Findings,
     /// What was told in an earlier connection: told once is enough.
@@ -56,11 +60,8 @@ impl Reporter {
         } else {
             ProgressBar::hidden()
         };
-        let template =
-            if output.has_colour() { "{bar:24.cyan} {percent:>3} %  {msg}" } else { "{bar:24} {percent:>3} %  {msg}" };
-        // The template is a constant that a test has tried.
-        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        bar.set_style(style.progress_chars("=> "));
+        // The template is a constant; the line is ours, since it must fit any terminal.
+        bar.set_style(ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar()));
         Self { output: output.clone(), bar, clock: Stopwatch::start(), state: Mutex::default() }
     }
 
@@ -84,9 +85,15 @@ impl Reporter {
         let now = self.clock.elapsed();
         let rate = state.rates.note(now, progress);
         state.newest = *progress;
-        self.bar.set_length(progress.bytes_expected);
-        self.bar.set_position(progress.bytes_arrived.min(progress.bytes_expected));
-        self.bar.set_message(message(progress, rate));
+        let steady = state.steady.note(now, rate);
+        let left = state.left.note(now, progress, steady);
+        if self.output.shows_progress() {
+            // The last place of a line makes some terminals begin the next.
+            self.bar.set_message(meter::line(progress, steady, left, meter::talk_width().saturating_sub(1)));
+        }
+        if self.output.logs_progress() && state.every.is_due(now) {
+            self.output.say(&meter::entry(progress, steady, left));
+        }
         if self.output.is_json() && state.told_at.is_none_or(|told| now.saturating_sub(told) >= JSON_INTERVAL) {
             state.told_at = Some(now);
             drop(state);
@@ -142,34 +149,6 @@ impl Observer for Reporter {
     }
 }
 
-/// The words behind the bar.
-fn message(progress: &Progress, rate: Rate) -> String {
-    let mut text = format!(
-        "{}/{} instances  {} of {}  line {}",
-        progress.instances_committed,
-        progress.instances_expected.max(progress.instances_committed),
-        human_bytes(progress.bytes_arrived),
-        human_bytes(progress.bytes_expected),
-        human_bytes(progress.line_bytes),
-    );
-    if rate.line_bps > 0.0 {
-        text += &format!("  {} (line {})", human_rate(rate.effective_bps), human_rate(rate.line_bps));
-    }
-    if let (Some(coded), Some(ratio)) = (progress.coded, progress.ratio()) {
-        text += &format!("  {coded}, ratio {ratio:.2}");
-    }
-    if let Some(line) = progress.line {
-        text += &format!("  {line}");
-    }
-    if let Some(left) = time_left(progress, rate).filter(|_| progress.bytes_arrived < progress.bytes_expected) {
-        text += &format!("  {} left", human_time(left));
-    }
-    if progress.bytes_present > 0 {
-        text += &format!("  already there: {}", human_bytes(progress.bytes_present));
-    }
-    text
-}
-
 fn progress_object(progress: &Progress, rate: Rate) -> serde_json::Value {
     json!({
         "event": "progress",
@@ -221,31 +200,13 @@ mod tests {
     }
 
     #[test]
-    fn the_message_tells_what_matters() {
+    fn machines_are_told_the_same() {
         let mut progress = Progress { instances_expected: 10, bytes_expected: 2_000_000, ..Progress::default() };
-        (progress.bytes_arrived, progress.bytes_present, progress.line_bytes) = (1_000_000, 500_000, 250_000);
-        let rate = Rate { effective_bps: 1e6, line_bps: 5e5 };
-        assert_eq!(
-            message(&progress, rate),
-            "0/10 instances  1.00 MB of 2.00 MB  line 250 kB  1.00 Mbit/s (line 500 kbit/s)  8.0 s left  \
-             already there: 500 kB"
-        );
-        progress.coded = Some(Coded { codec: CodecId::ZSTD, level: Some(Level::STRONG) });
-        (progress.payload_raw_bytes, progress.payload_bytes) = (900_000, 240_000);
-        assert!(message(&progress, rate).contains("(line 500 kbit/s)  zstd level 2, ratio 3.75  8.0 s left"));
-        let (rtt, queue_delay) = (Duration::from_micros(31_400), Duration::from_micros(3_600));
-        let mut line =
-            LineFigures { rtt, queue_delay, carrier: "udp", recent_packets: 2_000, ..LineFigures::default() };
-        line.recent_lost = 2;
-        progress.line = Some(line);
-        assert!(message(&progress, rate).contains("  RTT 31 ms, queue 4 ms, loss 0.1 %  8.0 s left"));
-        (line.carrier, line.limit_bytes) = ("tls", Some(500_000));
-        progress.line = Some(line);
-        assert!(message(&progress, rate).contains("loss 0.1 %, over TLS, limit 4 Mbit/s  8.0 s left"));
-        progress.line = None;
         progress.coded = Some(Coded { codec: CodecId::STORE, level: None });
-        assert!(message(&progress, rate).contains("  store, ratio 3.75  "));
-        let object = progress_object(&progress, rate);
+        let (rtt, queue_delay) = (Duration::from_micros(31_400), Duration::from_micros(3_600));
+        progress.line = Some(LineFigures { rtt, queue_delay, limit_bytes: Some(500_000), ..LineFigures::default() });
+        let object = progress_object(&progress, Rate { effective_bps: 1e6, line_bps: 5e5 });
         assert_eq!((&object["codec"], &object["level"]), (&json!("store"), &json!(null)));
+        assert_eq!((&object["rtt_ms"], &object["limit_mbps"]), (&json!(31.4), &json!(4.0)));
     }
 }

@@ -112,7 +112,7 @@ mod tests {
         let signed = SignedReceipt::sign(&receipt, |domain, text| me.sign(domain, text)).unwrap();
         let studies = vec!["1.2.3".to_owned()];
         let path = keep(&places, &receipt.root, &Kept { signed, peer: Some("cloud".to_owned()), studies }).unwrap();
-        assert_eq!(listed(&places).unwrap(), [path.clone()]);
+        assert_eq!(listed(&places).unwrap(), std::slice::from_ref(&path));
         assert_eq!(about(&path).unwrap().studies, ["1.2.3"]);
         assert_eq!(check(&path, Some(me.peer_id())).unwrap(), (receipt, me.peer_id()));
 

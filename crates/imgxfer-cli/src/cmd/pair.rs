@@ -84,7 +84,8 @@ async fn join_site(
         check_free(&site.peers, name)?;
     }
     let endpoint = site.endpoint()?;
-    output.say(&format!("this site's fingerprint is {}", site.identity.peer_id().fingerprint()));
+    output.say("this site's fingerprint is");
+    output.say(&format!("    {}", site.identity.peer_id().fingerprint()));
     let session = endpoint.connect_to_pair(&Dial::new(address)).await?;
     let my_name = site.config.site_name();
     let confirm = async |offer: PairingOffer| agree(&offer.name, &offer.peer.fingerprint(), args.yes, output).await;

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use imgxfer_core::client::{Client, PullOptions, PullReport, PullTarget, Shortfall};
-use imgxfer_core::dicom::{FrameNumbers, Level, tags};
+use imgxfer_core::client::{Client, PullOptions, PullReport, PullTarget};
+use imgxfer_core::dicom::{FrameNumbers, Level, Tag, tags};
 use imgxfer_core::ids::{SopInstanceUid, StudyUid};
 use imgxfer_core::priority::Priority;
 use imgxfer_core::send::FetchOrder;
@@ -14,7 +14,9 @@ use imgxfer_core::transport::{CloseCode, Dial};
 use serde_json::json;
 
 use super::frames::{self, Wanted};
+use super::ls::attribute;
 use crate::args::{PeerKey, TransferArgs};
+use crate::dates::{DateRange, parse_range};
 use crate::exit::{Exit, problem};
 use crate::intakes::Intakes;
 use crate::listing::{Listing, Numbers};
@@ -56,6 +58,18 @@ struct What {
     /// All instances of this patient
     #[arg(long, value_name = "ID", value_parser = not_empty)]
     patient_id: Option<String>,
+    /// What is of patients with this name, such as 'DOE*'
+    #[arg(long, value_name = "NAME", value_parser = not_empty)]
+    patient_name: Option<String>,
+    /// What is of studies of this day, range or time ago, as `imgxfer ls` takes it
+    #[arg(long, allow_hyphen_values = true, value_parser = parse_range)]
+    date: Option<DateRange>,
+    /// What is of studies with this modality, such as CT; several with commas
+    #[arg(long, value_parser = not_empty)]
+    modality: Option<String>,
+    /// What has this attribute, such as SeriesDescription='*chest*'; may be given several times
+    #[arg(long = "by", value_name = "KEYWORD=VALUE", value_parser = attribute)]
+    by: Vec<(Tag, String)>,
     /// This series alone; several with commas
     #[arg(long, value_name = "UID", value_parser = crate::args::parse_uids)]
     series: Option<String>,
@@ -85,7 +99,7 @@ struct Which {
         value_name = "NUMBERS",
         requires = "study",
         requires = "instance",
-        conflicts_with_all = ["accession", "patient_id", "series", "all_versions", "middles_first", "now", "level", "limit", "give_up_after"]
+        conflicts_with_all = ["accession", "patient_id", "patient_name", "date", "modality", "by", "series", "all_versions", "middles_first", "now", "level", "limit", "give_up_after"]
     )]
     frames: Option<FrameNumbers>,
 }
@@ -118,6 +132,16 @@ impl What {
         }
         for (tag, value) in [(tags::SERIES_INSTANCE_UID, &self.series), (tags::SOP_INSTANCE_UID, &self.instance)] {
             what = what.by(tag, value.as_deref().unwrap_or_default())?;
+        }
+        let range = self.date.as_ref().map(DateRange::asked);
+        let named = [
+            (tags::PATIENT_NAME, &self.patient_name),
+            (tags::STUDY_DATE, &range),
+            (tags::MODALITIES_IN_STUDY, &self.modality),
+        ];
+        let named = named.into_iter().filter_map(|(tag, value)| Some((tag, value.as_ref()?)));
+        for (tag, value) in named.chain(self.by.iter().map(|(tag, value)| (*tag, value))) {
+            what = what.by(tag, value)?;
         }
         let versions = if which.all_versions { Versions::All } else { Versions::Current };
         let order = if which.middles_first { FetchOrder::MiddlesFirst } else { FetchOrder::AsKept };

@@ -106,7 +106,8 @@ pub(crate) async fn invite(
     output.line(&invited.code)?;
     output.object(&json!({ "event": "invited", "code": invited.code, "fingerprint": invited.fingerprint }))?;
     if let Some(fingerprint) = &invited.fingerprint {
-        output.say(&format!("this site's fingerprint is {}", safe(fingerprint)));
+        output.say("this site's fingerprint is");
+        output.say(&format!("    {}", safe(fingerprint)));
     }
     let minutes = invited.minutes.map_or_else(String::new, |minutes| format!(" within {minutes} minutes"));
     let code = safe(&invited.code);

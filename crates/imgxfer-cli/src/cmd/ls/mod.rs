@@ -94,7 +94,8 @@ pub(crate) struct LsArgs {
     count: bool,
 }
 
-fn attribute(text: &str) -> Result<(Tag, String), String> {
+/// Reads `KEYWORD=VALUE`.
+pub(super) fn attribute(text: &str) -> Result<(Tag, String), String> {
     let (name, value) = text.split_once('=').ok_or("expected KEYWORD=VALUE")?;
     let attribute = Attribute::named(name.trim());
     let tag = attribute.ok_or_else(|| format!("{name} is not an attribute that is kept"))?.tag;
@@ -153,10 +154,7 @@ fn asked_by(search: &Search) -> Vec<String> {
 }
 
 fn search(args: &LsArgs) -> anyhow::Result<Search> {
-    let range = args.date.as_ref().map(|DateRange { from, to }| {
-        let end = |date: &Option<String>| date.clone().unwrap_or_default();
-        format!("{}-{}", end(from), end(to))
-    });
+    let range = args.date.as_ref().map(DateRange::asked);
     let asked = [
         (tags::PATIENT_NAME, &args.patient_name),
         (tags::PATIENT_ID, &args.patient_id),
