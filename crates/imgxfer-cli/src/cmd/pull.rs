@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use imgxfer_core::client::{Client, PullOptions, PullReport, PullTarget};
+use imgxfer_core::client::{Client, PullOptions, PullReport, PullTarget, Shortfall};
 use imgxfer_core::dicom::{FrameNumbers, Level, Tag, tags};
 use imgxfer_core::ids::{SopInstanceUid, StudyUid};
 use imgxfer_core::priority::Priority;
@@ -67,7 +67,7 @@ struct What {
     /// What is of studies with this modality, such as CT; several with commas
     #[arg(long, value_parser = not_empty)]
     modality: Option<String>,
-    /// What has this attribute, such as SeriesDescription='*chest*'; may be given several times
+    /// What has this attribute, such as `SeriesDescription='*chest*'`; may be given several times
     #[arg(long = "by", value_name = "KEYWORD=VALUE", value_parser = attribute)]
     by: Vec<(Tag, String)>,
     /// This series alone; several with commas
