@@ -80,7 +80,7 @@ fn over_loopback(c: &mut Criterion, name: &str, folder: &TempDir, bytes: u64) {
             let one = async || {
                 let (client, dial) = loopback();
                 let begun = Instant::now();
-                push(&client, &dial, folder).await;
+                push(&client, &dial, folder).await.complete().unwrap();
                 begun.elapsed()
             };
             (0..iterations).map(|_| runtime.block_on(one())).sum()

@@ -177,7 +177,7 @@ fn push(depot: &Depot, file: &Path, level: Level) -> Outcome<()> {
         let paths = [file.to_owned()];
         let source = || Box::new(FileSource::new(&paths, OtherFiles::Skip)) as _;
         let options = PushOptions::default().with_retry(RetryPolicy::once()).with_level(LevelChoice::Fixed(level));
-        Client::new(bind(here, receiver)?).push(&dial, source, &options, &|_: &_| {}).await?;
+        Client::new(bind(here, receiver)?).push(&dial, source, &options, &|_: &_| {}).await?.complete()?;
         serving.abort();
         drop(serving.await);
         Ok(())

@@ -140,7 +140,7 @@ pub(super) async fn push_over(net: &VirtualNet, folder: &Path, congestion: Conge
     let hospital = Endpoint::with_socket(hospital, net.hospital())?;
     let dial = Dial::from(VirtualNet::CLOUD).with_peer(identities.cloud.peer_id());
     let begun = Instant::now();
-    push(&Client::new(hospital), &dial, folder.to_owned()).await?;
+    push(&Client::new(hospital), &dial, folder.to_owned()).await?.complete()?;
     Ok(begun.elapsed().as_secs_f64())
 }
 
@@ -176,6 +176,6 @@ async fn over_shaped(line: &LineProfile, study: &Study<'_>) -> anyhow::Result<f6
     let hospital = Arc::new(ShapedSocket::bind(any, line.up.clone(), 2)?);
     let hospital = Endpoint::with_socket(identities.hospital(any), hospital)?;
     let begun = Instant::now();
-    push(&Client::new(hospital), &dial, study.folder.to_owned()).await?;
+    push(&Client::new(hospital), &dial, study.folder.to_owned()).await?.complete()?;
     Ok(begun.elapsed().as_secs_f64())
 }

@@ -51,7 +51,7 @@ pub(super) fn push(mtu: u16, files: &Files) -> anyhow::Result<Sample> {
         serve(cloud, depot(store.path())?);
         let client = Client::new(Endpoint::bind(identities.hospital(any).with_mtu_upper(mtu))?);
         let meter = Meter::start();
-        push_folder(&client, &dial, files.folder.path().to_owned()).await?;
+        push_folder(&client, &dial, files.folder.path().to_owned()).await?.complete()?;
         Ok(meter.stop(files.bytes))
     })
 }

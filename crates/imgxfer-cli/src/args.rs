@@ -122,9 +122,10 @@ pub(crate) struct TransferArgs {
     /// How it ranks among other transfers
     #[arg(long, value_enum, default_value_t = PriorityArgument::Routine)]
     pub(crate) priority: PriorityArgument,
-    /// Give up when nothing new has arrived for this long (such as 90s, 10m, 2h; 0 tries once)
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_duration)]
-    pub(crate) give_up_after: Duration,
+    /// Give up when nothing new has arrived for this long (such as 90s, 10m, 2h; 0 tries once). By default 10m, and 20s
+    /// where nobody has answered yet
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) give_up_after: Option<Duration>,
     /// Compress this hard: 0 (not at all) to 4 (copper), or auto, as the line, both machines and the images
     /// make it pay
     #[arg(long, value_name = "LEVEL", default_value_t = LevelChoice::Auto)]
@@ -141,11 +142,17 @@ impl TransferArgs {
         Pace::under(self.limit.map(|mbit| RateLimit::of(bytes_of_mbit(mbit))))
     }
 
+    /// When to give up.
+    pub(crate) fn retry(&self) -> RetryPolicy {
+        let usual = RetryPolicy::default();
+        self.give_up_after.map_or(usual, |after| usual.giving_up_after(after).reaching_within(after))
+    }
+
     /// The same for what is fetched.
     pub(crate) fn pull_options(&self) -> PullOptions {
         PullOptions::default()
             .with_priority(self.priority.into())
-            .with_retry(RetryPolicy::default().giving_up_after(self.give_up_after))
+            .with_retry(self.retry())
             .with_level(self.level)
             .with_pace(self.pace())
     }

@@ -126,6 +126,8 @@ fn of_transfer(error: &TransferError) -> Exit {
         TransferError::Identity(_) => Exit::Config,
         TransferError::Receipt(_) => Exit::Integrity,
         TransferError::Stalled => Exit::Temporary,
+        TransferError::Incomplete { .. } => Exit::Partial,
+        TransferError::NoSuchPath(_) => Exit::NotFound,
         _ => Exit::Failed,
     }
 }

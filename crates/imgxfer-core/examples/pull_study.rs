@@ -27,7 +27,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = PathBuf::from(out);
     let intake = move |peer| Ok(Arc::new(FolderIntake::open(&out, peer, Registry::default())?) as _);
     let quiet = |_: &TransferEvent| {};
-    let report = Client::new(endpoint).pull(&dial, &target, intake, &PullOptions::default(), &quiet).await?;
-    println!("{} instances, {} bytes", report.receipt.instances, report.receipt.bytes);
+    let receipt =
+        Client::new(endpoint).pull(&dial, &target, intake, &PullOptions::default(), &quiet).await?.complete()?;
+    println!("{} instances, {} bytes", receipt.instances, receipt.bytes);
     Ok(())
 }

@@ -29,7 +29,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             println!("{label}: {reason}");
         }
     };
-    let report = Client::new(endpoint).push(&dial, source, &PushOptions::default(), &print).await?;
-    println!("{} instances committed; receipt for {}", report.receipt.instances, report.receipt.root);
+    let receipt = Client::new(endpoint).push(&dial, source, &PushOptions::default(), &print).await?.complete()?;
+    println!("{} instances committed; receipt for {}", receipt.instances, receipt.root);
     Ok(())
 }

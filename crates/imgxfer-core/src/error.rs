@@ -51,6 +51,17 @@ pub enum TransferError {
     /// What was to be sent cannot be read at all.
     #[error("what was to be sent cannot be read")]
     Source(#[source] io::Error),
+    /// A file or folder that was to be sent is not there.
+    #[error("there is no such file or folder: {0}")]
+    NoSuchPath(String),
+    /// The transfer is over, and part of it is not committed. The rest is, and stays.
+    #[error(
+        "not complete: {committed} instances are committed, and others are not; the events of the transfer named them and said why"
+    )]
+    Incomplete {
+        /// Instances that are committed at the receiver.
+        committed: u64,
+    },
     /// Signing failed.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -81,7 +92,9 @@ impl TransferError {
                 | TransportError::Local { .. }
                 | TransportError::Identity(_)
                 | TransportError::Peer(_) => Fault::Local,
-                TransportError::UnknownHost { .. } | TransportError::Fingerprint(_) => Fault::Caller,
+                TransportError::UnknownHost { .. } | TransportError::Fingerprint(_) | TransportError::InsideRuntime => {
+                    Fault::Caller
+                }
                 TransportError::RefusedByPeer
                 | TransportError::NotOpenForPairing { .. }
                 | TransportError::Protocol { .. }
@@ -89,8 +102,10 @@ impl TransferError {
                 _ => Fault::Network,
             },
             Self::Protocol(_) | Self::Receipt(_) | Self::Stalled | Self::Crowded(_) => Fault::Peer,
-            Self::Store(_) | Self::Source(_) | Self::Identity(_) | Self::Work(_) => Fault::Local,
-            Self::Cancelled => Fault::Caller,
+            Self::Store(_) | Self::Source(_) | Self::Identity(_) | Self::Work(_) | Self::Incomplete { .. } => {
+                Fault::Local
+            }
+            Self::Cancelled | Self::NoSuchPath(_) => Fault::Caller,
         }
     }
 
@@ -147,7 +162,7 @@ impl TransferError {
             Self::Store(_) | Self::Identity(_) => {
                 Some((RefuseCode::Internal, "the receiving site's store failed: ask its operator".to_owned()))
             }
-            Self::Source(_) => {
+            Self::Source(_) | Self::NoSuchPath(_) => {
                 Some((RefuseCode::Internal, "the sending site cannot read what was asked for".to_owned()))
             }
             Self::Work(WorkError::Panicked(_)) => Some((
@@ -157,7 +172,12 @@ impl TransferError {
             Self::Crowded(_) => Some((RefuseCode::Busy, self.to_string())),
             Self::Protocol(ProtocolError::Refused { .. }) => None,
             Self::Protocol(error) => Some((RefuseCode::Protocol, error.to_string())),
-            Self::Work(_) | Self::Stalled | Self::Cancelled | Self::Receipt(_) | Self::Transport(_) => None,
+            Self::Work(_)
+            | Self::Stalled
+            | Self::Cancelled
+            | Self::Receipt(_)
+            | Self::Transport(_)
+            | Self::Incomplete { .. } => None,
         }
     }
 }

@@ -9,7 +9,7 @@
 //!
 //! # For whom
 //!
-//! - To push, pull or query: [`client`].
+//! - To push, pull or query: [`client`], or [`blocking`] without an async runtime.
 //! - To answer: [`server`], with a [`store`].
 //! - To build on the parts: [`proto`] (the protocol without sockets), [`codec`], [`dicom`], [`chunk`].
 //!
@@ -29,7 +29,7 @@
 //! | `transport` | sessions over QUIC, identities, pairing |
 //! | `error` | what ends a transfer, and whether trying again can help |
 //! | `send`, `receive` | the two ends of a transfer: read, hash, encode, send; receive, verify, commit |
-//! | `client`, `server`, `repair` | the paved path |
+//! | `client`, `server`, `repair`, `blocking` | the paved path; the client without async |
 //!
 //! Without default features everything down to the depot in memory builds, without tokio, quinn or files.
 
@@ -56,6 +56,8 @@ pub mod units;
 pub mod wire;
 pub mod work;
 
+#[cfg(feature = "quic")]
+pub mod blocking;
 #[cfg(feature = "quic")]
 pub mod client;
 #[cfg(feature = "quic")]

@@ -18,7 +18,7 @@ const LAYERS: [&[&str]; 11] = [
     &["error"],
     &["transfer"],
     &["send", "receive"],
-    &["client", "server", "repair"],
+    &["client", "server", "repair", "blocking"],
 ];
 
 /// Most lines of code in one file, tests at its end not counted.

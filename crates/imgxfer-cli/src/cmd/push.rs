@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
-use imgxfer_core::client::{Client, PushOptions, PushReport, RetryPolicy};
+use imgxfer_core::client::{Client, PushOptions, PushReport};
 use imgxfer_core::ids::StudyUid;
 use imgxfer_core::send::{KnownFiles, OtherFiles, printable};
 use imgxfer_core::sync::lock;
@@ -58,7 +58,7 @@ pub(crate) async fn run(args: PushArgs, places: &Places, output: &Output) -> any
     let other = if args.all_files { OtherFiles::Send } else { OtherFiles::Skip };
     let options = PushOptions::default()
         .with_priority(args.transfer.priority.into())
-        .with_retry(RetryPolicy::default().giving_up_after(args.transfer.give_up_after))
+        .with_retry(args.transfer.retry())
         .with_level(args.transfer.level)
         .with_pace(args.transfer.pace())
         .with_proof(args.prove);

@@ -4,20 +4,21 @@ use crate::error::TransferError;
 use crate::limits::{MESSAGE_BYTES_MAX, PROGRESS_DEADLINE};
 use crate::proto::{FrameRequest, Frames, FramesReceiver, ProtocolError};
 use crate::transfer::session_span;
-use crate::transport::{CloseCode, Dial, Session};
+use crate::transport::{Dial, Session};
 use crate::wire::message::{Body, RefuseCode};
 use crate::wire::record::RECORD_BYTES_MAX;
 use crate::work::blocking;
 
 use tracing::Instrument as _;
 
-use super::{Client, answer_within};
+use super::{Client, Visit, answer_within};
 
 /// Longest message that brings a record.
 const RECORD_MESSAGE_BYTES_MAX: usize = RECORD_BYTES_MAX + 64;
 
 impl Client {
-    /// Connects to a peer, for requests that follow one another on one session ([`Client::frames_over`]).
+    /// Connects to a peer, for requests that follow one another on one session ([`Client::frames_over`]). Whoever has
+    /// asked the last of them calls [`Session::end`].
     ///
     /// # Errors
     /// [`TransferError`].
@@ -30,10 +31,9 @@ impl Client {
     /// # Errors
     /// As there.
     pub async fn frames(&self, dial: &Dial, request: &FrameRequest) -> Result<Frames, TransferError> {
-        let session = self.connect(dial).await?;
-        let frames = self.frames_over(&session, request).await?;
-        session.close(CloseCode::Done, "");
-        Ok(frames)
+        let visit = Visit::pay(&self.endpoint, dial).await?;
+        let frames = self.frames_over(&visit.0, request).await;
+        visit.end(frames).await
     }
 
     /// Fetches frames of one instance, without the rest of it: one round trip. Every chunk of it is proven by its

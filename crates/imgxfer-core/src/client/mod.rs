@@ -15,8 +15,8 @@
 //! let client = Client::new(endpoint);
 //! let source = || Box::new(FileSource::new(&["/data/study".into()], OtherFiles::Skip)) as _;
 //! let dial = Dial::new("cloud.example:11120").with_peer(peer);
-//! let report = client.push(&dial, source, &PushOptions::default(), &|_: &_| {}).await?;
-//! println!("{} instances committed, receipt {}", report.receipt.instances, report.receipt.root);
+//! let receipt = client.push(&dial, source, &PushOptions::default(), &|_: &_| {}).await?.complete()?;
+//! println!("{} instances committed, receipt {}", receipt.instances, receipt.root);
 //! # Ok(()) }
 //! ```
 
@@ -46,7 +46,7 @@ use crate::store::Versions;
 use crate::store::search::messages::{AnswerFromWire, criteria_to_wire, find_to_wire};
 use crate::store::search::{Answer, Search};
 use crate::transfer::{Notice, session_span};
-use crate::transport::{ControlReceiver, ControlSender, Dial, Endpoint, Session, TransportError, verify};
+use crate::transport::{CloseCode, ControlReceiver, ControlSender, Dial, Endpoint, Session, TransportError, verify};
 use crate::units::to_usize;
 use crate::wire::message::{Body, Fetch};
 
@@ -55,8 +55,9 @@ use attempts::Attempts;
 pub use options::{PullOptions, PushOptions, RetryPolicy};
 pub use removing::RemoveReport;
 
-/// How a push ended.
+/// How a push ended. One that left instances out ends so as well: [`PushReport::complete`] tells.
 #[derive(Debug, Clone)]
+#[must_use = "a push that left instances out ends with a report as well: ask `complete()`"]
 #[non_exhaustive]
 pub struct PushReport {
     /// The receiver's word, checked: signed by its key, for exactly this manifest.
@@ -67,6 +68,25 @@ pub struct PushReport {
     pub progress: Progress,
     /// Connections that it took.
     pub connections: u32,
+}
+
+impl PushReport {
+    /// The receipt of a push that left nothing out.
+    ///
+    /// # Errors
+    /// [`TransferError::Incomplete`] when instances are not committed: those that failed at either end, files that could not be
+    /// read, and all when there was nothing to send.
+    pub fn complete(self) -> Result<Receipt, TransferError> {
+        if whole(&self.receipt) { Ok(self.receipt) } else { Err(incomplete(&self.receipt)) }
+    }
+}
+
+const fn whole(receipt: &Receipt) -> bool {
+    receipt.complete && receipt.instances > 0
+}
+
+const fn incomplete(receipt: &Receipt) -> TransferError {
+    TransferError::Incomplete { committed: receipt.instances }
 }
 
 /// What to pull.
@@ -128,8 +148,9 @@ impl PullTarget {
     }
 }
 
-/// How a pull ended.
+/// How a pull ended. One that left instances out ends so as well: [`PullReport::complete`] tells.
 #[derive(Debug, Clone)]
+#[must_use = "a pull that left instances out ends with a report as well: ask `complete()`"]
 #[non_exhaustive]
 pub struct PullReport {
     /// The receipt that was given to the sender.
@@ -144,6 +165,16 @@ pub struct PullReport {
     pub others: u64,
     /// Why this is not all that was asked for. Where there is a reason, the receipt is not `complete`.
     pub shortfall: Shortfall,
+}
+
+impl PullReport {
+    /// The receipt of a pull that left nothing out of what was asked for.
+    ///
+    /// # Errors
+    /// [`TransferError::Incomplete`] when instances did not come whole.
+    pub fn complete(self) -> Result<Receipt, TransferError> {
+        if whole(&self.receipt) { Ok(self.receipt) } else { Err(incomplete(&self.receipt)) }
+    }
 }
 
 /// Dials peers and moves studies. Cheap to clone.
@@ -203,14 +234,15 @@ impl Client {
         options: &PushOptions,
         observer: &dyn Observer,
     ) -> Result<(Progress, Receipt, SignedReceipt), TransferError> {
-        let session = self.endpoint.connect(dial).await?;
-        let span = session_span(&session);
-        Box::pin(self.push_over(session, source, options, observer)).instrument(span).await
+        let visit = Visit::pay(&self.endpoint, dial).await?;
+        let span = session_span(&visit.0);
+        let pushed = Box::pin(self.push_over(&visit.0, source, options, observer)).instrument(span).await;
+        visit.end(pushed).await
     }
 
     async fn push_over(
         &self,
-        session: Session,
+        session: &Session,
         source: Box<dyn Source>,
         options: &PushOptions,
         observer: &dyn Observer,
@@ -225,9 +257,8 @@ impl Client {
             prove: options.prove,
         };
         let control = session.open_control().await?.into_split();
-        let outcome = Box::pin(send(&session, control, source, settings, observer)).await?;
-        let (receipt, signed) = check_receipt(&outcome, &session, self.endpoint.identity().peer_id())?;
-        session.close(crate::transport::CloseCode::Done, "");
+        let outcome = Box::pin(send(session, control, source, settings, observer)).await?;
+        let (receipt, signed) = check_receipt(&outcome, session, self.endpoint.identity().peer_id())?;
         Ok((outcome.progress, receipt, signed))
     }
 
@@ -268,14 +299,15 @@ impl Client {
         options: &PullOptions,
         observer: &dyn Observer,
     ) -> Result<(ReceiveOutcome, u64), TransferError> {
-        let session = self.endpoint.connect(dial).await?;
-        let span = session_span(&session);
-        Box::pin(self.pull_over(session, target, intake, options, observer)).instrument(span).await
+        let visit = Visit::pay(&self.endpoint, dial).await?;
+        let span = session_span(&visit.0);
+        let pulled = Box::pin(self.pull_over(&visit.0, target, intake, options, observer)).instrument(span).await;
+        visit.end(pulled).await
     }
 
     async fn pull_over(
         &self,
-        session: Session,
+        session: &Session,
         target: &PullTarget,
         intake: impl FnOnce(PeerId) -> Result<Arc<dyn Intake>, crate::store::StoreError> + Send + 'static,
         options: &PullOptions,
@@ -308,8 +340,7 @@ impl Client {
         }
         let router = Router::start(session.clone());
         let control = (control_out, control_in);
-        let outcome = Box::pin(receive((&session, &router), control, &start, intake, settings, observer)).await?;
-        session.close(crate::transport::CloseCode::Done, "");
+        let outcome = Box::pin(receive((session, &router), control, &start, intake, settings, observer)).await?;
         Ok((outcome, start.others))
     }
 
@@ -330,7 +361,12 @@ impl Client {
     /// # Errors
     /// [`TransferError`].
     pub async fn find(&self, dial: &Dial, search: &Search) -> Result<Answer, TransferError> {
-        let session = self.endpoint.connect(dial).await?;
+        let visit = Visit::pay(&self.endpoint, dial).await?;
+        let found = Self::find_over(&visit.0, search).await;
+        visit.end(found).await
+    }
+
+    async fn find_over(session: &Session, search: &Search) -> Result<Answer, TransferError> {
         let (mut control_out, mut control_in) = session.open_control().await?.into_split();
         control_out.send(&Body::Find(find_to_wire(search)).into_bytes()).await?;
         control_out.finish()?;
@@ -352,8 +388,28 @@ impl Client {
                 _ => return Err(ProtocolError::Unexpected("something other than a row").into()),
             }
         };
-        session.close(crate::transport::CloseCode::Done, "");
         Ok(answer)
+    }
+}
+
+/// A session for one request. Dropping it ends the session.
+struct Visit(Session);
+
+impl Visit {
+    async fn pay(endpoint: &Endpoint, dial: &Dial) -> Result<Self, TransferError> {
+        Ok(Self(endpoint.connect(dial).await?))
+    }
+
+    /// Ends the session, and waits until the peer can know.
+    async fn end<T>(self, result: Result<T, TransferError>) -> Result<T, TransferError> {
+        self.0.end(if result.is_ok() { CloseCode::Done } else { CloseCode::Cancelled }).await;
+        result
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.0.close(CloseCode::Cancelled, "");
     }
 }
 

@@ -1,11 +1,11 @@
 //! Asking a peer to remove what this site has sent it.
 
-use super::{Client, answer_within};
+use super::{Client, Visit, answer_within};
 use crate::depot::Unwanted;
 use crate::error::TransferError;
 use crate::limits::{MESSAGE_BYTES_MAX, PROGRESS_DEADLINE};
 use crate::proto::ProtocolError;
-use crate::transport::{CloseCode, Dial};
+use crate::transport::{Dial, Session};
 use crate::wire::message::{Body, Remove};
 
 /// What a peer has removed.
@@ -27,7 +27,12 @@ impl Client {
     /// [`TransferError`]: [`RefuseCode::NotFound`](crate::wire::message::RefuseCode::NotFound) inside when there is
     /// nothing like that. After a broken line it may be removed or not; asking again tells.
     pub async fn remove(&self, dial: &Dial, unwanted: &Unwanted) -> Result<RemoveReport, TransferError> {
-        let session = self.endpoint.connect(dial).await?;
+        let visit = Visit::pay(&self.endpoint, dial).await?;
+        let removed = Self::remove_over(&visit.0, unwanted).await;
+        visit.end(removed).await
+    }
+
+    async fn remove_over(session: &Session, unwanted: &Unwanted) -> Result<RemoveReport, TransferError> {
         let (mut control_out, mut control_in) = session.open_control().await?.into_split();
         let Unwanted { study, series, instances } = unwanted;
         let asked = Remove {
@@ -44,7 +49,6 @@ impl Client {
             Body::Refused(refused) => return Err(ProtocolError::refused(&refused).into()),
             _ => return Err(ProtocolError::Unexpected("something other than an answer to a removal").into()),
         };
-        session.close(CloseCode::Done, "");
         Ok(report)
     }
 }

@@ -35,7 +35,14 @@ pub struct FileSource {
     other: OtherFiles,
     buffers: FileBuffers,
     known: Option<KnownFiles>,
+    /// The first of the paths that is not there.
+    missing: Option<String>,
 }
+
+/// A path that was named and is not there.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no such file or folder: {0}")]
+pub(crate) struct NoSuchPath(pub(crate) String);
 
 #[derive(Debug)]
 enum Found {
@@ -46,14 +53,18 @@ enum Found {
 impl FileSource {
     /// Walks `paths`: files as they are, folders with everything below, a DICOMDIR with what it refers to.
     ///
-    /// The order is that of the paths, sorted by name below each. Symbolic links are followed; loops,
-    /// unreadable folders and paths that are not there become failed items. Reads no file contents but
+    /// The order is that of the paths, sorted by name below each. Symbolic links are followed; loops and
+    /// unreadable folders become failed items. When one of `paths` is not there, nothing is given: the first item is an
+    /// error of kind `NotFound` that names it, and a push ends with
+    /// [`TransferError::NoSuchPath`](crate::error::TransferError::NoSuchPath). Reads no file contents but
     /// a DICOMDIR's; blocks.
     #[must_use]
     pub fn new(paths: &[PathBuf], other: OtherFiles) -> Self {
         let mut found = Vec::new();
         let mut totals = Totals::default();
         let mut seen = HashSet::new();
+        let gone = |path: &&PathBuf| path.symlink_metadata().is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
+        let missing = paths.iter().find(gone).map(|path| printable(path));
         for path in paths {
             let roots = match dicomdir_references(path) {
                 Some(Ok(references)) => references,
@@ -76,7 +87,7 @@ impl FileSource {
                 });
             }
         }
-        Self { files: found.into_iter(), totals, other, buffers: FileBuffers::default(), known: None }
+        Self { files: found.into_iter(), totals, other, buffers: FileBuffers::default(), known: None, missing }
     }
 
     /// Remembers in `known` what it reads, and does not read what is known: for the sources of one push, of which
@@ -190,6 +201,9 @@ impl Source for FileSource {
     }
 
     fn next_item(&mut self) -> io::Result<Option<SourceItem>> {
+        if let Some(path) = &self.missing {
+            return Err(io::Error::new(io::ErrorKind::NotFound, NoSuchPath(path.clone())));
+        }
         Ok(self.files.next().map(|found| match found {
             Found::File(path) => {
                 let read = guarded("read a file", || read_file(&path, self.other, &self.buffers, self.known.as_ref()));

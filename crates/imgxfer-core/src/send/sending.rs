@@ -14,6 +14,7 @@ use tracing::Instrument as _;
 use super::choose::Chooser;
 use super::dispatch::{Dispatch, Dispatched};
 use super::encode::Coding;
+use super::files::NoSuchPath;
 use super::lanes::Lanes;
 use super::order::Ordered;
 use super::plan::{OfferedPage, Plan, bytes_outside, plans};
@@ -311,6 +312,14 @@ impl Sending<'_> {
     }
 }
 
+/// Why a source gives nothing more.
+fn source_error(error: io::Error) -> TransferError {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<NoSuchPath>()) {
+        Some(NoSuchPath(path)) => TransferError::NoSuchPath(path.clone()),
+        None => TransferError::Source(error),
+    }
+}
+
 /// Why an instance failed, without what the system says of its file.
 const fn why_in_log(why: &InstanceFailure) -> &'static str {
     match why {
@@ -429,7 +438,7 @@ async fn run(
             result = async { Some(building.as_mut()?.await) }, if building.is_some() => {
                 building = None;
                 let result = result.ok_or(TransferError::Cancelled)??;
-                built = Some(result.map_err(TransferError::Source)?);
+                built = Some(result.map_err(source_error)?);
             }
             Some(record) = sending.running.join_next(), if !sending.running.is_empty() => {
                 sending.dispatched(ended("send a record", record)??)?;

@@ -121,6 +121,11 @@ pub enum TransportError {
     /// A peer was named by something that is no fingerprint.
     #[error("not a fingerprint: {0}")]
     Fingerprint(#[from] HexError),
+    /// The blocking client was called on a thread of an async runtime.
+    #[error(
+        "the blocking client was called within an async runtime, which it would hold up: use imgxfer_core::client there, or a thread of your own (std::thread)"
+    )]
+    InsideRuntime,
     /// This side lacks something it needs, such as entropy or connection numbers.
     #[error("this side cannot connect: {reason}")]
     Local {

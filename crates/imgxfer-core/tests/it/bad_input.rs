@@ -202,9 +202,12 @@ async fn paths_that_are_not_there_and_paths_named_twice() {
     let bench = Bench::new(7);
     let folder = bench.input.path().to_owned();
     let one = bench.path("S001I00001.dcm");
-    let pushed = bench.push_paths(&[one.clone(), bench.path("missing"), folder, one], OtherFiles::Skip).await;
-    assert_told(&pushed.failed, "missing", "no such file");
-    assert_eq!((pushed.report.receipt.instances, pushed.report.receipt.complete), (5, false));
+    let with_missing = [one.clone(), bench.path("missing"), folder.clone()];
+    let (refused, _) = push(&client_of(&bench.site), &bench.site, &with_missing, OtherFiles::Skip).await;
+    let error = refused.unwrap_err();
+    assert!(matches!(&error, TransferError::NoSuchPath(path) if path.ends_with("missing")), "{error:?}");
+    let pushed = bench.push_paths(&[one.clone(), folder, one], OtherFiles::Skip).await;
+    assert_eq!((pushed.report.receipt.instances, pushed.report.receipt.complete), (5, true));
     bench.assert_holds(&[]).await;
 }
 
@@ -421,7 +424,7 @@ async fn a_full_disk_refuses_and_the_rest_goes_when_there_is_room() {
         site.trust.pin(sender.peer_id());
         crate::harness::client_with(sender.clone())
     };
-    push(&client(&site), &site, &half, OtherFiles::Skip).await.0.unwrap();
+    push(&client(&site), &site, &half, OtherFiles::Skip).await.0.unwrap().complete().unwrap();
     site.stop().await;
     // ... the rest when there is none ...
     let site = Site::start(identity.clone(), open(Some(u64::MAX)), Rights::all());

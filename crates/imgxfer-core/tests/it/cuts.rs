@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use imgxfer_core::client::{PullOptions, PullReport, PullTarget, PushOptions, PushReport};
+use imgxfer_core::client::{PullOptions, PullReport, PullTarget, PushOptions, PushReport, RetryPolicy};
 use imgxfer_core::codec::{Level, LevelChoice};
 use imgxfer_core::error::TransferError;
 use imgxfer_core::ids::StudyUid;
@@ -46,11 +46,16 @@ impl Study {
 
 fn nothing(_: &TransferEvent) {}
 
+/// Waits as long for the first connection, in which a cut may fall, as for later ones.
+fn patient() -> RetryPolicy {
+    RetryPolicy::default().reaching_within(RetryPolicy::default().give_up_after)
+}
+
 async fn push(sites: &Sites, folder: &Path, observer: &dyn Observer) -> Result<PushReport, TransferError> {
     let paths = [folder.to_owned()];
     let source = || Box::new(FileSource::new(&paths, OtherFiles::Skip)) as _;
     // A fixed level, so that two runs put the same bytes on the line.
-    let options = PushOptions::default().with_level(LevelChoice::Fixed(Level::FAST));
+    let options = PushOptions::default().with_level(LevelChoice::Fixed(Level::FAST)).with_retry(patient());
     sites.client.push(&sites.dial(), source, &options, observer).await
 }
 
@@ -73,7 +78,7 @@ async fn pull(sites: &Sites, study: &Study, into: &pair::Site) -> Result<PullRep
     let depot = into.depot.clone();
     let intake = move |peer| Ok(Arc::new(DepotIntake::new(&depot, peer, Scope::owner(peer))?) as _);
     let target = PullTarget::study(study.uid.clone());
-    sites.client.pull(&sites.dial(), &target, intake, &PullOptions::default(), &nothing).await
+    sites.client.pull(&sites.dial(), &target, intake, &PullOptions::default().with_retry(patient()), &nothing).await
 }
 
 /// What a cut cost, over many cuts.

@@ -91,7 +91,7 @@ async fn frames_of_what_was_pushed_come_without_the_rest() {
         let host = Listener::default();
         let site = Site::start_with(Identity::generate().unwrap(), depot_at(store.path()), Arc::new(host.clone()));
         let client = client_of(&site);
-        push(&client, &site, &[input.path().to_owned()], OtherFiles::Skip).await.0.unwrap();
+        push(&client, &site, &[input.path().to_owned()], OtherFiles::Skip).await.0.unwrap().complete().unwrap();
         let file = std::fs::read(&paths[1]).unwrap();
         let asked = request(&file, "1,5-7,12");
         let frames = client.frames(&site.dial, &asked).await.unwrap();
@@ -152,7 +152,7 @@ async fn who_may_not_see_it_hears_what_is_said_of_what_is_not_there() {
     let file = std::fs::read(&paths[0]).unwrap();
     let host = Listener::default();
     let site = Site::start_with(Identity::generate().unwrap(), in_memory(), Arc::new(host.clone()));
-    push(&client_of(&site), &site, &[input.path().to_owned()], OtherFiles::Skip).await.0.unwrap();
+    push(&client_of(&site), &site, &[input.path().to_owned()], OtherFiles::Skip).await.0.unwrap().complete().unwrap();
     let other = Identity::generate().unwrap();
     site.trust.pin(other.peer_id());
     let rights = |rights| *host.stranger.lock().unwrap() = Some((other.peer_id(), rights));
@@ -185,7 +185,7 @@ async fn a_record_that_instances_share_is_not_given_as_a_whole() {
     let paths = spec.write_to(input.path()).unwrap();
     let site = Site::start(Identity::generate().unwrap(), depot_at(store.path()), Rights::all());
     let client = client_of(&site);
-    push(&client, &site, &[input.path().to_owned()], OtherFiles::Skip).await.0.unwrap();
+    push(&client, &site, &[input.path().to_owned()], OtherFiles::Skip).await.0.unwrap().complete().unwrap();
     let stored = all_of(site.depot.index.as_ref(), &spec.study_uid());
     let place = |instance: &StoredInstance| instance.chunks.last().unwrap().record;
     assert!(stored.iter().any(|one| stored.iter().filter(|other| place(one) == place(other)).count() > 1));

@@ -10,7 +10,7 @@ use imgxfer_core::client::{Client, PushOptions, PushReport, RetryPolicy};
 use imgxfer_core::codec::Registry;
 use imgxfer_core::depot::Depot;
 use imgxfer_core::error::TransferError;
-use imgxfer_core::ids::StudyUid;
+use imgxfer_core::ids::{PeerId, StudyUid};
 use imgxfer_core::progress::TransferEvent;
 use imgxfer_core::send::{FileSource, OtherFiles};
 use imgxfer_core::server::{Host, Rights, Server, ServerLimits};
@@ -49,6 +49,7 @@ pub(crate) struct Site {
     pub(crate) depot: Depot,
     pub(crate) dial: Dial,
     pub(crate) address: SocketAddr,
+    pub(crate) peer: PeerId,
     pub(crate) trust: Trust,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
@@ -73,7 +74,7 @@ impl Site {
         let task = tokio::spawn(async move {
             server.serve(async { drop(stopped.await) }).await;
         });
-        Self { depot, dial, address, trust, stop: Some(stop), task }
+        Self { depot, dial, address, peer: id, trust, stop: Some(stop), task }
     }
 
     /// Drains and stops.

@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod blocked_udp;
+mod blocking;
 mod crowded;
 mod cuts;
 mod defects;

@@ -40,7 +40,7 @@ async fn a_pull_by_patient_gives_that_patient_alone_and_says_what_else_is_there(
     write(input.path(), ["PAT-A", "PAT-B", "PAT-B"]);
     let site = Site::start(Identity::generate().unwrap(), depot_at(store.path()), Rights::all());
     let client = client_of(&site);
-    push(&client, &site, &[input.path().to_owned()], OtherFiles::Skip).await.0.unwrap();
+    push(&client, &site, &[input.path().to_owned()], OtherFiles::Skip).await.0.unwrap().complete().unwrap();
     for (id, its, others) in [("PAT-A", 1, 2), ("PAT-B", 2, 1)] {
         let search = Search::default().by(tags::PATIENT_ID, id).unwrap();
         let rows = client.find(&site.dial, &search).await.unwrap().rows;
@@ -63,7 +63,7 @@ async fn a_corrected_study_is_given_as_corrected_and_as_it_was() {
     let site = Site::start(Identity::generate().unwrap(), depot_at(store.path()), Rights::all());
     let client = client_of(&site);
     for folder in [input.path(), fixed.path()] {
-        push(&client, &site, &[folder.to_owned()], OtherFiles::Skip).await.0.unwrap();
+        push(&client, &site, &[folder.to_owned()], OtherFiles::Skip).await.0.unwrap().complete().unwrap();
     }
     let rows = client.find(&site.dial, &Search::default()).await.unwrap().rows;
     let row = &rows[0].study;
@@ -76,13 +76,13 @@ async fn a_corrected_study_is_given_as_corrected_and_as_it_was() {
         hashes
     };
     let out = tempfile::tempdir().unwrap();
-    pull(&client, &site, out.path(), &target).await;
+    pull(&client, &site, out.path(), &target).await.complete().unwrap();
     assert_eq!(hashes(out.path()), hashes(fixed.path()), "the corrected files alone");
     let out = tempfile::tempdir().unwrap();
-    pull(&client, &site, out.path(), &target.with_versions(Versions::All)).await;
+    pull(&client, &site, out.path(), &target.with_versions(Versions::All)).await.complete().unwrap();
     assert_eq!(hashes(out.path()).len(), 6, "every content, where each is asked for");
     // What was sent first and is sent again is what the sender holds to be right now.
-    push(&client, &site, &[input.path().to_owned()], OtherFiles::Skip).await.0.unwrap();
+    push(&client, &site, &[input.path().to_owned()], OtherFiles::Skip).await.0.unwrap().complete().unwrap();
     let rows = client.find(&site.dial, &Search::default()).await.unwrap().rows;
     assert_eq!(rows[0].study.shown().patient_id(), "PAT-A", "stated again");
     assert_eq!(rows[0].study.version(), 3);

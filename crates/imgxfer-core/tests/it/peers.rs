@@ -71,7 +71,7 @@ async fn pull_study(client: &Client, site: &Site, study: &StudyUid) -> Result<BT
     let target = PullTarget::study(study.clone());
     let mut options = PullOptions::default();
     options.retry = RetryPolicy::once();
-    client.pull(&site.dial, &target, intake, &options, &nothing).await?;
+    client.pull(&site.dial, &target, intake, &options, &nothing).await?.complete().unwrap();
     Ok(here.visible())
 }
 

@@ -41,7 +41,7 @@ async fn a_peer_removes_what_it_has_sent_and_may_send_it_again() {
     let client = client_of(&site);
     let from = [input.path().to_owned()];
     let send = || push(&client, &site, &from, OtherFiles::Skip);
-    send().await.0.unwrap();
+    send().await.0.unwrap().complete().unwrap();
     let all = site.depot.index.instances(&Scope::All, &InstancesOf::study(uid.clone()), None, 100).unwrap();
     let series = vec![all[0].entry.series.clone()];
     let part = Unwanted { series, ..Unwanted::study(uid.clone()) };
@@ -69,10 +69,10 @@ async fn a_peer_removes_nothing_of_others_and_nothing_without_the_right() {
     let uid = write(input.path());
     let site = Site::start(Identity::generate().unwrap(), depot_at(store.path()), Rights::all());
     let (mine, other) = (client_of(&site), client_of(&site));
-    push(&other, &site, &[input.path().to_owned()], OtherFiles::Skip).await.0.unwrap();
+    push(&other, &site, &[input.path().to_owned()], OtherFiles::Skip).await.0.unwrap().complete().unwrap();
     let whole = Unwanted::study(uid.clone());
     assert_eq!(code(mine.remove(&site.dial, &whole).await.unwrap_err()), RefuseCode::NotFound, "it is another's");
-    push(&mine, &site, &[input.path().to_owned()], OtherFiles::Skip).await.0.unwrap();
+    push(&mine, &site, &[input.path().to_owned()], OtherFiles::Skip).await.0.unwrap().complete().unwrap();
     let removed = mine.remove(&site.dial, &whole).await.unwrap();
     assert_eq!((removed.contents, removed.left), (6, 6), "the other's stay, and that is told");
     // The other's records may be those that this site had sent.
@@ -89,7 +89,7 @@ async fn a_peer_removes_nothing_of_others_and_nothing_without_the_right() {
     let store = tempfile::tempdir().unwrap();
     let site = Site::start(Identity::generate().unwrap(), depot_at(store.path()), Rights::all().with_delete(false));
     let client = client_of(&site);
-    push(&client, &site, &[input.path().to_owned()], OtherFiles::Skip).await.0.unwrap();
+    push(&client, &site, &[input.path().to_owned()], OtherFiles::Skip).await.0.unwrap().complete().unwrap();
     assert_eq!(code(client.remove(&site.dial, &whole).await.unwrap_err()), RefuseCode::NotAllowed);
     assert_eq!(studies(&client, &site).await, 1);
     site.stop().await;

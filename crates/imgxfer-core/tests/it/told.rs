@@ -79,7 +79,7 @@ async fn a_host_is_told_what_is_asked_and_what_is_published() {
     let folder = tempfile::tempdir().unwrap();
     let spec = StudySpec::new(1).with_instances(1, 3).with_size(32, 32).with_patient_id("PID-1");
     spec.write_to(folder.path()).unwrap();
-    push(&client, &site, &[folder.path().to_owned()], OtherFiles::Skip).await.0.unwrap();
+    push(&client, &site, &[folder.path().to_owned()], OtherFiles::Skip).await.0.unwrap().complete().unwrap();
     let search = Search::default().by(tags::PATIENT_ID, "PID-1").unwrap();
     let search = search.by(tags::STUDY_DATE, "19000101-").unwrap().by(tags::STUDY_DATE, "-21000101").unwrap();
     client.find(&site.dial, &search).await.unwrap();
