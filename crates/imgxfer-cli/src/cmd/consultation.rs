@@ -7,6 +7,7 @@ use crate::admin::{Admin, AdminArgs};
 use crate::exit::Exit;
 use crate::output::Output;
 use crate::places::Places;
+use crate::table::{terminal_width, wrap};
 
 /// Arguments of `consultation`.
 #[derive(Debug, Args)]
@@ -48,7 +49,7 @@ pub(crate) async fn run(args: &ConsultationArgs, places: &Places, output: &Outpu
             }
             let answer = Admin::new(admin, places)?.post("/consultation/start", &body).await?;
             output.object(&answer)?;
-            output.line(&told(&answer["consultation"]))?;
+            output.lines(&wrap("", &told(&answer["consultation"]), terminal_width()))?;
         }
         What::End { admin } => {
             let answer = Admin::new(admin, places)?.post("/consultation/end", &json!({})).await?;

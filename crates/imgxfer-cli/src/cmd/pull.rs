@@ -67,7 +67,7 @@ struct What {
     /// What is of studies with this modality, such as CT; several with commas
     #[arg(long, value_parser = not_empty)]
     modality: Option<String>,
-    /// What has this attribute, such as `SeriesDescription='*chest*'`; may be given several times
+    /// What has this attribute, by its keyword or tag, such as BodyPartExamined=CHEST; may be given several times
     #[arg(long = "by", value_name = "KEYWORD=VALUE", value_parser = attribute)]
     by: Vec<(Tag, String)>,
     /// This series alone; several with commas

@@ -73,7 +73,7 @@ fn site(status: &Value, width: Option<usize>) -> Vec<String> {
         _ => {}
     }
     match text("pairing") {
-        Some(state) if state != "idle" => lines.push(format!("pairing: {state}")),
+        Some(state) if matches!(&*state, "waiting" | "asking") => lines.push(format!("pairing: {state}")),
         _ => {}
     }
     match status["refused_connections"].as_u64() {

@@ -15,4 +15,5 @@ mod pairing;
 mod removal;
 mod repair;
 mod stop;
+mod tour;
 mod transfer;

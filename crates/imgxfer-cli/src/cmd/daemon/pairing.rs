@@ -111,9 +111,10 @@ pub(crate) async fn invite(
     }
     let minutes = invited.minutes.map_or_else(String::new, |minutes| format!(" within {minutes} minutes"));
     let code = safe(&invited.code);
-    output.say(&format!("tell the code to the other person, who runs{minutes}, HOST:PORT being this site's,"));
+    output.say(&format!("tell the other person the code, and to run{minutes}, with this site's"));
+    output.say("HOST:PORT:");
     output.say(&format!("    imgxfer daemon pair --accept {code} --address HOST:PORT --name NAME"));
-    output.say("or, without a daemon,");
+    output.say("or, without a daemon:");
     output.say(&format!("    imgxfer pair HOST:PORT {code} --name NAME"));
     unless_stopped(until_paired(admin, terms, INVITED_MAY, output), output).await
 }
