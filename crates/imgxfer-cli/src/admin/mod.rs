@@ -1,5 +1,6 @@
 //! Talking to the daemon of this machine, over its admin listener on loopback.
 
+pub(crate) mod came;
 mod http;
 pub(crate) mod pairing;
 pub(crate) mod past;

@@ -19,7 +19,7 @@ use crate::site::{Site, ToldPeer as _, close};
 #[derive(Debug, Args)]
 pub(crate) struct RmArgs {
     /// Study Instance UID
-    #[arg(value_parser = parse_study)]
+    #[arg(value_parser = crate::args::study_uid)]
     study: StudyUid,
     /// These series alone, by Series Instance UID; several with commas
     #[arg(long, value_name = "UID", value_parser = parse_uids)]
@@ -40,10 +40,6 @@ pub(crate) struct RmArgs {
     yes: bool,
     #[command(flatten)]
     admin: AdminArgs,
-}
-
-fn parse_study(text: &str) -> Result<StudyUid, String> {
-    StudyUid::new(text).map_err(|error| error.to_string())
 }
 
 impl RmArgs {

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use clap::Args;
 use imgxfer_core::clock::UnixSeconds;
+use imgxfer_core::ids::StudyUid;
 use serde_json::Value;
 
 use super::consultation;
 use super::daemon::queue;
 use crate::admin::render::flow;
-use crate::admin::{Admin, AdminArgs, past, peers, transfers};
+use crate::admin::{Admin, AdminArgs, came, past, peers, transfers};
 use crate::dates::expiry;
 use crate::exit::Exit;
 use crate::output::{Output, safe};
@@ -20,16 +21,30 @@ use crate::table::{terminal_width, wrap};
 /// Arguments of `status`.
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
+    /// Whose this study is here, and how it came, in place of all else; by Study Instance UID
+    #[arg(long, value_name = "UID", value_parser = study_uid)]
+    study: Option<StudyUid>,
     #[command(flatten)]
     admin: AdminArgs,
 }
 
 /// Asks and prints.
 pub(crate) async fn run(args: &StatusArgs, places: &Places, output: &Output) -> anyhow::Result<Exit> {
-    let status = Admin::new(&args.admin, places)?.get("/status").await?;
+    let admin = Admin::new(&args.admin, places)?;
+    if let Some(study) = &args.study {
+        let told = admin.get(&format!("/studies/{study}")).await?;
+        output.object(&told)?;
+        output.lines(&came::lines(&told))?;
+        return Ok(Exit::Done);
+    }
+    let status = admin.get("/status").await?;
     output.object(&status)?;
     output.lines(&told(&status, UnixSeconds::now().0, terminal_width()))?;
     Ok(Exit::Done)
+}
+
+fn study_uid(text: &str) -> Result<StudyUid, String> {
+    StudyUid::new(text).map_err(|error| error.to_string())
 }
 
 /// What a daemon says of itself, for people.
