@@ -62,6 +62,10 @@ impl RecordStore for Counting {
         self.inner.create_pack_to_make_room(owner, stands_for)
     }
 
+    fn create_pack_in_place_of(&self, owner: PeerId, pack: PackId) -> Result<Box<dyn PackWriter>, StoreError> {
+        self.inner.create_pack_in_place_of(owner, pack)
+    }
+
     fn read(&self, at: RecordAt) -> Result<Record, StoreError> {
         self.note(at);
         self.inner.read(at)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use imgxfer_core::client::{PullOptions, RetryPolicy};
 use imgxfer_core::codec::LevelChoice;
-use imgxfer_core::ids::{PeerId, StandardUid};
+use imgxfer_core::ids::{PeerId, StandardUid, StudyUid};
 use imgxfer_core::pace::{Pace, RateLimit};
 use imgxfer_core::units::bytes_of_mbit;
 
@@ -191,6 +191,11 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     };
     let number: u64 = number.parse().map_err(|_| wrong())?;
     number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(wrong)
+}
+
+/// A Study Instance UID.
+pub(crate) fn study_uid(text: &str) -> Result<StudyUid, String> {
+    StudyUid::new(text).map_err(|error| error.to_string())
 }
 
 /// UIDs with commas between them, as they are: at least one.

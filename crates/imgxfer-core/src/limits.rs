@@ -28,6 +28,8 @@ pub const NAME_BYTES_MAX: usize = 255;
 
 /// Most original bytes in one record, and so what decoding one may allocate.
 pub const RECORD_RAW_BYTES_MAX: u32 = 1 << 20;
+/// Pixel chunks share a record up to this length where they are stored to be read: whoever wants one frame decodes no more.
+pub(crate) const PIXELS_SHARED_BYTES: u32 = 256 << 10;
 
 /// Most chunks in one record: small header parts share one, and stay retrievable by decoding 1 MiB.
 pub const CHUNKS_PER_RECORD_MAX: usize = 256;

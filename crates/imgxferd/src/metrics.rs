@@ -99,6 +99,8 @@ pub(crate) struct Metrics {
     collected: IntCounter,
     compacted: IntCounter,
     waste: IntGauge,
+    recoded: IntCounter,
+    slow: IntGauge,
     scrubbed: IntCounter,
     scrub_damage: IntCounter,
     scrub_pass: IntGauge,
@@ -257,6 +259,8 @@ impl Metrics {
             collected: IntCounter::default(),
             compacted: IntCounter::default(),
             waste: IntGauge::default(),
+            recoded: IntCounter::default(),
+            slow: IntGauge::default(),
             scrubbed: IntCounter::default(),
             scrub_damage: IntCounter::default(),
             scrub_pass: IntGauge::default(),
@@ -299,6 +303,10 @@ impl Metrics {
         registry.register("store_compacted_bytes", help, metrics.compacted.clone());
         let help = "Bytes in packs that nothing needs since something was removed, and that are not given back yet";
         registry.register("store_waste_bytes", help, metrics.waste.clone());
+        let help = "Bytes of packs that were coded anew, to be read faster";
+        registry.register("store_recoded_bytes", help, metrics.recoded.clone());
+        let help = "Packs in which something takes long to read, and is to be coded anew";
+        registry.register("store_slow_packs", help, metrics.slow.clone());
         registry.register("store_scrubbed_bytes", "Bytes of records that scrubbing has read", metrics.scrubbed.clone());
         let help = "Damaged records that scrubbing has found";
         registry.register("store_scrub_damaged_records", help, metrics.scrub_damage.clone());
@@ -355,6 +363,16 @@ impl Metrics {
     /// So much of the packs is needed by nobody.
     pub(crate) fn wastes(&self, bytes: u64) {
         self.waste.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// So many bytes of a pack were coded anew.
+    pub(crate) fn recoded(&self, bytes: u64) {
+        self.recoded.inc_by(bytes);
+    }
+
+    /// In so many packs something takes long to read.
+    pub(crate) fn slow_packs(&self, packs: usize) {
+        self.slow.set(i64::try_from(packs).unwrap_or(i64::MAX));
     }
 
     /// Scrubbing has read a record.

@@ -41,7 +41,7 @@ pub(crate) struct ShowArgs {
     #[arg(long, value_name = "PATH")]
     pub(crate) file: Option<PathBuf>,
     /// Only what is about this study
-    #[arg(long, value_name = "UID", value_parser = study)]
+    #[arg(long, value_name = "UID", value_parser = crate::args::study_uid)]
     pub(crate) study: Option<StudyUid>,
     /// Only what this peer did, or what was done for it: its name, or its fingerprint
     #[arg(long, value_name = "NAME")]
@@ -71,10 +71,6 @@ pub(crate) struct VerifyArgs {
     /// Fingerprint of the site that must have signed. Without it the daemon's own; may be given more than once
     #[arg(long, value_name = "FINGERPRINT", value_parser = crate::site::parse_key)]
     pub(crate) key: Vec<PeerId>,
-}
-
-fn study(text: &str) -> Result<StudyUid, String> {
-    StudyUid::new(text).map_err(|error| error.to_string())
 }
 
 /// Shows or checks.

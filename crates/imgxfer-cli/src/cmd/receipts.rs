@@ -18,17 +18,13 @@ use crate::table::{Column, lines, terminal_width};
 #[derive(Debug, Args)]
 pub(crate) struct ReceiptsArgs {
     /// Only receipts that name this study
-    #[arg(value_name = "STUDY_UID", value_parser = study)]
+    #[arg(value_name = "STUDY_UID", value_parser = crate::args::study_uid)]
     study: Option<StudyUid>,
     /// Those of the daemon of this machine, not this user's
     #[arg(long)]
     daemon: bool,
     #[command(flatten)]
     admin: AdminArgs,
-}
-
-fn study(text: &str) -> Result<StudyUid, String> {
-    StudyUid::new(text).map_err(|error| error.to_string())
 }
 
 /// Lists.

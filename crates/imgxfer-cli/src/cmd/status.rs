@@ -22,7 +22,7 @@ use crate::table::{terminal_width, wrap};
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
     /// Whose this study is here, and how it came, in place of all else; by Study Instance UID
-    #[arg(long, value_name = "UID", value_parser = study_uid)]
+    #[arg(long, value_name = "UID", value_parser = crate::args::study_uid)]
     study: Option<StudyUid>,
     #[command(flatten)]
     admin: AdminArgs,
@@ -41,10 +41,6 @@ pub(crate) async fn run(args: &StatusArgs, places: &Places, output: &Output) -> 
     output.object(&status)?;
     output.lines(&told(&status, UnixSeconds::now().0, terminal_width()))?;
     Ok(Exit::Done)
-}
-
-fn study_uid(text: &str) -> Result<StudyUid, String> {
-    StudyUid::new(text).map_err(|error| error.to_string())
 }
 
 /// What a daemon says of itself, for people.

@@ -171,7 +171,8 @@ impl PullReport {
     /// The receipt of a pull that left nothing out of what was asked for.
     ///
     /// # Errors
-    /// [`TransferError::Incomplete`] when instances did not come whole.
+    /// [`TransferError::Incomplete`] when instances did not come whole, or are not all that there is to be had:
+    /// [`PullReport::shortfall`] says why.
     pub fn complete(self) -> Result<Receipt, TransferError> {
         if whole(&self.receipt) { Ok(self.receipt) } else { Err(incomplete(&self.receipt)) }
     }

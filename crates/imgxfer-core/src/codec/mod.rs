@@ -171,6 +171,13 @@ pub trait Codec: Send + Sync + fmt::Debug {
     /// [`CodecError`] when the payload is malformed or does not give `raw_len` bytes. What `out` holds
     /// then is unspecified, and at most `raw_len` bytes longer.
     fn decode(&self, payload: &[u8], raw_len: u32, out: &mut Vec<u8>) -> Result<(), CodecError>;
+
+    /// Whether a payload takes much longer to decode than what this codec makes at [`Level::STRONG`], as its form
+    /// shows without decoding it. `false` for one that is malformed.
+    fn is_slow(&self, payload: &[u8], raw_len: u32) -> bool {
+        let _: (&[u8], u32) = (payload, raw_len);
+        false
+    }
 }
 
 /// The codecs of this program.
@@ -203,6 +210,12 @@ impl Registry {
     /// [`CodecError::Unknown`].
     pub fn get(&self, id: CodecId) -> Result<&dyn Codec, CodecError> {
         self.codecs.iter().find(|c| c.id() == id).map(AsRef::as_ref).ok_or(CodecError::Unknown(id.0))
+    }
+
+    /// Whether a payload takes long to decode ([`Codec::is_slow`]); `false` where the codec is not known.
+    #[must_use]
+    pub fn is_slow(&self, codec: CodecId, payload: &[u8], raw_len: u32) -> bool {
+        self.get(codec).is_ok_and(|codec| codec.is_slow(payload, raw_len))
     }
 
     /// Appends a payload for `raw`: the smallest that codecs among `accepted` make of it at that level, and

@@ -118,7 +118,7 @@ impl Backfill {
 
 /// An instance of which the pixel data are zeros that nobody reads. Where anything stands behind encapsulated pixel data,
 /// which only walking over their fragments finds, it is the whole instance.
-struct Header<'a> {
+pub(super) struct Header<'a> {
     reader: &'a StoredReader,
     /// Where pixel data stand.
     pixels: Option<std::ops::Range<u64>>,
@@ -128,7 +128,7 @@ struct Header<'a> {
 const DELIMITER_BYTES: u64 = 8;
 
 impl<'a> Header<'a> {
-    fn of(reader: &'a StoredReader) -> Self {
+    pub(super) fn of(reader: &'a StoredReader) -> Self {
         let mut pixels: Option<std::ops::Range<u64>> = None;
         let mut end = 0;
         for chunk in &reader.entry().chunks {

@@ -4,6 +4,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::Depot;
 use super::moving::{Moving, Needed, OwnedStudy};
+use super::recode::Worth;
+use crate::clock::UnixSeconds;
+use crate::codec::PixelShape;
 use crate::ids::{InstanceHash, PackId, PeerId};
 use crate::store::{Note, PackInfo, RecordAt, Scope, StoreError, retell};
 
@@ -27,6 +30,8 @@ pub enum Compacted {
     },
     /// Something in it is damaged: it stays until that is repaired.
     Damaged,
+    /// Nothing in it takes long to read.
+    Fast,
     /// It was cut short; nothing has changed.
     Stopped,
 }
@@ -44,6 +49,8 @@ struct Told {
     torn: bool,
     /// Where the last of them ends.
     end: u64,
+    /// Where what takes long to read is coded anew: the shapes of pixels.
+    fast: Option<HashMap<RecordAt, PixelShape>>,
 }
 
 impl Depot {
@@ -75,6 +82,17 @@ impl Depot {
     /// # Errors
     /// [`StoreError`]: the pack is there, and may be compacted again.
     pub fn compact(&self, pack: PackId, copied: &mut dyn FnMut(u64) -> bool) -> Result<Compacted, StoreError> {
+        self.rewrite(pack, None, copied)
+    }
+
+    /// Rewrites a pack; where `recode` says when what interrupted transfers left was left too long ago, what takes long to
+    /// read is coded anew.
+    pub(super) fn rewrite(
+        &self,
+        pack: PackId,
+        recode: Option<UnixSeconds>,
+        copied: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<Compacted, StoreError> {
         self.own.let_go(pack);
         if self.in_use.contains(&pack) {
             return Ok(Compacted::InUse);
@@ -90,6 +108,11 @@ impl Depot {
             // The index is behind it; the next start brings it up.
             return Ok(Compacted::InUse);
         }
+        let fast = match recode.map(|left_before| self.is_worth(&info, left_before)).transpose()? {
+            Some(Worth::No(why)) => return Ok(why),
+            Some(Worth::Yes(fast)) => Some(fast),
+            None => None,
+        };
         if told.torn {
             // What it may have told is told elsewhere then.
             retell(self.records.as_ref(), self.index.as_ref())?;
@@ -100,9 +123,11 @@ impl Depot {
             return Ok(Compacted::Damaged);
         }
         let bytes = needed.keys().map(|at| u64::from(at.len)).sum();
-        if bytes > 0 && self.records.space_left().is_some_and(|left| left < bytes) {
-            return Ok(Compacted::NoRoom { needed: bytes });
+        let room = fast.as_ref().map_or(bytes, |fast| fast.bytes_max);
+        if room > 0 && self.records.space_left().is_some_and(|left| left < room) {
+            return Ok(Compacted::NoRoom { needed: room });
         }
+        let told = Told { fast: fast.map(|fast| fast.shapes), ..told };
         if !self.carry_over(&info, told, &studies, &needed, copied)? {
             return Ok(Compacted::Stopped);
         }
@@ -131,7 +156,11 @@ impl Depot {
         if needed.is_empty() && told.notes.is_empty() && told.instances.is_empty() {
             return Ok(true);
         }
-        let mut moving = Moving::new(self, pack.owner, Some(pack.id))?.telling(told.instances);
+        let moving = match told.fast {
+            Some(shapes) => Moving::recoding(self, pack.owner, pack.id, shapes)?,
+            None => Moving::new(self, pack.owner, Some(pack.id))?,
+        };
+        let mut moving = moving.telling(told.instances);
         let copied = self.copy(&mut moving, needed, copied);
         if !matches!(copied, Ok(true)) {
             moving.give_up()?;
@@ -206,7 +235,7 @@ impl Depot {
     }
 
     /// Notes a record that cannot be read as damaged, for every study that stands in its pack.
-    fn note_damaged(&self, at: RecordAt) -> Result<(), StoreError> {
+    pub(super) fn note_damaged(&self, at: RecordAt) -> Result<(), StoreError> {
         let (_, studies) = self.needed(&BTreeSet::from([at.pack]), &|known| *known == at)?;
         studies.iter().try_for_each(|(_, study)| self.index.note_damage(study, &[at]).map(drop))
     }

@@ -10,6 +10,7 @@ mod moving;
 mod part;
 mod put;
 mod read_back;
+mod recode;
 mod remove;
 mod ways;
 

@@ -1,15 +1,18 @@
 //! Moving what is needed out of records: so that a pack can go, and so that nothing of what was removed stands beside
 //! what stays.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use super::{Depot, HeldPack};
 use crate::clock::UnixSeconds;
+use crate::codec::{PixelShape, Registry};
 use crate::ids::{InstanceHash, PackId, PeerId, StudyUid};
 use crate::store::{
-    Arrival, ChunkAt, CommitBatch, InstancesOf, PackWriter, Provenance, RecordAt, Scope, StoreError, StoredInstance,
-    note, repack, trailer::finish,
+    Arrival, ChunkAt, CommitBatch, InstanceError, InstancesOf, PackWriter, Provenance, RecordAt, RecordCache, Scope,
+    StoreError, StoredInstance, StoredReader, note, recode, repack, trailer::finish,
 };
+use crate::wire::record::Record;
 
 /// Instances read from the index at once, and told again together.
 pub(super) const INSTANCES_AT_ONCE: usize = 256;
@@ -33,7 +36,15 @@ pub(super) struct Moving<'a> {
     moved: Moved,
     /// Instances that are told again wherever they stand.
     told: HashSet<(PeerId, InstanceHash)>,
+    /// Where what takes long to read is coded anew: the shapes of pixels, by the records that they stand in.
+    fast: Option<HashMap<RecordAt, PixelShape>>,
     _held: HeldPack,
+}
+
+/// Whether a record takes long to decode.
+pub(super) fn is_slow(registry: &Registry, record: &Record) -> bool {
+    let header = record.header();
+    registry.is_slow(header.codec, record.payload(), header.raw_len())
 }
 
 impl Depot {
@@ -82,8 +93,23 @@ impl<'a> Moving<'a> {
     /// Begins the pack, in place of `stands_for` where one is to go.
     pub(super) fn new(depot: &'a Depot, owner: PeerId, stands_for: Option<PackId>) -> Result<Self, StoreError> {
         let writer = depot.records.create_pack_to_make_room(owner, stands_for)?;
+        Ok(Self::into(depot, writer))
+    }
+
+    /// The same for a pack in place of which what takes long to read is coded anew, by these shapes of pixels.
+    pub(super) fn recoding(
+        depot: &'a Depot,
+        owner: PeerId,
+        pack: PackId,
+        shapes: HashMap<RecordAt, PixelShape>,
+    ) -> Result<Self, StoreError> {
+        let writer = depot.records.create_pack_in_place_of(owner, pack)?;
+        Ok(Self { fast: Some(shapes), ..Self::into(depot, writer) })
+    }
+
+    fn into(depot: &'a Depot, writer: Box<dyn PackWriter>) -> Self {
         let _held = depot.hold(writer.id());
-        Ok(Self { depot, writer, moved: Moved::new(), told: HashSet::new(), _held })
+        Self { depot, writer, moved: Moved::new(), told: HashSet::new(), fast: None, _held }
     }
 
     /// Has these instances told again wherever they stand.
@@ -108,6 +134,16 @@ impl<'a> Moving<'a> {
     pub(super) fn record(&mut self, at: RecordAt, kept: &BTreeSet<u16>) -> Result<u64, StoreError> {
         let record = self.depot.records.read(at)?;
         let kept: Vec<u16> = kept.iter().copied().collect();
+        if let Some(shapes) = &self.fast
+            && is_slow(&self.depot.registry, &record)
+        {
+            let slots = self.moved.entry(at).or_default();
+            for (record, places) in recode(&self.depot.registry, &record, at, &kept, shapes.get(&at))? {
+                let record = self.writer.append(&record)?;
+                slots.extend(places.into_iter().zip((0u16..).map(|slot| ChunkAt { record, slot })));
+            }
+            return Ok(u64::from(at.len));
+        }
         let all = kept.len() >= record.header().chunks.len();
         let now = match all {
             true => self.writer.append(&record)?,
@@ -158,7 +194,38 @@ impl<'a> Moving<'a> {
         (is_moved || self.told.contains(&(instance.owner, instance.entry.hash))).then_some(now)
     }
 
-    fn commit(&mut self, instances: Vec<StoredInstance>) -> Result<u64, StoreError> {
+    /// Reads back what stands in records that were made just now, chunk by chunk and as a whole.
+    fn prove(&self, instances: &mut [StoredInstance]) -> Result<(), StoreError> {
+        let pack = self.writer.id();
+        let cache = RecordCache::new(RecordCache::BYTES_SHARED);
+        let stands = |instance: &StoredInstance| instance.chunks.iter().any(|chunk| chunk.record.pack == pack);
+        for instance in instances.iter_mut().filter(|instance| stands(instance)) {
+            let what = "what was coded anew, which does not read back";
+            let wrong = |error| match error {
+                InstanceError::Store(error) => error,
+                _ => StoreError::Damaged { what, pack, offset: 0 },
+            };
+            let (records, registry) = (Arc::clone(&self.depot.records), self.depot.registry.clone());
+            let reader = StoredReader::of(records, registry, instance.clone()).map_err(wrong)?;
+            let reader = reader.with_cache(cache.clone());
+            if let Err(error) = reader.verify() {
+                let damaged: Vec<RecordAt> = reader.damaged().into_iter().map(|n| instance.chunks[n].record).collect();
+                if damaged.is_empty() || damaged.iter().any(|at| at.pack == pack) {
+                    return Err(wrong(error));
+                }
+                // What stands elsewhere is no fault of what was made.
+                self.depot.index.note_damage(&instance.entry.study, &damaged)?;
+                continue;
+            }
+            instance.slow = reader.met_slow();
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, mut instances: Vec<StoredInstance>) -> Result<u64, StoreError> {
+        if self.fast.is_some() {
+            self.prove(&mut instances)?;
+        }
         let count = crate::units::to_u64(instances.len());
         let mut ways: BTreeMap<Way, Vec<StoredInstance>> = BTreeMap::new();
         for instance in instances {

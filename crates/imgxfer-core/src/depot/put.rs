@@ -14,7 +14,7 @@ use crate::chunk::ChunkClass;
 use crate::codec::{CodecId, Level, PixelShape};
 use crate::dicom::{self, NotDicom, ReadAt};
 use crate::ids::{InstanceHash, PackId, PeerId};
-use crate::limits::{CHUNKS_PER_RECORD_MAX, RECORD_RAW_BYTES_MAX};
+use crate::limits::{CHUNKS_PER_RECORD_MAX, PIXELS_SHARED_BYTES, RECORD_RAW_BYTES_MAX};
 use crate::manifest::{ChunkEntry, InstanceEntry};
 use crate::scratch;
 use crate::store::{
@@ -24,8 +24,6 @@ use crate::store::{
 use crate::units::to_usize;
 use crate::wire::record::{Record, RecordChunk};
 
-/// Pixel chunks share a record up to this length: whoever wants one frame decodes no more.
-const PIXELS_SHARED_BYTES: u32 = 256 << 10;
 /// An instance up to this length is held in memory while it is put.
 const HELD_BYTES_MAX: u64 = 8 << 20;
 
@@ -262,9 +260,9 @@ impl Depot {
             Err(InstanceError::Store(error)) => return Err(error.into()),
             Err(_) => return Err(PutError::Changed),
         };
-        let Seen { attributes, frames, cut } = seen;
+        let Seen { attributes, frames, cut, slow } = seen;
         let (entry, chunks) = reader.into_parts();
-        Ok(StoredInstance { frames, cut, ..StoredInstance::new(PeerId::SELF, entry, chunks, attributes) })
+        Ok(StoredInstance { frames, cut, slow, ..StoredInstance::new(PeerId::SELF, entry, chunks, attributes) })
     }
 }
 

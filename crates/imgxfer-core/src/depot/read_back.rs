@@ -23,6 +23,8 @@ pub struct Seen {
     pub frames: Option<FrameTable>,
     /// Whether it ends before its data set does.
     pub cut: bool,
+    /// Whether it stands in records that take long to decode. Only reading it back shows that.
+    pub slow: bool,
 }
 
 /// Proves that an instance stands in the store as it was sent. Returns what it says of itself, or `None` when it is
@@ -34,13 +36,14 @@ pub fn read_back(reader: &StoredReader) -> Result<Option<Seen>, InstanceError> {
     let entry = reader.entry();
     if entry.len > SMALL_INSTANCE_BYTES {
         reader.verify_whole()?;
-        return identify(reader, entry);
+        let seen = identify(reader, entry)?;
+        return Ok(seen.map(|seen| Seen { slow: reader.met_slow(), ..seen }));
     }
     let mut buffer = scratch::take_len(to_usize(entry.len));
     let bytes = &mut buffer[..to_usize(entry.len)];
     let seen = reader.read_verified(bytes).and_then(|()| identify(&&*bytes, entry));
     scratch::keep(buffer);
-    seen
+    Ok(seen?.map(|seen| Seen { slow: reader.met_slow(), ..seen }))
 }
 
 /// Why a reader did not give what it should: chunks that are damaged where they stand, or else a whole that is not what
@@ -97,5 +100,5 @@ fn agree(scan: Option<dicom::Scan>, entry: &InstanceEntry) -> Option<Seen> {
         // What is not file meta group makes the content's id.
         && scan.data_set_offset == entry.meta_len();
     let frames = scan.frame_table();
-    same.then_some(Seen { attributes: scan.attributes, frames, cut: scan.truncated })
+    same.then_some(Seen { attributes: scan.attributes, frames, cut: scan.truncated, slow: false })
 }

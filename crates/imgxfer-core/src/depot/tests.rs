@@ -372,3 +372,90 @@ fn a_check_beside_a_compaction_finds_nothing_wrong() {
     assert!(compacted && report.findings.is_empty(), "{report:?}");
     assert_eq!(report.instances, 6);
 }
+
+/// An instance of seven frames, kept as it comes over a slow line, and its file.
+fn slow_to_read(depot: &Depot) -> (StudyUid, Vec<u8>) {
+    let study = StudySpec::new(4).with_instances(1, 1).with_size(64, 96).with_frames(7);
+    let file = study.instances().next().unwrap().bytes;
+    let put = depot.put(&file, &PutOptions { level: crate::codec::Level::COPPER, ..options() }).unwrap();
+    (put.entry.study, file)
+}
+
+fn frames_of(depot: &Depot, study: &StudyUid) -> Vec<Vec<u8>> {
+    let instance = all(depot, study).remove(0);
+    (0..7).map(|frame| depot.frame(instance.clone(), frame).unwrap()).collect()
+}
+
+#[test]
+fn what_takes_long_to_read_is_coded_anew_and_reads_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || Depot::open(folder.path(), FsOptions::default(), Registry::default()).unwrap().0;
+    let depot = open();
+    let (study, file) = slow_to_read(&depot);
+    let fast = files(3, 2);
+    fast.iter().for_each(|file| drop(depot.put(file, &options()).unwrap()));
+    let (before, frames) = (shown(&depot), frames_of(&depot, &study));
+    assert!(all(&depot, &study)[0].slow);
+    let slow = depot.slow().unwrap();
+    assert_eq!((slow.len(), slow[0].1), (1, 1));
+    let pack = slow[0].0.id;
+    let long_ago = UnixSeconds(0);
+    let reader = depot.reader(all(&depot, &study).remove(0)).unwrap();
+    assert_eq!(depot.recode(pack, long_ago, &mut |_| true).unwrap(), Compacted::InUse, "it is being read");
+    drop(reader);
+    assert_eq!(depot.recode(pack, long_ago, &mut |_| false).unwrap(), Compacted::Stopped);
+    assert_eq!(shown(&depot), before);
+    let done = depot.recode(pack, long_ago, &mut |_| true).unwrap();
+    assert!(matches!(done, Compacted::Gone { .. }), "{done:?}");
+    let is_so = |depot: &Depot| {
+        assert_eq!((shown(depot), frames_of(depot, &study)), (before.clone(), frames.clone()));
+        assert!(depot.slow().unwrap().is_empty() && !all(depot, &study)[0].slow);
+        for at in all(depot, &study)[0].chunks.iter().map(|chunk| chunk.record) {
+            let record = depot.records.read(at).unwrap();
+            assert!(!depot.registry.is_slow(record.header().codec, record.payload(), record.header().raw_len()));
+        }
+        let options = CheckOptions { read_data: true, ..CheckOptions::default() };
+        let report = check(&depot.records, depot.index.as_ref(), &options, &mut |_| true).unwrap();
+        assert!(report.findings.is_empty(), "{report:?}");
+    };
+    is_so(&depot);
+    assert_eq!(depot.put(&file, &options()).unwrap().outcome, PutOutcome::Known, "the same again");
+    drop(depot);
+    for file in std::fs::read_dir(folder.path()).unwrap().map(Result::unwrap) {
+        if file.file_name().to_string_lossy().starts_with("index.db") {
+            std::fs::remove_file(file.path()).unwrap();
+        }
+    }
+    let depot = open();
+    assert_eq!(frames_of(&depot, &study), frames, "the packs tell the same");
+    assert!(depot.slow().unwrap().is_empty());
+}
+
+#[test]
+fn what_is_slow_is_known_to_an_index_that_is_made_anew() {
+    let records = Arc::new(MemRecords::default());
+    let depot = Depot::new(Arc::<MemRecords>::clone(&records), Arc::new(MemIndex::default()), Registry::default());
+    slow_to_read(&depot);
+    let anew = MemIndex::default();
+    recover(records.as_ref(), &anew).unwrap();
+    assert_eq!(anew.slow(10).unwrap(), depot.index.slow(10).unwrap());
+    assert_eq!(anew.slow(10).unwrap().len(), 1);
+    // A check misses it where it is not.
+    anew.set_slow(anew.slow(1).unwrap()[0].0, 0).unwrap();
+    let records: Arc<dyn RecordStore> = records;
+    let report = check(&records, &anew, &CheckOptions::default(), &mut |_| true).unwrap();
+    let is_row = |finding: &crate::store::Finding| matches!(finding, crate::store::Finding::Row { .. });
+    assert!(report.findings.iter().any(is_row), "{report:?}");
+}
+
+#[test]
+fn what_an_interrupted_transfer_left_is_not_lost_for_speed() {
+    let depot = in_memory();
+    slow_to_read(&depot);
+    let pack = depot.slow().unwrap()[0].0.id;
+    let left = crate::testing::record_of(&[b"left by an interrupted transfer"]);
+    depot.own.append(depot.records.as_ref(), &Default::default(), &left).unwrap();
+    assert_eq!(depot.recode(pack, UnixSeconds(0), &mut |_| true).unwrap(), Compacted::InUse);
+    let later = UnixSeconds(i64::MAX);
+    assert!(matches!(depot.recode(pack, later, &mut |_| true).unwrap(), Compacted::Gone { .. }), "nobody comes for it");
+}

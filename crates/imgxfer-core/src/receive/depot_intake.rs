@@ -344,7 +344,7 @@ impl Intake for DepotIntake {
         let Ok(reader) = reader else {
             return Ok(Err(Unproven::Failed(FailCode::Integrity)));
         };
-        let Seen { attributes, frames, cut } = match read_back(&reader) {
+        let Seen { attributes, frames, cut, slow } = match read_back(&reader) {
             Ok(Some(seen)) => seen,
             Ok(None) => return Ok(Err(Unproven::Failed(FailCode::Identity))),
             Err(error) => return self.why_not(&reader, error, job).map(Err),
@@ -353,7 +353,8 @@ impl Intake for DepotIntake {
         if !asked.admits(&entry.series, &entry.sop_instance, &attributes) {
             return Ok(Err(Unproven::Failed(FailCode::Unwanted)));
         }
-        let instance = StoredInstance { frames, cut, ..StoredInstance::new(self.owner, entry, chunks, attributes) };
+        let instance =
+            StoredInstance { frames, cut, slow, ..StoredInstance::new(self.owner, entry, chunks, attributes) };
         Ok(Ok(Staged { at: job.at, instance }))
     }
 

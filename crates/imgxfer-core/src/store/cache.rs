@@ -16,6 +16,8 @@ pub(super) struct Decoded {
     pub(super) chunks: Arc<[RecordChunk]>,
     /// Their original bytes, one behind the other.
     pub(super) raw: Bytes,
+    /// Whether it took long.
+    pub(super) slow: bool,
 }
 
 impl Decoded {

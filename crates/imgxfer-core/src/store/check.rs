@@ -149,6 +149,8 @@ impl CheckReport {
     }
 }
 
+/// Packs that are asked for at once.
+const SLOW_PACKS_MAX: usize = 1 << 20;
 /// Instances fetched from the index at a time.
 const PAGE: usize = 256;
 
@@ -169,8 +171,8 @@ pub fn check(
     let cache = RecordCache::new(RecordCache::BYTES_SHARED);
     let report = CheckReport::default();
     let (ends, suspects, hurt) = (HashMap::new(), Vec::new(), HashSet::new());
-    let unwalked = HashMap::new();
-    let mut checker = Checker { records, options, cache, report, ends, suspects, hurt, unwalked };
+    let (unwalked, slow) = (HashMap::new(), HashSet::new());
+    let mut checker = Checker { records, options, cache, report, ends, suspects, hurt, unwalked, slow };
     let finished = checker.walk(index, progress)?;
     checker.conclude(index, finished)?;
     Ok(checker.report)
@@ -205,6 +207,8 @@ struct Checker<'a> {
     /// Packs that cannot be walked over, with the reason, and whether committed instances stand in them. Records in
     /// them can be read where the index knows their places, and would be lost with it.
     unwalked: HashMap<PackId, (String, bool)>,
+    /// Packs of what takes long to read, as the index had them last.
+    slow: HashSet<PackId>,
 }
 
 impl Checker<'_> {
@@ -380,7 +384,12 @@ impl Checker<'_> {
         self.instance_in_unwalked(index, instance)?;
         // Behind what can be walked over an instance may stand whole.
         let read = self.options.read_data || !self.is_within_walks(instance);
-        let mut wrong = if read { self.content(instance) } else { None };
+        let (mut wrong, met_slow) = if read { self.content(instance) } else { (None, false) };
+        let unlisted = instance.slow && !self.is_listed_slow(index, instance)?;
+        if (wrong.is_none() && met_slow && !instance.slow) || unlisted {
+            let (owner, study) = (instance.owner, instance.entry.study.clone());
+            self.found(Finding::Row { owner, study, what: "what takes long to read" });
+        }
         if wrong.is_some() && self.has_left(index, instance)? {
             wrong = None;
         }
@@ -420,7 +429,16 @@ impl Checker<'_> {
         let found = index.instances(&mine, &InstancesOf::contents(entry), None, VERSIONS_MAX)?;
         let all = found.len() < VERSIONS_MAX;
         let now = found.into_iter().find(|found| found.entry.hash == entry.hash);
-        Ok(now.map_or(all, |now| now.chunks != instance.chunks && self.content(&now).is_none()))
+        Ok(now.map_or(all, |now| now.chunks != instance.chunks && self.content(&now).0.is_none()))
+    }
+
+    /// Whether the index knows a pack of what takes long to read.
+    fn is_listed_slow(&mut self, index: &dyn Index, instance: &StoredInstance) -> Result<bool, StoreError> {
+        let is_listed = |slow: &HashSet<PackId>| instance.chunks.iter().any(|chunk| slow.contains(&chunk.record.pack));
+        if !is_listed(&self.slow) {
+            self.slow = index.slow(SLOW_PACKS_MAX)?.into_iter().map(|(pack, _)| pack).collect();
+        }
+        Ok(is_listed(&self.slow) || self.slow.len() >= SLOW_PACKS_MAX || self.has_left(index, instance)?)
     }
 
     /// Has what stands in a pack that cannot be walked over sent again, though it can be read.
@@ -438,9 +456,13 @@ impl Checker<'_> {
         Ok(())
     }
 
-    /// Decodes and hashes the instance.
-    fn content(&self, instance: &StoredInstance) -> Option<String> {
-        self.reader(instance).and_then(|r| r.with_cache(self.cache.clone()).verify()).err().map(|e| describe(&e))
+    /// Decodes and hashes the instance: what is wrong with it, and whether it takes long.
+    fn content(&self, instance: &StoredInstance) -> (Option<String>, bool) {
+        let reader = match self.reader(instance) {
+            Ok(reader) => reader.with_cache(self.cache.clone()),
+            Err(error) => return (Some(describe(&error)), false),
+        };
+        (reader.verify().err().map(|e| describe(&e)), reader.met_slow())
     }
 
     fn reader(&self, instance: &StoredInstance) -> Result<StoredReader, InstanceError> {

@@ -289,6 +289,19 @@ pub trait Index: Send + Sync + fmt::Debug {
     /// [`StoreError`].
     fn set_waste(&self, pack: PackId, bytes: u64) -> Result<(), StoreError>;
 
+    /// Up to `limit` packs in which instances stand that take long to read ([`StoredInstance::slow`]), and how many were
+    /// committed there, most first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn slow(&self, limit: usize) -> Result<Vec<(PackId, u64)>, StoreError>;
+
+    /// So many instances in a pack take long to read: somebody has looked.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn set_slow(&self, pack: PackId, instances: u64) -> Result<(), StoreError>;
+
     /// Notes that these records are damaged. Committed instances of `study` that stand in them, whoever owns them,
     /// are *damaged* from then on: [`Index::has`] does not count them, and committing one again gives it the places
     /// that it has then. Records that no committed instance stands in are not noted. Returns how many instances are

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
@@ -66,6 +67,8 @@ pub struct StoredReader {
     cache: RecordCache,
     /// Packs whose records' own checks are one hash too many.
     fresh: Vec<PackId>,
+    /// Whether a record was met that takes long to decode.
+    slow: AtomicBool,
     /// What must live as long as this does.
     _kept: Option<Box<dyn Any + Send + Sync>>,
 }
@@ -123,7 +126,17 @@ impl StoredReader {
         if places.len() != entry.chunks.len() || end != entry.len {
             return Err(InstanceError::Incomplete);
         }
-        Ok(Self { records, registry, entry, places, starts, cache, fresh: Vec::new(), _kept: None })
+        Ok(Self {
+            records,
+            registry,
+            entry,
+            places,
+            starts,
+            cache,
+            fresh: Vec::new(),
+            slow: AtomicBool::new(false),
+            _kept: None,
+        })
     }
 
     /// A reader for what an index returned.
@@ -164,10 +177,19 @@ impl StoredReader {
         let (Some(entry), Some(place)) = (self.entry.chunks.get(index), self.places.get(index)) else {
             return Err(InstanceError::Incomplete);
         };
-        match self.decoded(index, place.record)?.chunk(place.slot) {
+        let record = self.decoded(index, place.record)?;
+        self.slow.fetch_or(record.slow, Ordering::Relaxed);
+        match record.chunk(place.slot) {
             Some((found, raw)) if found.id == entry.id && found.len == entry.len => Ok(raw),
             _ => Err(InstanceError::Misplaced { chunk: index }),
         }
+    }
+
+    /// Whether a record that takes long to decode was among what has been read: all that the instance stands in, once it
+    /// is verified.
+    #[must_use]
+    pub fn met_slow(&self) -> bool {
+        self.slow.load(Ordering::Relaxed)
     }
 
     /// Reads the whole instance and compares the hash of each chunk and of the whole with the entry.
@@ -198,6 +220,7 @@ impl StoredReader {
             starts: self.starts.clone(),
             cache: RecordCache::new(RecordCache::BYTES_ALONE),
             fresh: Vec::new(),
+            slow: AtomicBool::new(false),
             _kept: None,
         };
         let is_damaged = |(index, entry): (usize, &ChunkEntry)| {
@@ -256,7 +279,7 @@ impl StoredReader {
             if self.fresh.contains(&at.pack) { self.records.read_to_prove(at) } else { self.records.read(at) }?;
         let header = record.header();
         if header.codec == CodecId::STORE && header.payload_len == header.raw_len() {
-            let record = Decoded { chunks: header.chunks.as_slice().into(), raw: record.payload_bytes() };
+            let record = Decoded { chunks: header.chunks.as_slice().into(), raw: record.payload_bytes(), slow: false };
             self.cache.put(at, record.clone());
             return Ok(record);
         }
@@ -269,7 +292,8 @@ impl StoredReader {
             let source = CodecError::Length { expected: header.raw_len() };
             return Err(InstanceError::Codec { chunk, source });
         }
-        let record = Decoded { chunks: header.chunks.as_slice().into(), raw: raw.into() };
+        let slow = self.registry.is_slow(header.codec, record.payload(), header.raw_len());
+        let record = Decoded { chunks: header.chunks.as_slice().into(), raw: raw.into(), slow };
         self.cache.put(at, record.clone());
         Ok(record)
     }

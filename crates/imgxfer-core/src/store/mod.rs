@@ -68,7 +68,7 @@ pub use instance::{InstanceError, StoredReader};
 pub use mem::{MemIndex, MemRecords};
 pub use note::{Note, NoteError};
 pub use recover::{RecoverReport, recover};
-pub use repack::repack;
+pub use repack::{recode, repack};
 pub use scope::Scope;
 pub use scrub::{Scrub, ScrubPosition, ScrubStep};
 pub use spool::{SpoolLimits, spool_chunks};
@@ -150,6 +150,13 @@ pub trait RecordStore: Send + Sync + fmt::Debug {
         owner: PeerId,
         stands_for: Option<PackId>,
     ) -> Result<Box<dyn PackWriter>, StoreError>;
+
+    /// Starts a pack that stands in for another in the order in which packs were made, as
+    /// [`RecordStore::create_pack_to_make_room`] does, and may use no more of the medium than others.
+    ///
+    /// # Errors
+    /// As there.
+    fn create_pack_in_place_of(&self, owner: PeerId, pack: PackId) -> Result<Box<dyn PackWriter>, StoreError>;
 
     /// Reads a record and compares its check.
     ///
@@ -310,6 +317,8 @@ pub struct StoredInstance {
     pub frames: Option<FrameTable>,
     /// Whether the file ends before its data set does.
     pub cut: bool,
+    /// Whether it stands in records that take long to decode ([`Registry::is_slow`](crate::codec::Registry::is_slow)).
+    pub slow: bool,
     /// When it was committed, among all that the store was told.
     pub order: Order,
     /// When a published manifest stated it last. Only what an index gives has it.
@@ -331,6 +340,7 @@ impl StoredInstance {
             catalogue,
             frames: None,
             cut: false,
+            slow: false,
             order,
             stated: None,
             current: true,

@@ -6,7 +6,7 @@
 //! | bytes | what |
 //! |---|---|
 //! | 4 | magic `IXI2` |
-//! | 1 | flags: 1 for a file that ends before its data set does |
+//! | 1 | flags: 1 for a file that ends before its data set does, 2 where it stands in records that take long to decode |
 //! | 4 | length p of the page that follows |
 //! | p | a manifest page (`IXM1`) with this one instance |
 //! | 4 | number of packs k |
@@ -32,6 +32,8 @@ use crate::wire::bytes::{Reader, Truncated};
 pub const RECIPE_MAGIC: [u8; 4] = *b"IXI2";
 /// Flag of an instance whose file ends before its data set does.
 const CUT: u8 = 1;
+/// Flag of an instance that stands in records that take long to decode.
+const SLOW: u8 = 2;
 
 /// Why bytes are not a recipe.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -83,7 +85,7 @@ pub(super) fn encode_places(instance: &StoredInstance) -> Vec<u8> {
     let (packs, index_of) = packs_of(&instance.chunks);
     let mut out = Vec::with_capacity(64 + page.len() + packs.len() * 16 + instance.chunks.len() * 18);
     out.extend_from_slice(&RECIPE_MAGIC);
-    out.push(if instance.cut { CUT } else { 0 });
+    out.push(u8::from(instance.cut) * CUT + u8::from(instance.slow) * SLOW);
     out.extend_from_slice(&to_u32(page.len()).to_le_bytes());
     out.extend_from_slice(&page);
     out.extend_from_slice(&to_u32(packs.len()).to_le_bytes());
@@ -111,11 +113,11 @@ pub fn decode(owner: PeerId, bytes: &[u8]) -> Result<StoredInstance, RecipeError
     if reader.array::<4>()? != RECIPE_MAGIC {
         return Err(RecipeError::Magic);
     }
-    let cut = match reader.u8()? {
-        0 => false,
-        CUT => true,
-        _ => return Err(RecipeError::Malformed),
-    };
+    let flags = reader.u8()?;
+    if flags & !(CUT | SLOW) != 0 {
+        return Err(RecipeError::Malformed);
+    }
+    let (cut, slow) = (flags & CUT != 0, flags & SLOW != 0);
     let page_len = to_usize(u64::from(reader.u32()?));
     if page_len > PAGE_BYTES_MAX {
         return Err(RecipeError::Malformed);
@@ -138,7 +140,7 @@ pub fn decode(owner: PeerId, bytes: &[u8]) -> Result<StoredInstance, RecipeError
     if !reader.is_empty() {
         return Err(RecipeError::Malformed);
     }
-    Ok(StoredInstance { cut, frames, catalogue, ..StoredInstance::new(owner, entry, chunks, attributes) })
+    Ok(StoredInstance { cut, slow, frames, catalogue, ..StoredInstance::new(owner, entry, chunks, attributes) })
 }
 
 /// Writes attributes: their number (2), and for each its tag (4), its length (2) and its text.

@@ -210,6 +210,14 @@ impl RecordStore for FaultyRecords {
         Ok(Box::new(FaultyWriter { store: self.clone(), inner, broken: false }))
     }
 
+    fn create_pack_in_place_of(&self, owner: PeerId, pack: PackId) -> Result<Box<dyn PackWriter>, StoreError> {
+        if let Some(fault) = self.faults.step() {
+            return Err(error_of(fault));
+        }
+        let inner = self.live.create_pack_in_place_of(owner, pack)?;
+        Ok(Box::new(FaultyWriter { store: self.clone(), inner, broken: false }))
+    }
+
     fn read(&self, at: RecordAt) -> Result<Record, StoreError> {
         let mut left = lock(&self.reads_left);
         match left.take() {
@@ -533,6 +541,14 @@ impl Index for FaultyIndex {
 
     fn set_waste(&self, pack: PackId, bytes: u64) -> Result<(), StoreError> {
         self.write(|| self.inner.set_waste(pack, bytes))
+    }
+
+    fn slow(&self, limit: usize) -> Result<Vec<(PackId, u64)>, StoreError> {
+        self.inner.slow(limit)
+    }
+
+    fn set_slow(&self, pack: PackId, instances: u64) -> Result<(), StoreError> {
+        self.write(|| self.inner.set_slow(pack, instances))
     }
 
     fn note_damage(&self, study: &StudyUid, records: &[RecordAt]) -> Result<u64, StoreError> {

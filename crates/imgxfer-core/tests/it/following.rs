@@ -65,7 +65,7 @@ impl Arriving {
         let mut paths: Vec<_> = contents(input.path()).into_iter().map(|(_, path)| path).collect();
         paths.sort();
         if sent > 0 {
-            push(&client, &site, &paths[..sent], OtherFiles::Skip).await.0.unwrap();
+            push(&client, &site, &paths[..sent], OtherFiles::Skip).await.0.unwrap().complete().unwrap();
         }
         let open = Arc::new(AtomicBool::new(false));
         let (gate, sender, dial) = (Arc::clone(&open), client.clone(), site.dial.clone());
@@ -150,7 +150,7 @@ async fn who_does_not_wait_gets_what_is_there_and_is_told() {
     assert!(report.receipt.complete && report.receipt.instances == 1);
     arriving.open.store(true, Ordering::Relaxed);
     let Arriving { site, push, .. } = arriving;
-    push.await.unwrap().unwrap();
+    push.await.unwrap().unwrap().complete().unwrap();
     site.stop().await;
 }
 
@@ -162,7 +162,7 @@ async fn a_version_is_given_at_once_and_what_arrives_beside_it_is_told() {
     assert!(!report.receipt.complete && report.shortfall.arriving, "{:?}", report.shortfall);
     arriving.open.store(true, Ordering::Relaxed);
     let Arriving { site, push, .. } = arriving;
-    push.await.unwrap().unwrap();
+    push.await.unwrap().unwrap().complete().unwrap();
     site.stop().await;
 }
 

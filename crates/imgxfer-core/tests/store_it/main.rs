@@ -10,6 +10,7 @@ mod golden;
 mod packs;
 mod prefixes;
 mod props;
+mod recode;
 mod removal;
 mod sqlite;
 mod told;

@@ -46,6 +46,7 @@ pub(crate) struct StoreTotals {
     waste_bytes: u64,
     /// Instances that are known to be damaged, up to a thousand.
     damaged_instances: u64,
+    slow_packs: u64,
 }
 
 /// Damaged instances that are counted.
@@ -117,10 +118,12 @@ pub(super) async fn snapshot(shared: &Shared) -> Result<Snapshot, Problem> {
     let depot = shared.depot.clone();
     let store = blocking("measure the store", move || {
         let packs = depot.records.packs().unwrap_or_default();
-        (depot.records.space_left(), packs.iter().map(|pack| pack.len).sum::<u64>(), waste(&depot))
+        let slow = depot.slow().unwrap_or_default().len();
+        (depot.records.space_left(), packs.iter().map(|pack| pack.len).sum::<u64>(), waste(&depot), slow)
     });
-    let (space_left, pack_bytes, waste_bytes) = store.await.unwrap_or((None, 0, 0));
+    let (space_left, pack_bytes, waste_bytes, slow) = store.await.unwrap_or((None, 0, 0, 0));
     shared.metrics.wastes(waste_bytes);
+    shared.metrics.slow_packs(slow);
     shared.metrics.store_bytes.set(i64::try_from(pack_bytes).unwrap_or(i64::MAX));
     let mut sessions: BTreeMap<String, (u64, f64)> = BTreeMap::new();
     for (id, session) in shared.live.sessions() {
@@ -175,6 +178,7 @@ async fn totals(shared: &Arc<Shared>) -> StoreTotals {
         }
         totals.waste_bytes = waste(&depot);
         totals.damaged_instances = to_u64(depot.index.damaged(DAMAGED_MAX).map_or(0, |damaged| damaged.len()));
+        totals.slow_packs = to_u64(depot.slow().unwrap_or_default().len());
         totals
     });
     let totals = count.await.unwrap_or_default();

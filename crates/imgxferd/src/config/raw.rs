@@ -67,6 +67,7 @@ pub(super) struct Store {
     pub(super) spool_ttl_days: Number,
     pub(super) scrub_bytes_per_second: Number,
     pub(super) compact_bytes_per_second: Number,
+    pub(super) recode: Flag,
     pub(super) keep_days: Number,
     pub(super) keep_at: Text,
 }

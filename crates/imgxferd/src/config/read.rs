@@ -47,6 +47,7 @@ pub(super) struct Layers {
     pub(super) store_spool_ttl_days: Merged<u64>,
     pub(super) store_scrub_bytes_per_second: Merged<u64>,
     pub(super) store_compact_bytes_per_second: Merged<u64>,
+    pub(super) store_recode: Merged<bool>,
     pub(super) store_keep_days: Merged<u64>,
     pub(super) store_keep_at: Merged<String>,
     pub(super) identity_dir: Merged<String>,
@@ -95,6 +96,7 @@ impl Layers {
         over(&mut self.store_spool_ttl_days, place, raw.store.spool_ttl_days);
         over(&mut self.store_scrub_bytes_per_second, place, raw.store.scrub_bytes_per_second);
         over(&mut self.store_compact_bytes_per_second, place, raw.store.compact_bytes_per_second);
+        over(&mut self.store_recode, place, raw.store.recode);
         over(&mut self.store_keep_days, place, raw.store.keep_days);
         over(&mut self.store_keep_at, place, raw.store.keep_at);
         over(&mut self.identity_dir, place, raw.identity.dir);

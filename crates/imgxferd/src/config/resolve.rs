@@ -236,6 +236,7 @@ fn store(config: &mut Config, layers: &Layers) -> Result<()> {
             Some(number("store.compact_bytes_per_second", compact, COMPACT_BYTES_A_SECOND, bounds)?)
         }
     };
+    config.recode = layers.store_recode.as_ref().is_none_or(|s| s.value);
     if let Some(days) = &layers.store_keep_days {
         let days = number("store.keep_days", Some(days), 1, (1, KEEP_DAYS_MAX))?;
         config.retention.keep = Some(Duration::from_secs(days * 86_400));
@@ -612,6 +613,7 @@ fn settings(config: &Config, layers: &Layers) -> Vec<Setting> {
             whole(config.compact_bytes_a_second.unwrap_or(0)),
             origin_of(layers.store_compact_bytes_per_second.as_ref()),
         ),
+        Setting::new("store.recode", config.recode, origin_of(layers.store_recode.as_ref())),
         Setting::new(
             "limits.transfers",
             whole(imgxfer_core::units::to_u64(config.transfers)),

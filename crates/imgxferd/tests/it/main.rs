@@ -16,6 +16,7 @@ mod inbox;
 mod orders;
 mod pace;
 mod pairing;
+mod recode;
 mod removal;
 mod scrub;
 mod seeing;

@@ -48,7 +48,10 @@ impl Asker {
         let into = depot.clone();
         let intake = move |peer| Ok(Arc::new(DepotIntake::new(&into, peer, Scope::owner(peer))?) as _);
         let options = PullOptions::default().with_retry(RetryPolicy::once());
-        self.client.pull(&self.dial, &PullTarget::study(study.clone()), intake, &options, &nothing).await?;
+        self.client
+            .pull(&self.dial, &PullTarget::study(study.clone()), intake, &options, &nothing)
+            .await?
+            .complete()?;
         let got = depot.index.instances(&Scope::All, &InstancesOf::study(study.clone()), None, 10_000).unwrap();
         let mut hashes: Vec<InstanceHash> = got.into_iter().map(|instance| instance.entry.hash).collect();
         hashes.sort();

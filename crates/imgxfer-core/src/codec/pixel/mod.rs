@@ -123,6 +123,11 @@ impl Codec for Pixel {
         let raw_len = to_usize(u64::from(raw_len));
         self.decode_all(payload, raw_len, out).map_err(|Malformed| CodecError::Malformed(CodecId::PIXEL.0))
     }
+
+    /// By the first plane in which anything is coded: the strongest model, or a reference to another frame.
+    fn is_slow(&self, payload: &[u8], raw_len: u32) -> bool {
+        is_slow(payload, to_usize(u64::from(raw_len))).unwrap_or(false)
+    }
 }
 
 impl Pixel {
@@ -229,6 +234,37 @@ impl Pixel {
             _ => Err(Malformed),
         }
     }
+}
+
+fn is_slow(payload: &[u8], raw_len: usize) -> Result<bool, Malformed> {
+    let mut reader = Reader::new(payload);
+    if reader.byte()? != VERSION || raw_len > RAW_BYTES_MAX {
+        return Err(Malformed);
+    }
+    let (flags, columns, frame_rows) = (reader.byte()?, reader.number()?, reader.number()?);
+    let layout = Layout::read(flags, columns, frame_rows, raw_len)?;
+    reader.bytes(layout.tail)?;
+    let planes = match (reader.byte()?, layout.colour) {
+        (GREY, false) => 1,
+        (SPLIT, false) => {
+            reader.byte()?;
+            2
+        }
+        (PALETTE, true) => {
+            Palette::read(&mut reader)?;
+            1
+        }
+        // Only the strongest model codes components as one plane.
+        (form, true) if form >= STACKED => return Ok(true),
+        (_, true) => 3,
+        _ => return Err(Malformed),
+    };
+    for _ in 0..planes {
+        if let Some(slow) = plane_payload::is_slow(&mut reader, frames(&layout))? {
+            return Ok(slow);
+        }
+    }
+    Ok(false)
 }
 
 fn frames(layout: &Layout) -> Frames {

@@ -156,6 +156,18 @@ pub(super) fn decode(path: Path, reader: &mut Reader<'_>, frames: Frames) -> Res
     Ok(samples)
 }
 
+/// Whether the plane takes long to decode: it is coded by the strongest model, or frame by frame from others. `None` for
+/// one in which nothing is coded, which has been passed over then.
+pub(super) fn is_slow(reader: &mut Reader<'_>, frames: Frames) -> Result<Option<bool>, Malformed> {
+    Prepared::read(reader, frames)?;
+    match reader.byte()? {
+        NOTHING => Ok(None),
+        DEEP => Ok(Some(true)),
+        WAVE => Ok(Some(reader.number()? > 0)),
+        _ => Err(Malformed),
+    }
+}
+
 /// Reads three components that are one plane.
 pub(super) fn decode_stacked(path: Path, reader: &mut Reader<'_>, frames: Frames) -> Result<[Vec<u16>; 3], Malformed> {
     let prepared = [(); 3].map(|()| Prepared::read(reader, frames));

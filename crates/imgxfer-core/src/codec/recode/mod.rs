@@ -88,6 +88,11 @@ impl Codec for Recode {
         out.append(&mut raw);
         Ok(())
     }
+
+    /// Where a JPEG with a transform is coded anew, or samples are coded slowly.
+    fn is_slow(&self, payload: &[u8], _: u32) -> bool {
+        payload::is_slow(&self.samples, payload).unwrap_or(false)
+    }
 }
 
 impl Recode {

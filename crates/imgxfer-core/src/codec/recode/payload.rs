@@ -120,6 +120,23 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// Whether there are coded scans, or blocks of samples that take long.
+pub(super) fn is_slow(codec: &Arc<dyn Codec>, payload: &[u8]) -> Result<bool, CodecError> {
+    let mut rest = Cursor(payload);
+    let (version, _, _) = (rest.u8()?, rest.u8()?, rest.u32()?);
+    rest.sized()?;
+    if version != VERSION || !rest.sized()?.is_empty() {
+        return Ok(version == VERSION);
+    }
+    while !rest.is_empty() {
+        let (id, len, block) = (rest.u8()?, rest.u32()?, rest.sized()?);
+        if id == codec.id().0 && codec.is_slow(block, to_u32(len)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// A payload as it is read.
 #[derive(Debug)]
 pub(super) struct Payload<'a> {

@@ -159,6 +159,11 @@ impl RecordStore for FsRecords {
         Ok(Box::new(writer::FsWriter::create_to_make_room(&self.shared, owner, place)?))
     }
 
+    fn create_pack_in_place_of(&self, owner: PeerId, pack: PackId) -> Result<Box<dyn PackWriter>, StoreError> {
+        let place = self.pack(pack)?.sequence;
+        Ok(Box::new(writer::FsWriter::create_in_place(&self.shared, owner, place)?))
+    }
+
     fn read(&self, at: RecordAt) -> Result<Record, StoreError> {
         let file = self.file(at.pack)?;
         let live = file.now().map_err(|e| io_error("read a pack", e))?;

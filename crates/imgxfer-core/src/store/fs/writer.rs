@@ -65,6 +65,11 @@ impl FsWriter {
         Self::begin(shared, owner, place, Use::HalfTheReserve)
     }
 
+    /// One that stands at `place` in the order of packs.
+    pub(super) fn create_in_place(shared: &Arc<Shared>, owner: PeerId, place: u64) -> Result<Self, StoreError> {
+        Self::begin(shared, owner, Some(place), Use::Free)
+    }
+
     fn begin(shared: &Arc<Shared>, owner: PeerId, place: Option<u64>, may: Use) -> Result<Self, StoreError> {
         shared.refuse_if_read_only()?;
         let id = PackId::from_bytes(random_id().map_err(|e| io_error("draw a random name", e))?);

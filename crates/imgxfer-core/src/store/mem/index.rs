@@ -31,6 +31,7 @@ struct State {
     noted: HashMap<PackId, u64>,
     doomed: HashSet<PackId>,
     waste: HashMap<PackId, u64>,
+    slow: HashMap<PackId, u64>,
     damage: HashMap<StudyUid, HashSet<RecordAt>>,
     removals: BTreeMap<Order, Removal>,
     /// The newest place in the order of things.
@@ -88,6 +89,14 @@ impl State {
     }
 }
 
+/// Packs of which something is counted, up to `limit`.
+fn most_first(counted: &HashMap<PackId, u64>, limit: usize) -> Vec<(PackId, u64)> {
+    let mut packs: Vec<_> = counted.iter().filter(|(_, count)| **count > 0).map(|(p, c)| (*p, *c)).collect();
+    packs.sort_by_key(|(pack, count)| (std::cmp::Reverse(*count), *pack));
+    packs.truncate(limit);
+    packs
+}
+
 impl MemIndex {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -136,6 +145,10 @@ impl Index for MemIndex {
             study.updated = batch.at;
             let stands: HashSet<_> = instance.chunks.iter().map(|chunk| chunk.record).collect();
             state.waste(&known.iter().map(|chunk| chunk.record).filter(|at| !stands.contains(at)).collect());
+            if instance.slow {
+                let packs: HashSet<PackId> = instance.chunks.iter().map(|chunk| chunk.record.pack).collect();
+                packs.into_iter().for_each(|pack| *state.slow.entry(pack).or_default() += 1);
+            }
             for chunk in &instance.chunks {
                 let extent = state.extents.entry(chunk.record.pack).or_default();
                 *extent = (*extent).max(chunk.record.offset + u64::from(chunk.record.len));
@@ -368,6 +381,7 @@ impl Index for MemIndex {
         state.extents.remove(&pack);
         state.noted.remove(&pack);
         state.waste.remove(&pack);
+        state.slow.remove(&pack);
         Ok(())
     }
 
@@ -379,15 +393,20 @@ impl Index for MemIndex {
     }
 
     fn wasteful(&self, limit: usize) -> Result<Vec<(PackId, u64)>, StoreError> {
-        let state = self.lock();
-        let mut packs: Vec<_> = state.waste.iter().filter(|(_, bytes)| **bytes > 0).map(|(p, b)| (*p, *b)).collect();
-        packs.sort_by_key(|(pack, bytes)| (std::cmp::Reverse(*bytes), *pack));
-        packs.truncate(limit);
-        Ok(packs)
+        Ok(most_first(&self.lock().waste, limit))
     }
 
     fn set_waste(&self, pack: PackId, bytes: u64) -> Result<(), StoreError> {
         self.lock().waste.insert(pack, bytes);
+        Ok(())
+    }
+
+    fn slow(&self, limit: usize) -> Result<Vec<(PackId, u64)>, StoreError> {
+        Ok(most_first(&self.lock().slow, limit))
+    }
+
+    fn set_slow(&self, pack: PackId, instances: u64) -> Result<(), StoreError> {
+        self.lock().slow.insert(pack, instances);
         Ok(())
     }
 

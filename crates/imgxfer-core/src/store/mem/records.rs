@@ -117,6 +117,10 @@ impl RecordStore for MemRecords {
         self.begin(owner, stands_for)
     }
 
+    fn create_pack_in_place_of(&self, owner: PeerId, pack: PackId) -> Result<Box<dyn PackWriter>, StoreError> {
+        self.begin(owner, Some(pack))
+    }
+
     fn read(&self, at: RecordAt) -> Result<Record, StoreError> {
         self.with_pack(at.pack, |pack| read_checked(pack.bytes.as_slice(), at))
     }

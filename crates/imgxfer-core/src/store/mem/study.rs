@@ -50,6 +50,7 @@ impl Study {
             let stands = ((moved || proven) && self.damaged.remove(&place)) || newest;
             if stands {
                 known.chunks.clone_from(&instance.chunks);
+                known.slow = instance.slow;
             }
             return stands;
         }

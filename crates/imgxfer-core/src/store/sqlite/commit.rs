@@ -29,10 +29,12 @@ pub(super) enum Committed {
 
 pub(super) fn commit(tx: &Transaction<'_>, batch: &CommitBatch) -> Sql<Committed> {
     let mut writer = BatchWriter::new(tx, batch)?;
-    let mut extents = HashMap::new();
+    let (mut extents, mut slow) = (HashMap::new(), BTreeMap::new());
     for (place, instance) in batch.instances.iter().enumerate() {
         if writer.instance(place, instance)? {
             extend(&mut extents, instance);
+            let packs: BTreeSet<PackId> = instance.chunks.iter().map(|chunk| chunk.record.pack).collect();
+            packs.into_iter().filter(|_| instance.slow).for_each(|pack| *slow.entry(pack).or_default() += 1);
         }
     }
     let (contended, wasted) = writer.finish()?;
@@ -49,6 +51,7 @@ pub(super) fn commit(tx: &Transaction<'_>, batch: &CommitBatch) -> Sql<Committed
         note(tx, pack, end)?;
     }
     packs::waste(tx, wasted.iter())?;
+    packs::add_slow(tx, &slow)?;
     let mut statement = tx.prepare_cached("INSERT OR IGNORE INTO pages (owner, hash, encoded) VALUES (?1, ?2, ?3)")?;
     for (hash, owner, encoded) in &batch.pages {
         statement.execute(params![owner_id(tx, *owner)?, hash.as_bytes(), encoded.as_ref()])?;

@@ -79,12 +79,13 @@ impl Known {
         let stands = self.damaged || newest;
         if stands {
             let moved = self.instance.chunks != brought.chunks;
-            self.changed |= moved || self.damaged && proven;
+            self.changed |= moved || self.damaged && proven || self.instance.slow != brought.slow;
             self.damaged &= !moved && !proven;
             let stands: BTreeSet<RecordAt> = brought.chunks.iter().map(|chunk| chunk.record).collect();
             let stood = self.instance.chunks.iter().map(|chunk| chunk.record);
             wasted.extend(stood.filter(|at| !stands.contains(at)));
             self.instance.chunks.clone_from(&brought.chunks);
+            self.instance.slow = brought.slow;
         }
         stands
     }

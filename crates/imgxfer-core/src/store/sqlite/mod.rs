@@ -345,6 +345,14 @@ impl Index for SqliteIndex {
         self.write("record what a pack wastes", |tx| packs::set_waste(tx, pack, bytes))
     }
 
+    fn slow(&self, limit: usize) -> Result<Vec<(PackId, u64)>, StoreError> {
+        self.read("list packs", |c| packs::slow(c, limit))
+    }
+
+    fn set_slow(&self, pack: PackId, instances: u64) -> Result<(), StoreError> {
+        self.write("record what is slow in a pack", |tx| packs::set_slow(tx, pack, instances))
+    }
+
     fn note_damage(&self, study: &StudyUid, records: &[RecordAt]) -> Result<u64, StoreError> {
         self.write("note damage", |tx| damage::note(tx, study, records))
     }

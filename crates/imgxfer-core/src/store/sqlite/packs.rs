@@ -76,7 +76,7 @@ pub(super) fn spare(tx: &Transaction<'_>, pack: PackId) -> Sql<()> {
 pub(super) fn forget(tx: &Transaction<'_>, pack: PackId) -> Sql<()> {
     let pack = pack.as_bytes();
     tx.prepare_cached("DELETE FROM pack_uses WHERE pack = ?1")?.execute([pack])?;
-    tx.prepare_cached("UPDATE packs SET doomed = 1, extent = 0, noted = 0, waste = 0 WHERE pack = ?1")?
+    tx.prepare_cached("UPDATE packs SET doomed = 1, extent = 0, noted = 0, waste = 0, slow = 0 WHERE pack = ?1")?
         .execute([pack])
         .map(drop)
 }
@@ -90,6 +90,23 @@ pub(super) fn wasteful(c: &Connection, limit: usize) -> Sql<Vec<(PackId, u64)>> 
 pub(super) fn set_waste(tx: &Transaction<'_>, pack: PackId, bytes: u64) -> Sql<()> {
     let sql = "UPDATE packs SET waste = ?2 WHERE pack = ?1";
     tx.prepare_cached(sql)?.execute(params![pack.as_bytes(), signed(bytes)]).map(drop)
+}
+
+pub(super) fn slow(c: &Connection, limit: usize) -> Sql<Vec<(PackId, u64)>> {
+    let sql = "SELECT pack, slow FROM packs WHERE slow > 0 AND NOT doomed ORDER BY slow DESC, pack LIMIT ?1";
+    let row = |row: &rusqlite::Row<'_>| Ok((PackId::from_bytes(row.get(0)?), unsigned(row.get(1)?)));
+    c.prepare_cached(sql)?.query_map([signed(to_u64(limit))], row)?.collect()
+}
+
+pub(super) fn set_slow(tx: &Transaction<'_>, pack: PackId, instances: u64) -> Sql<()> {
+    let sql = "UPDATE packs SET slow = ?2 WHERE pack = ?1";
+    tx.prepare_cached(sql)?.execute(params![pack.as_bytes(), signed(instances)]).map(drop)
+}
+
+/// Instances that take long to read stand in these packs now.
+pub(super) fn add_slow(tx: &Transaction<'_>, packs: &BTreeMap<PackId, u64>) -> Sql<()> {
+    let mut add = tx.prepare_cached("UPDATE packs SET slow = slow + ?2 WHERE pack = ?1")?;
+    packs.iter().try_for_each(|(pack, count)| add.execute(params![pack.as_bytes(), signed(*count)]).map(drop))
 }
 
 /// Nothing of this owner's study stands in these records any more.

@@ -159,9 +159,11 @@ CREATE TABLE packs (
     extent INTEGER NOT NULL,
     noted INTEGER NOT NULL DEFAULT 0,
     doomed INTEGER NOT NULL DEFAULT 0,
-    waste INTEGER NOT NULL DEFAULT 0
+    waste INTEGER NOT NULL DEFAULT 0,
+    slow INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX packs_wasteful ON packs (waste) WHERE waste > 0;
+CREATE INDEX packs_slow ON packs (slow) WHERE slow > 0;
 CREATE TABLE pack_uses (
     pack BLOB NOT NULL,
     study INTEGER NOT NULL,
