@@ -717,13 +717,19 @@ impl Receiver {
         Ok(())
     }
 
+    /// Whether none of the instances that were offered has failed or was withdrawn.
+    #[must_use]
+    pub fn has_all(&self) -> bool {
+        self.failed == 0 && self.withdrawn.is_empty()
+    }
+
     fn settle_if_done(&mut self) {
         if self.over || !self.pages.is_empty() || !self.asked.is_empty() {
             return;
         }
         let Some((root, complete)) = self.end else { return };
         self.over = true;
-        let complete = complete && self.failed == 0 && self.withdrawn.is_empty();
+        let complete = complete && self.has_all();
         self.out.push_back(ReceiverOutput::Settled { root, complete });
     }
 

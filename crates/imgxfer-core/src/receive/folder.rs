@@ -161,11 +161,11 @@ impl Intake for FolderIntake {
         lock(&self.pack).unsynced_bytes
     }
 
-    fn settle(&self, _: &[StudyUid], _: ManifestRoot, complete: bool) -> Result<(), StoreError> {
-        if complete {
-            std::fs::remove_dir_all(&self.spool)
-                .map_err(|source| StoreError::Io { what: "remove the spool", source })?;
-        }
+    fn nothing_left(&self) -> Result<(), StoreError> {
+        std::fs::remove_dir_all(&self.spool).map_err(|source| StoreError::Io { what: "remove the spool", source })
+    }
+
+    fn settle(&self, _: &[StudyUid], _: ManifestRoot, _: bool) -> Result<(), StoreError> {
         Ok(())
     }
 }

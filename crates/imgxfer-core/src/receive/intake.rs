@@ -64,6 +64,15 @@ pub trait Intake: Send + Sync + fmt::Debug {
         CommitPace::default()
     }
 
+    /// Every instance that was offered is committed: what was kept for another try is not needed. Before
+    /// [`settle`](Self::settle).
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn nothing_left(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Everything of the manifest `root` is settled; `complete` when whole studies are there.
     ///
     /// # Errors

@@ -719,7 +719,14 @@ async fn settle(
 ) -> Result<Receipt, TransferError> {
     let studies: Vec<StudyUid> = receiving.shared.receiver().studies().iter().cloned().collect();
     let intake = Arc::clone(&receiving.shared.intake);
-    blocking("publish", move || intake.settle(&studies, root, complete)).await??;
+    let nothing_left = receiving.shared.receiver().has_all();
+    let publish = move || {
+        if nothing_left {
+            intake.nothing_left()?;
+        }
+        intake.settle(&studies, root, complete)
+    };
+    blocking("publish", publish).await??;
     let receiver = receiving.shared.receiver();
     let committed = receiver.committed();
     Ok(Receipt {

@@ -1,6 +1,6 @@
 //! Gives what stands in a site's store to a sender.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::chunk;
 use crate::codec::PixelShape;
 use crate::depot::{Depot, HeldPack};
 use crate::dicom::{self, Level, tags};
-use crate::ids::{InstanceHash, SeriesUid, SopInstanceUid, StudyUid};
+use crate::ids::{InstanceHash, PeerId, SeriesUid, SopInstanceUid, StudyUid};
 use crate::store::search::{FoundStudy, Search};
 use crate::store::{
     ChunkAt, InstancesOf, RecordAt, RecordCache, Scope, StoreError, StoredInstance, StoredReader, Versions,
@@ -89,6 +89,8 @@ pub struct DepotSource {
     remembers: bool,
     /// Instances that were met, given before or not.
     met: u64,
+    /// Whose studies have instances among these that no version of theirs states.
+    unstated: BTreeSet<(StudyUid, PeerId)>,
     totals: Totals,
     others: u64,
     cache: RecordCache,
@@ -134,6 +136,9 @@ impl Source for DepotSource {
                 before = Some(next.clone());
                 let is_met = new && is_wanted(&self.wanted, next);
                 self.met += u64::from(is_met);
+                if is_met && next.stated.is_none() {
+                    self.unstated.insert((next.entry.study.clone(), next.owner));
+                }
                 is_met && !self.given.contains(&next.entry.hash)
             });
             let held = Arc::new(held);
@@ -184,6 +189,7 @@ impl DepotSource {
             given: HashSet::new(),
             remembers: false,
             met: 0,
+            unstated: BTreeSet::new(),
             totals,
             others: left_out,
             cache: RecordCache::new(RecordCache::BYTES_SHARED),
@@ -208,9 +214,9 @@ impl DepotSource {
         self
     }
 
-    /// What was given before, and by this.
-    pub(super) fn into_given(self) -> HashSet<InstanceHash> {
-        self.given
+    /// What was given before, and by this; and whose studies have instances among what was met that no version states.
+    pub(super) fn into_given(self) -> (HashSet<InstanceHash>, BTreeSet<(StudyUid, PeerId)>) {
+        (self.given, self.unstated)
     }
 
     /// Whether it has met fewer instances than it had counted. At its end.

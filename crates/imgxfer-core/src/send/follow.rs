@@ -1,6 +1,6 @@
 //! Gives what is asked for of a store, and goes on while it is still arriving there.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::time::Duration;
 
@@ -39,6 +39,8 @@ pub struct Following {
     first: Standing,
     before: Standing,
     given: HashSet<InstanceHash>,
+    /// Whose studies have instances among what was met that no version of theirs states.
+    unstated: BTreeSet<(StudyUid, PeerId)>,
     totals: Totals,
     others: u64,
     follows: bool,
@@ -128,6 +130,7 @@ impl Following {
             before: first.clone(),
             first,
             given: HashSet::new(),
+            unstated: BTreeSet::new(),
             totals,
             others,
             follows,
@@ -163,16 +166,21 @@ impl Following {
     /// A walk has come to its end. Whether the first one met all that it had counted is known now.
     fn walked(&mut self, walk: DepotSource) {
         self.fewer |= walk.has_met_fewer();
-        self.given = walk.into_given();
+        (self.given, self.unstated) = walk.into_given();
         self.looks = 0;
     }
 
     fn end(&mut self, now: &Standing) {
         // Instances that were asked for by name are all there is of them.
         let named = !self.wanted.what.instances.is_empty();
+        // A transfer that has been cut off runs on for a while; what it has brought may be part of a version by now.
+        let grows = |row: &Stated| {
+            let adds = row.is_unstated() || self.unstated.contains(&(row.study.clone(), row.owner));
+            row.arriving && adds
+        };
         self.shortfall = Shortfall {
             changed: self.fewer || self.first.has_changed(now),
-            arriving: !named && now.rows.iter().any(|row| row.arriving),
+            arriving: !named && now.rows.iter().any(grows),
             unstated: if named { 0 } else { now.unstated() },
         };
     }

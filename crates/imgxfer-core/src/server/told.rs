@@ -214,6 +214,10 @@ impl<I: Intake> Intake for Witness<I> {
         self.inner.commit_pace()
     }
 
+    fn nothing_left(&self) -> Result<(), StoreError> {
+        self.inner.nothing_left()
+    }
+
     fn settle(&self, studies: &[StudyUid], root: ManifestRoot, complete: bool) -> Result<(), StoreError> {
         self.inner.settle(studies, root, complete)?;
         let (instances, bytes) = {

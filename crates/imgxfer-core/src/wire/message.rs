@@ -432,7 +432,7 @@ pub struct End {
     /// In the answer to a [`Fetch`]: what was asked for was removed, or stated anew, while it was sent. Not complete.
     #[prost(bool, tag = "4")]
     pub changed: bool,
-    /// In the answer to a [`Fetch`]: more is arriving here. Not complete.
+    /// In the answer to a [`Fetch`]: a transfer runs here that has added to it what no version states. Not complete.
     #[prost(bool, tag = "5")]
     pub arriving: bool,
     /// In the answer to a [`Fetch`]: instances of studies whose transfer to here has never ended whole. Not complete

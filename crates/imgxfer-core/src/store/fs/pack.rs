@@ -22,7 +22,8 @@ pub(super) struct Pack {
     pub(super) owner: PeerId,
     pub(super) created: UnixSeconds,
     pub(super) sequence: u64,
-    /// Bytes that may be built on, without a trailer. After a failed sync no more than what was durable before.
+    /// Bytes that may be built on, without a trailer. After a failed sync no more than what was durable before, except
+    /// of one that a former process wrote, of which all is still read.
     len: AtomicU64,
     /// Whether somebody was told that its trailer is not believed.
     doubted: AtomicBool,
@@ -107,6 +108,11 @@ impl Pack {
             }
             Err(e) => {
                 state.failed = true;
+                if state.inherited {
+                    // Instances in it may be committed: they are still read, and none of it is cut off. Nobody builds
+                    // on the rest.
+                    return Err(io_error("sync a pack", e));
+                }
                 self.grown_to(state.durable);
                 // So that the next process does not find what may not be on the medium. Should this fail too, it
                 // still reads from the medium before it builds on anything.
@@ -117,13 +123,16 @@ impl Pack {
     }
 
     /// The same for all of it, for somebody who will read it back: what a former process wrote is dropped from
-    /// memory, so that reading shows what the medium holds.
+    /// memory, so that reading shows what the medium holds. Returns up to where it may be built on.
     pub(super) fn adopt(&self, path: &Path) -> Result<u64, StoreError> {
-        if self.has_failed() {
-            return Ok(self.len());
-        }
         let len = self.len();
-        let inherited = lock(&self.state).inherited;
+        let inherited = {
+            let state = lock(&self.state);
+            if state.failed {
+                return Ok(state.durable);
+            }
+            state.inherited
+        };
         if inherited {
             self.make_durable(path, len)?;
             let file = File::open(path).map_err(|e| io_error("open a pack", e))?;

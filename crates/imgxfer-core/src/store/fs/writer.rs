@@ -202,7 +202,8 @@ mod tests {
     use super::*;
     use crate::chunk::ChunkClass;
     use crate::codec::CodecId;
-    use crate::store::fs::{FsOptions, open};
+    use crate::store::RecordStore as _;
+    use crate::store::fs::{FsOptions, FsRecords, open};
     use crate::wire::record::RecordChunk;
 
     fn writer(folder: &tempfile::TempDir) -> FsWriter {
@@ -251,6 +252,25 @@ mod tests {
         writer.pack.make_durable(&path, durable).unwrap();
         assert_eq!(writer.pack.adopt(&path).unwrap(), durable, "what was durable before is offered, and no more");
         assert_eq!(std::fs::metadata(&path).unwrap().len(), durable, "nor will the next process find more");
+    }
+
+    #[test]
+    fn a_failed_sync_takes_nothing_from_a_pack_that_a_former_process_wrote() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = writer(&folder);
+        let (id, path) = (writer.id, writer.shared.folder.pack_path(writer.id));
+        let at = writer.append(&record()).unwrap();
+        writer.sync().unwrap();
+        drop(writer);
+        let whole = std::fs::read(&path).unwrap();
+        let records = FsRecords::open(folder.path(), FsOptions::default()).unwrap();
+        let pack = records.pack(id).unwrap();
+        pack.hold(full_device());
+        assert!(matches!(pack.make_durable(&path, at.offset), Err(StoreError::Io { what: "sync a pack", .. })));
+        assert_eq!(std::fs::read(&path).unwrap(), whole, "what is committed in it stays");
+        assert_eq!(records.read(at).unwrap(), record(), "and is read");
+        assert_eq!(pack.adopt(&path).unwrap(), 0, "but nothing more is built on it");
+        assert!(pack.make_durable(&path, at.offset).is_err());
     }
 
     #[test]
