@@ -326,10 +326,12 @@ mod tests {
         assert!(matches!(peers.remove("nobody"), Err(ChangePeerError::Unknown(_))));
         let config = Config::load(&Sources::file(folder.path().join("imgxferd.toml"))).unwrap();
         assert_eq!(config.peer("north").unwrap().rights, few);
+        assert!(matches!(peers.remove("north"), Err(ChangePeerError::Needed(_))), "south sees its studies");
+        peers.set_rights("south", None, Some(Sees::Own)).unwrap();
         peers.remove("north").unwrap();
         assert!(!trust.is_pinned(key(1)) && trust.is_pinned(key(2)));
         let config = Config::load(&Sources::file(folder.path().join("imgxferd.toml"))).unwrap();
-        assert_eq!(config.peers.iter().map(|peer| peer.name.as_str()).collect::<Vec<_>>(), ["south"]);
+        assert_eq!(config.peers.iter().map(|peer| peer.name.as_str()).collect::<Vec<_>>(), ["own", "south"]);
         let mut both = config.peers;
         both.push(paired("fixed", 7));
         peers.replace(both);

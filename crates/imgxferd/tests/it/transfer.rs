@@ -158,14 +158,16 @@ async fn a_job_with_a_file_that_cannot_be_sent_is_not_done() {
     let files = root.path().join("files");
     let paths = spec(7, 3).write_to(&files).unwrap();
     let daemon = start(hospital).await;
-    // Queued with three files, of which one is gone when its turn comes.
+    // Queued with three files, of which one is a folder when its turn comes.
     let bytes = std::fs::read(&paths[1]).unwrap();
     let stamps = paths.iter().map(|p| (p.clone(), imgxferd::queue::Stamp::of(&p.metadata().unwrap()).unwrap()));
     let job = imgxferd::queue::NewJob::new("cloud", stamps.collect());
     std::fs::remove_file(&paths[1]).unwrap();
+    std::fs::create_dir(&paths[1]).unwrap();
     let id = daemon.queue().push(&job).unwrap();
     let waiting = jobs(daemon.queue(), |jobs| jobs[0].last_error.is_some()).await;
     assert!(waiting[0].last_error.as_deref().unwrap().starts_with("partial: 1 of 3"), "{waiting:?}");
+    std::fs::remove_dir(&paths[1]).unwrap();
     std::fs::write(&paths[1], bytes).unwrap();
     jobs(daemon.queue(), |jobs| {
         // Whatever it does now, it may be told to hurry.
