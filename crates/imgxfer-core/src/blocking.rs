@@ -2,7 +2,7 @@
 //!
 //! It has two threads of its own for the network, and none of the caller's is needed. For progress while a call runs,
 //! give it an observer; to stop one, give its options a [`RetryPolicy`](crate::client::RetryPolicy), or use the
-//! async [`client`](crate::client), whose futures can be dropped.
+//! async [`client`], whose futures can be dropped.
 //!
 //! It refuses to work within an async runtime, whose thread it would hold up.
 
