@@ -110,6 +110,13 @@ impl Arriving {
         (report, files.count())
     }
 
+    /// Lets the rest come, whole.
+    async fn finish(self) {
+        self.open.store(true, Ordering::Relaxed);
+        self.push.await.unwrap().unwrap().complete().unwrap();
+        self.site.stop().await;
+    }
+
     fn target(&self) -> PullTarget {
         PullTarget::study(self.study.study_uid())
     }
@@ -131,9 +138,7 @@ async fn a_study_that_is_arriving_is_followed_to_its_end() {
     assert!(follows.load(Ordering::Relaxed), "it is told");
     assert_eq!((report.receipt.instances, files), (6, 6));
     assert!(report.receipt.complete && report.shortfall.is_none(), "{:?}", report.shortfall);
-    let Arriving { site, push, .. } = arriving;
-    assert!(push.await.unwrap().unwrap().receipt.complete);
-    site.stop().await;
+    arriving.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -148,10 +153,7 @@ async fn who_does_not_wait_gets_what_is_there_and_is_told() {
     one.what.instances = vec![all[0].entry.sop_instance.clone()];
     let (report, _) = arriving.pull(one, false, &|_: &_| {}).await;
     assert!(report.receipt.complete && report.receipt.instances == 1);
-    arriving.open.store(true, Ordering::Relaxed);
-    let Arriving { site, push, .. } = arriving;
-    push.await.unwrap().unwrap().complete().unwrap();
-    site.stop().await;
+    arriving.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -160,10 +162,7 @@ async fn a_version_is_given_at_once_and_what_arrives_beside_it_is_told() {
     let (report, files) = arriving.pull(arriving.target(), false, &|_: &_| {}).await;
     assert_eq!((report.receipt.instances, files), (4, 4));
     assert!(!report.receipt.complete && report.shortfall.arriving, "{:?}", report.shortfall);
-    arriving.open.store(true, Ordering::Relaxed);
-    let Arriving { site, push, .. } = arriving;
-    push.await.unwrap().unwrap().complete().unwrap();
-    site.stop().await;
+    arriving.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -62,7 +62,7 @@ pub struct Config {
     /// of it while transfers run. `None` for never. Default 20 MB/s.
     pub compact_bytes_a_second: Option<u64>,
     /// Whether what came over slow lines is coded anew while no transfer runs, so that it is read fast, at that rate at
-    /// most. Costs processor time once, and room: what takes long to read takes 5 to 20 % less of it. Default `true`.
+    /// most. Costs processor time once, and room: what takes long to read takes less of it. Default `true`.
     pub recode: bool,
     /// What is removed by itself, and when.
     pub retention: Retention,
