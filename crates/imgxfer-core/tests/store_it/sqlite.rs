@@ -7,7 +7,7 @@ use imgxfer_core::dicom::tags;
 use imgxfer_core::ids::PeerId;
 use imgxfer_core::store::search::Search;
 use imgxfer_core::store::{
-    CommitBatch, Held, Index, InstancesOf, Provenance, Scope, SqliteIndex, StoreError, StoredInstance,
+    CommitBatch, Held, Index, InstancesOf, MemIndex, Provenance, Scope, SqliteIndex, StoreError, StoredInstance,
 };
 use imgxfer_core::testing::{Sample, peer, study};
 
@@ -47,6 +47,41 @@ fn rows_that_say_what_came_by_which_source_are_checked() {
         assert!(rusqlite::Connection::open(&path).unwrap().execute(change, []).unwrap() > 0, "{change}");
         let wrong = SqliteIndex::open(&path).unwrap().contradictions(PeerId::SELF, &study(1)).unwrap();
         assert!(!wrong.is_empty(), "{change}");
+    }
+}
+
+/// What many of the newest studies do not answer is looked for in another way, and each row comes once.
+#[test]
+fn answers_from_behind_the_newest_studies_have_each_row_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (index, naive) = (SqliteIndex::open(&folder.path().join("index.sqlite")).unwrap(), MemIndex::default());
+    let instances = (0..1_300_u64).map(|n| {
+        let name = match n {
+            3 | 7 | 900 | 1_299 => "ROE^JANE=山田^花子",
+            _ if n % 2 == 0 => "DOE^JOHN",
+            _ => "ROE^JOHN",
+        };
+        let sample = Sample::new(peer(1), n, 0, n, 300);
+        let date = format!("{}{:02}{:02}", 2000 + n / 336, n / 28 % 12 + 1, n % 28 + 1);
+        sample.stored_with(sample.stored().attributes.with(tags::PATIENT_NAME, name).with(tags::STUDY_DATE, date))
+    });
+    let batch = CommitBatch { instances: instances.collect(), at: UnixSeconds(1), ..CommitBatch::default() };
+    index.commit(&batch).unwrap();
+    naive.commit(&batch).unwrap();
+    for (name, limit, rows) in [
+        ("ROE^JANE", 100, 4),
+        ("山田^花子", 100, 4),
+        ("roe^jane=山田^花子", 3, 3),
+        ("DOE^JOHN", 500, 500),
+        ("DO*", 300, 300),
+        ("DO*", 10, 10),
+        ("ROE^J", 10, 0),
+        ("*jane*", 2, 2),
+    ] {
+        let search = Search { limit, ..Search::default().by(tags::PATIENT_NAME, name).unwrap() };
+        let found = index.find(&Scope::All, &search).unwrap();
+        assert_eq!(found.rows.len(), rows, "{name}");
+        assert_eq!(found, naive.find(&Scope::All, &search).unwrap(), "{name}");
     }
 }
 

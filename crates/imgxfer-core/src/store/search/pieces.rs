@@ -1,7 +1,8 @@
 //! Pieces of text by which an index finds what holds a pattern: single characters, and pairs of neighbours.
 //!
 //! Whatever matches a pattern has all pieces of its literal runs; what has them need not match, and is compared. Pairs
-//! are enough for Chinese and Japanese names of two characters, and few enough to be kept for all studies.
+//! are enough for Chinese and Japanese names of two characters, and few enough to be kept for all studies. Common names
+//! have common pairs: each group of a name is a piece of its own besides, by its hash.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -36,6 +37,20 @@ fn push(pieces: &mut BTreeSet<String>, field: char, piece: &[char]) {
     pieces.insert(word);
 }
 
+/// A group of a name as a whole. Names of equal hashes are told apart when they are compared.
+fn group(field: char, folded: &str) -> String {
+    let mut word = format!("{field}w");
+    for byte in &blake3::hash(folded.as_bytes()).as_bytes()[..5] {
+        let _ = write!(word, "{byte:02x}");
+    }
+    word
+}
+
+/// The groups of a folded name.
+fn groups(folded: &str) -> impl Iterator<Item = &str> {
+    folded.split('=').filter(|group| !group.is_empty())
+}
+
 /// All pieces of folded text.
 fn pieces_of(field: char, text: &str, pieces: &mut BTreeSet<String>) {
     let chars: Vec<char> = text.chars().collect();
@@ -50,7 +65,12 @@ pub(in crate::store) fn of_study(attributes: &Attributes, patients: &[StudyPatie
         let values = patients.iter().map(|patient| &patient.attributes).chain([attributes]);
         let kind = Attribute::of(tag).map_or(ValueKind::Text, |attribute| attribute.kind);
         let keys = values.flat_map(|values| values.each(tag)).map(|value| search_key(kind, value));
-        keys.for_each(|text| pieces_of(field, &text, &mut pieces));
+        for text in keys {
+            pieces_of(field, &text, &mut pieces);
+            if kind == ValueKind::Name {
+                pieces.extend(groups(&text).map(|text| group(field, text)));
+            }
+        }
     }
     let dates = patients.iter().flat_map(|patient| patient.attributes.each(tags::PATIENT_BIRTH_DATE));
     let dates = dates.map(|date| (BIRTH_DATE, search_key(ValueKind::Date, date)));
@@ -70,6 +90,15 @@ pub(in crate::store) fn question(search: &Search) -> Option<String> {
         terms.push(format!("({})", Vec::from_iter(pieces).join(" OR ")));
     }
     (!terms.is_empty()).then(|| terms.join(" AND "))
+}
+
+/// Whether few studies can have what is asked for: a whole name, or a day of birth.
+pub(in crate::store) fn are_few(search: &Search) -> bool {
+    search.criteria.iter().any(|criterion| {
+        let is_whole =
+            criterion.attribute.tag == tags::PATIENT_NAME || criterion.attribute.tag == tags::PATIENT_BIRTH_DATE;
+        is_whole && matches!(criterion.matching, Match::One(_))
+    })
 }
 
 fn of_criterion(criterion: &Criterion) -> Option<String> {
@@ -97,6 +126,10 @@ fn of_criterion(criterion: &Criterion) -> Option<String> {
     match &criterion.matching {
         // One of several would do.
         Match::List(_) => None,
+        Match::One(name) if criterion.attribute.kind == ValueKind::Name => {
+            let all: BTreeSet<String> = groups(name).map(|text| group(field, text)).collect();
+            (!all.is_empty()).then(|| Vec::from_iter(all).join(" AND "))
+        }
         matching => all(&mut matching.literals(criterion.attribute.kind).iter().map(String::as_str)),
     }
 }

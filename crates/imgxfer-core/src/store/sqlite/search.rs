@@ -19,8 +19,8 @@ use crate::store::{InstancesOf, Scope, StoredInstance, StudyRow, Versions, recip
 use crate::units::{to_u64, to_usize};
 use crate::wire::bytes::Reader;
 
-/// Up to so many studies that may match are looked at one by one and sorted; more are met on a walk by date.
-const FEW: usize = 500;
+/// Up to so many rows that may match are looked up and sorted by date; more are met on a walk over all by date.
+const FEW: usize = 3_000;
 /// So many of the newest studies are looked at before pieces are asked: they hold enough of what is common.
 const NEWEST: usize = 400;
 /// Instances read at once.
@@ -41,16 +41,14 @@ fn found(c: &Connection, within: &Within<'_>, search: &Search) -> Sql<Answer> {
     }
     match asking.candidates()? {
         Candidates::Few(uids) => asking.sorted(uids)?,
-        Candidates::Any => drop(asking.walk(None, usize::MAX)?),
+        Candidates::Any => drop(asking.walk(&Among::All, usize::MAX)?),
         Candidates::ByPieces(question) => {
-            if !search.count && asking.walk(None, NEWEST)? {
+            if !search.count && !pieces::are_few(search) && asking.walk(&Among::All, NEWEST)? {
                 return Ok(asking.rows.finish());
             }
             asking.rows = Collector::new(search);
-            match asking.by_pieces(&question)? {
-                Pieces::Few(uids) => asking.sorted(uids)?,
-                Pieces::Many(rows) => drop(asking.walk(Some(&rows), usize::MAX)?),
-            }
+            let among = asking.by_pieces(&question)?;
+            asking.walk(&among, usize::MAX)?;
         }
     }
     Ok(asking.rows.finish())
@@ -80,11 +78,13 @@ enum Candidates {
     Any,
 }
 
-/// The studies that have pieces.
-enum Pieces {
+/// The rows of studies that a walk looks at.
+enum Among {
+    /// All.
+    All,
+    /// These, few enough to be looked up.
+    Few(Vec<i64>),
     /// These.
-    Few(Vec<StudyUid>),
-    /// Those with these row numbers.
     Many(RowSet),
 }
 
@@ -154,19 +154,13 @@ impl Asking<'_> {
         Ok(pieces::question(search).map_or(Candidates::Any, Candidates::ByPieces))
     }
 
-    fn by_pieces(&self, question: &str) -> Sql<Pieces> {
+    fn by_pieces(&self, question: &str) -> Sql<Among> {
         // What is asked of a study that several owners have may be so of one by one row and of another by another.
-        let shared = if self.sees_one_row() { "" } else { "UNION SELECT id FROM studies WHERE shared" };
+        let shared = if self.sees_one_row() { "" } else { "UNION ALL SELECT id FROM studies WHERE shared" };
         let sql = format!("SELECT rowid FROM study_pieces WHERE study_pieces MATCH ?1 {shared}");
         let mut matching = self.c.prepare_cached(&sql)?;
         let rows: Vec<i64> = matching.query_map([question], |row| row.get(0))?.collect::<Sql<_>>()?;
-        if rows.len() > FEW {
-            return Ok(Pieces::Many(RowSet::of(&rows)));
-        }
-        let mut uid = self.c.prepare_cached("SELECT uid FROM studies WHERE id = ?1")?;
-        let uids = rows.into_iter().map(|row| uid.query_row([row], |row| row.get::<_, String>(0)));
-        let uids = uids.map(|uid| StudyUid::new(&uid?).map_err(|_| malformed(0)));
-        Ok(Pieces::Few(uids.collect::<Sql<_>>()?))
+        Ok(if rows.len() > FEW { Among::Many(RowSet::of(&rows)) } else { Among::Few(rows) })
     }
 
     /// How many rows there are, where that need not be found out row by row.
@@ -221,9 +215,9 @@ impl Asking<'_> {
 
     /// Walks over studies, newest first, until there are rows enough, or `most` were looked at. Returns whether it came
     /// to an end of its own.
-    fn walk(&mut self, among: Option<&RowSet>, most: usize) -> Sql<bool> {
-        let (sql, values) = self.by_date();
-        let mut order = self.c.prepare_cached(&sql)?;
+    fn walk(&mut self, among: &Among, most: usize) -> Sql<bool> {
+        let (sql, values) = self.by_date(among);
+        let mut order = self.c.prepare(&sql)?;
         let mut order = order.query(params_from_iter(values))?;
         let mut rows_of = self.c.prepare_cached(query::STUDY_ROWS)?;
         // Rows of one study and one date stand behind each other.
@@ -232,7 +226,8 @@ impl Asking<'_> {
         while let Some(next) = order.next()? {
             let place = (next.get_ref(1)?.as_str()?, next.get_ref(2)?.as_str()?);
             let id: i64 = next.get(0)?;
-            if among.is_some_and(|among| !among.contains(id)) || place == (last.0.as_str(), last.1.as_str()) {
+            let is_among = if let Among::Many(rows) = among { rows.contains(id) } else { true };
+            if !is_among || place == (last.0.as_str(), last.1.as_str()) {
                 continue;
             }
             if looked_at == most {
@@ -252,7 +247,7 @@ impl Asking<'_> {
 
     /// The studies of which something may be seen, by date, newest first: row number, UID and date. A study of which
     /// a part is seen comes with each date that instances of the part say.
-    fn by_date(&self) -> (String, Vec<Value>) {
+    fn by_date(&self, among: &Among) -> (String, Vec<Value>) {
         let mut conditions = Vec::new();
         let mut values = Vec::new();
         let mut is_date = |operator: &str, date: &str| {
@@ -273,19 +268,24 @@ impl Asking<'_> {
         if let Some(after) = self.search.after.as_ref().filter(|_| !self.search.count) {
             is_date("<=", &after.date);
         }
+        // A few are looked up by their numbers, by no other index, and then sorted.
+        let (few, by_number, no_index) = match among {
+            Among::Few(rows) => (Some(format!("studies.id IN ({})", list(rows))), "NOT INDEXED", "+"),
+            Among::All | Among::Many(_) => (None, "", ""),
+        };
         let filter = |of: &str, only: Option<String>| {
             let dates = conditions.iter().map(|condition| format!("{of}.{condition}"));
-            let all: Vec<String> = only.into_iter().chain(dates).collect();
+            let all: Vec<String> = only.into_iter().chain(few.clone()).chain(dates).collect();
             if all.is_empty() { String::new() } else { format!("WHERE {}", all.join(" AND ")) }
         };
         let owners = self.owners.as_ref().map(|owners| format!("studies.owner IN ({})", list(owners)));
         let mut parts = Vec::new();
         if self.owners.as_ref().is_none_or(|owners| !owners.is_empty()) {
-            parts.push(format!("SELECT id, uid, date, owner FROM studies {}", filter("studies", owners)));
+            parts.push(format!("SELECT id, uid, date, owner FROM studies {by_number} {}", filter("studies", owners)));
         }
         // Each source by itself, so that each is walked over in its order.
         parts.extend(self.within.sources().iter().map(|source| {
-            let only = filter("came", Some(format!("came.source = {source}")));
+            let only = filter("came", Some(format!("{no_index}came.source = {source}")));
             format!(
                 "SELECT studies.id, uid, came.date AS date, owner FROM study_sources came
                  JOIN studies ON studies.id = came.study {only}"
@@ -438,7 +438,7 @@ mod tests {
     use crate::store::sqlite::schema;
 
     /// How SQLite goes about the walk by date.
-    fn plan(scope: &Scope, search: &Search) -> String {
+    fn plan(scope: &Scope, search: &Search, among: &Among) -> String {
         let mut c = Connection::open_in_memory().unwrap();
         schema::migrate(&mut c).unwrap();
         c.execute_batch("INSERT INTO sources (name) VALUES ('inbox:/a'), ('ae:B')").unwrap();
@@ -446,7 +446,7 @@ mod tests {
         let within = Within::of(&c, scope).unwrap();
         let owners = owners(&c, scope).unwrap();
         let asking = Asking { c: &c, within: &within, search, rows: Collector::new(search), owners };
-        let (sql, values) = asking.by_date();
+        let (sql, values) = asking.by_date(among);
         let mut plan = c.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
         let lines = plan.query_map(params_from_iter(values), |row| row.get::<_, String>(3)).unwrap();
         lines.map(Result::unwrap).collect::<Vec<_>>().join("\n")
@@ -457,14 +457,24 @@ mod tests {
         let dated = Search::default().by(tags::STUDY_DATE, "20200101-20201231").unwrap();
         for search in [&Search::default(), &dated] {
             for scope in [Scope::sources(["inbox:/a"]), Scope::sources(["inbox:/a", "ae:B"])] {
-                let plan = plan(&scope, search);
+                let plan = plan(&scope, search, &Among::All);
                 assert!(plan.contains("study_sources_by_date (source=?"), "{plan}");
                 assert!(!plan.contains("SCAN"), "not all studies: {plan}");
                 assert!(!plan.contains("USE TEMP B-TREE FOR ORDER BY"), "not all of the source: {plan}");
             }
-            let mixed = plan(&Scope::owner(PeerId::from_bytes([1; 32])).with_sources(["ae:B"]), search);
+            let mixed = plan(&Scope::owner(PeerId::from_bytes([1; 32])).with_sources(["ae:B"]), search, &Among::All);
             assert!(mixed.contains("study_sources_by_date") && mixed.contains("studies_by_date"), "{mixed}");
-            assert!(plan(&Scope::All, search).contains("studies_by_date"));
+            assert!(plan(&Scope::All, search, &Among::All).contains("studies_by_date"));
+            let few = Among::Few(vec![3, 1, 2]);
+            for scope in [
+                Scope::All,
+                Scope::sources(["inbox:/a"]),
+                Scope::owner(PeerId::from_bytes([1; 32])).with_sources(["ae:B"]),
+            ] {
+                let plan = plan(&scope, search, &few);
+                assert!(plan.contains("SEARCH studies USING INTEGER PRIMARY KEY"), "{plan}");
+                assert!(!plan.contains("SCAN") && !plan.contains("by_date"), "{plan}");
+            }
         }
     }
 }
