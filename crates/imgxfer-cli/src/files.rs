@@ -33,6 +33,8 @@ pub(crate) async fn survey(paths: &Arc<[PathBuf]>, other: OtherFiles) -> anyhow:
     let looking = tokio::task::spawn_blocking(move || {
         let source = FileSource::new(&paths, other);
         let mut survey = Survey { totals: source.totals(), files: source.totals().instances, ..Survey::default() };
+        let failures = source.failures().map(|(label, reason)| (label.to_owned(), reason.to_owned()));
+        survey.findings.failed.extend(failures);
         for file in source.files() {
             match sendable(file, other) {
                 Ok(()) => {
@@ -61,9 +63,9 @@ fn sendable(path: &Path, other: OtherFiles) -> Result<(), Refusal> {
     }
     match dicom::scan(&file) {
         Ok(scan) if scan.is_dicomdir() => Err(Refusal::Skipped("a DICOMDIR: an index of the medium".to_owned())),
-        Ok(scan) if scan.identity.is_none() => Err(Refusal::Skipped("DICOM without valid UIDs".to_owned())),
         Ok(_) => Ok(()),
         Err(dicom::NotDicom::Read(error)) => Err(Refusal::Failed(format!("it cannot be read: {error}"))),
+        Err(error) if error.is_dicom() => Err(Refusal::Failed(format!("DICOM that cannot be taken: {error}"))),
         Err(error) => Err(Refusal::Skipped(format!("not DICOM: {error}"))),
     }
 }

@@ -1,12 +1,13 @@
 //! The folder that a pull writes to, opened anew for each connection.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use imgxfer_core::clock::Stopwatch;
 use imgxfer_core::codec::Registry;
-use imgxfer_core::ids::PeerId;
+use imgxfer_core::ids::{PeerId, StudyUid};
 use imgxfer_core::receive::{FolderIntake, Intake};
 use imgxfer_core::store::StoreError;
 use imgxfer_core::sync::lock;
@@ -26,6 +27,7 @@ pub(crate) struct Intakes {
 struct State {
     current: Option<Arc<FolderIntake>>,
     written: Vec<PathBuf>,
+    mixed: BTreeMap<StudyUid, usize>,
 }
 
 impl Intakes {
@@ -56,10 +58,17 @@ impl Intakes {
         written
     }
 
+    /// Studies of which files of several patients were written, each with their number.
+    pub(crate) fn mixed(&self) -> BTreeMap<StudyUid, usize> {
+        self.let_go();
+        lock(&self.state).mixed.clone()
+    }
+
     fn let_go(&self) -> Weak<FolderIntake> {
         let mut state = lock(&self.state);
         let Some(current) = state.current.take() else { return Weak::new() };
         state.written.extend(current.written());
+        state.mixed.extend(current.mixed());
         Arc::downgrade(&current)
     }
 }

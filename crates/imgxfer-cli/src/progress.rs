@@ -1,12 +1,12 @@
 //! Tells how far a transfer is: one bar for the whole job on a terminal, or JSON lines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use imgxfer_core::clock::Stopwatch;
 use imgxfer_core::codec::Level;
-use imgxfer_core::progress::{Observer, Progress, TransferEvent};
+use imgxfer_core::progress::{Observer, Progress, Remark, TransferEvent};
 use imgxfer_core::sync::lock;
 use imgxfer_core::units::mbit_of_bytes;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -50,6 +50,25 @@ pub(crate) struct Findings {
     pub(crate) skipped: BTreeMap<String, String>,
     /// Should have been sent.
     pub(crate) failed: BTreeMap<String, String>,
+    /// Sent, with something to be said of it.
+    pub(crate) remarks: BTreeSet<(Remark, String)>,
+}
+
+impl Findings {
+    /// How many files have this remark.
+    pub(crate) fn count(&self, remark: Remark) -> usize {
+        self.remarks.iter().filter(|(of, _)| *of == remark).count()
+    }
+}
+
+/// The name of a remark for machines.
+const fn name_of(remark: Remark) -> &'static str {
+    match remark {
+        Remark::Truncated => "truncated",
+        Remark::DerivedUid => "derived-uid",
+        Remark::Copy => "copy",
+        _ => "other",
+    }
 }
 
 impl Reporter {
@@ -106,6 +125,13 @@ impl Reporter {
         let _told: anyhow::Result<()> = self.output.object(value);
     }
 
+    fn remark(&self, label: &str, remark: Remark) {
+        let news = self.state().found.remarks.insert((remark, label.to_owned()));
+        if news {
+            self.object(&json!({ "event": "remark", "file": label, "remark": name_of(remark) }));
+        }
+    }
+
     fn left_out(&self, event: &'static str, label: &str, reason: &str) {
         let mut state = self.state();
         let list = if event == "failed" { &mut state.found.failed } else { &mut state.found.skipped };
@@ -128,6 +154,7 @@ impl Observer for Reporter {
             TransferEvent::Progress(progress) => self.progress(progress),
             TransferEvent::Skipped { label, reason } => self.left_out("skipped", label, reason),
             TransferEvent::Failed { label, reason } => self.left_out("failed", label, reason),
+            TransferEvent::Remarked { label, remark } => self.remark(label, *remark),
             TransferEvent::Following => {
                 let text = "still arriving there: following it until it is whole (--now ends with what is there)";
                 self.bar.suspend(|| self.output.say(text));

@@ -54,6 +54,17 @@ fn digest8(text: &str) -> String {
     hash[..8].to_owned()
 }
 
+/// The letters `imgxfe`, version 8 and the variant of RFC 9562, in their places of a UUID.
+const DERIVED_BITS: u128 = 0x696d_6778_6665_8000_8000_0000_0000_0000;
+/// Bits of a UUID that are the same in all derived ones.
+const DERIVED_MASK: u128 = 0xffff_ffff_ffff_f000_c000_0000_0000_0000;
+
+fn derived_uuid(seed: &[u8; 32]) -> u128 {
+    let mut first = [0; 16];
+    first.copy_from_slice(&seed[..16]);
+    u128::from_be_bytes(first) & !DERIVED_MASK | DERIVED_BITS
+}
+
 macro_rules! uid {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -80,6 +91,20 @@ macro_rules! uid {
                 let mut first = [0; 16];
                 first.copy_from_slice(&hash[..16]);
                 Self(format!("2.25.{}", u128::from_be_bytes(first)).into())
+            }
+
+            /// A UID for what carries none that can be used, made from `seed`: a UUID of version 8 (RFC 9562) under
+            /// the root `2.25`, whose first 48 bits say that it was made here.
+            #[must_use]
+            pub fn derived(seed: &[u8; 32]) -> Self {
+                Self(format!("2.25.{}", derived_uuid(seed)).into())
+            }
+
+            /// Whether [`Self::derived`] has made it: no file says so of itself.
+            #[must_use]
+            pub fn is_derived(&self) -> bool {
+                let number = self.0.strip_prefix("2.25.").and_then(|number| number.parse().ok());
+                number.is_some_and(|uuid: u128| uuid & DERIVED_MASK == DERIVED_BITS)
             }
 
             /// The identifier as text.
@@ -306,6 +331,20 @@ mod tests {
         let uid = StudyUid::from_hash(&[0xff; 32]);
         assert_eq!(StudyUid::new(uid.as_str()).unwrap(), uid);
         assert!(uid.as_str().len() <= UID_BYTES_MAX);
+    }
+
+    #[test]
+    fn derived_uids_are_valid_and_known_again() {
+        for seed in [[0; 32], [0xff; 32], [7; 32]] {
+            let uid = SopInstanceUid::derived(&seed);
+            assert!(uid.is_derived());
+            assert_eq!(SopInstanceUid::new(uid.as_str()).unwrap(), uid);
+        }
+        assert_ne!(StudyUid::derived(&[1; 32]), StudyUid::derived(&[2; 32]));
+        for other in ["2.25.1", "2.25", "1.2.840", "2.25.340282366920938463463374607431768211456"] {
+            assert!(!StudyUid::new(other).unwrap().is_derived(), "{other}");
+        }
+        assert!(!StudyUid::from_hash(&[7; 32]).is_derived());
     }
 
     #[test]

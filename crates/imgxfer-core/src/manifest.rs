@@ -48,11 +48,12 @@ pub struct ChunkEntry {
 /// One instance: who it is, the hash of the whole file, and the chunks it is made of, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstanceEntry {
-    /// Study Instance UID (0020,000D), or one made from the file's hash where the file has none.
+    /// Study Instance UID (0020,000D), or where that cannot be used a derived one (see
+    /// [`Scan::identify`](crate::dicom::Scan::identify)), or one made from the hash of a file that is not DICOM.
     pub study: StudyUid,
-    /// Series Instance UID (0020,000E), or one made from the file's hash.
+    /// Series Instance UID (0020,000E), or one made in the same way.
     pub series: SeriesUid,
-    /// SOP Instance UID (0008,0018), or one made from the file's hash.
+    /// SOP Instance UID (0008,0018), or one made in the same way.
     pub sop_instance: SopInstanceUid,
     /// SOP Class UID (0008,0016), where known.
     pub sop_class: Option<StandardUid>,
@@ -131,6 +132,12 @@ impl InstanceEntry {
             hasher.update(&chunk.len.to_le_bytes());
         }
         ContentId::from_bytes(*hasher.finalize().as_bytes())
+    }
+
+    /// Whether any of its UIDs was derived, since its own cannot be used.
+    #[must_use]
+    pub fn has_derived_uid(&self) -> bool {
+        self.study.is_derived() || self.series.is_derived() || self.sop_instance.is_derived()
     }
 
     /// Length in bytes of the preamble and file meta group, which its first chunks hold.

@@ -113,6 +113,18 @@ impl fmt::Display for Coded {
     }
 }
 
+/// What is to be said of a file that is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Remark {
+    /// It ends before its elements do, and is sent as it is.
+    Truncated,
+    /// Its Study, Series or SOP Instance UID cannot be used, and a derived one stands for it.
+    DerivedUid,
+    /// It is byte for byte another file that is sent, and is not sent twice.
+    Copy,
+}
+
 /// Something worth telling a person or a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -132,6 +144,13 @@ pub enum TransferEvent {
         label: String,
         /// Why.
         reason: String,
+    },
+    /// A file is sent, and there is something to be said of it.
+    Remarked {
+        /// The file, as the user named it.
+        label: String,
+        /// What.
+        remark: Remark,
     },
     /// An instance did not arrive; the rest goes on.
     Failed {

@@ -330,7 +330,7 @@ impl Daemon {
         for inbox in &self.shared.config.inboxes {
             let nudge = Arc::new(Notify::new());
             nudges.insert(inbox.path.clone(), Arc::clone(&nudge));
-            let told = (Arc::clone(&self.shared.queue), self.shared.audit.clone());
+            let told = (Arc::clone(&self.shared.queue), self.shared.audit.clone(), Arc::clone(&self.shared.metrics));
             self.tasks.spawn(watch_inbox(inbox.clone(), told, nudge, self.shared.stopping.subscribe()));
         }
         let mut wanted = self.shared.inboxes_wanted.subscribe();

@@ -1,11 +1,15 @@
 //! What a monitoring system sees. Labels are bounded: names of configured peers and fixed words, never a
 //! UID, a path or anything of a patient.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use imgxfer_core::progress::{LineFigures, Progress};
 use imgxfer_core::server::Direction;
-use imgxfer_core::units::to_whole;
+use imgxfer_core::sync::lock;
+use imgxfer_core::units::{to_u64, to_whole};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -105,6 +109,43 @@ pub(crate) struct Metrics {
     scrub_damage: IntCounter,
     scrub_pass: IntGauge,
     pub(crate) backfill: BackfillGauges,
+    pub(crate) inboxes: InboxGauges,
+    derived: Family<Directed, IntCounter>,
+}
+
+/// What stands in inboxes and is in no job; gauges of all together.
+#[derive(Debug, Default)]
+pub(crate) struct InboxGauges {
+    waiting: IntGauge,
+    held: IntGauge,
+    refused: IntGauge,
+    by_inbox: Mutex<BTreeMap<PathBuf, [usize; 3]>>,
+}
+
+impl InboxGauges {
+    fn register(&self, registry: &mut Registry) {
+        let help = "Files in inboxes that are in no job yet";
+        registry.register("inbox_waiting_files", help, self.waiting.clone());
+        let help = "Files in inboxes that hold their study: they end before their elements do, or are open for writing";
+        registry.register("inbox_held_files", help, self.held.clone());
+        let help =
+            "Files in inboxes that are DICOM and cannot be taken: they hold what is beside them, and need an operator";
+        registry.register("inbox_refused_files", help, self.refused.clone());
+    }
+
+    /// What an inbox holds now: files that wait, that hold their study, and that cannot be taken.
+    pub(crate) fn set(&self, inbox: &Path, files: [usize; 3]) {
+        let mut all = lock(&self.by_inbox);
+        all.insert(inbox.to_owned(), files);
+        for (at, gauge) in [&self.waiting, &self.held, &self.refused].into_iter().enumerate() {
+            gauge.set(signed(to_u64(all.values().map(|files| files[at]).sum())));
+        }
+    }
+
+    /// The same, as it was set last.
+    pub(crate) fn of(&self, inbox: &Path) -> [usize; 3] {
+        lock(&self.by_inbox).get(inbox).copied().unwrap_or_default()
+    }
 }
 
 /// How far the reading of headers is that are of another version of the catalogue.
@@ -265,6 +306,8 @@ impl Metrics {
             scrub_damage: IntCounter::default(),
             scrub_pass: IntGauge::default(),
             backfill: BackfillGauges::default(),
+            inboxes: InboxGauges::default(),
+            derived: Family::default(),
         };
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "Version of the daemon", build);
@@ -313,11 +356,25 @@ impl Metrics {
         let help = "When scrubbing had read all of the store; 0 for never";
         registry.register("store_scrub_pass_timestamp_seconds", help, metrics.scrub_pass.clone());
         metrics.backfill.register(&mut registry);
+        metrics.inboxes.register(&mut registry);
+        let help =
+            "Instances without a usable UID of their own that were sent, or put into the store, under derived ones";
+        registry.register("derived_uid_instances", help, metrics.derived.clone());
         let certificate: IntGauge = Gauge::default();
         certificate.set(expires);
         let help = "Last second of this site's certificate";
         registry.register("certificate_expiry_timestamp_seconds", help, certificate);
         Self { registry, ..metrics }
+    }
+
+    /// Instances without a usable UID of their own were committed.
+    pub(crate) fn derived(&self, direction: Direction, instances: u64) {
+        self.derived.get_or_create(&Directed { direction: way(direction) }).inc_by(instances);
+    }
+
+    /// How many of these there were since the start.
+    pub(crate) fn derived_so_far(&self, direction: Direction) -> u64 {
+        self.derived.get_or_create(&Directed { direction: way(direction) }).get()
     }
 
     /// A transfer ended well.

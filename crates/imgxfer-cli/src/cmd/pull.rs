@@ -1,5 +1,7 @@
 //! `imgxfer pull`: fetches studies into a folder.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -214,6 +216,8 @@ pub(crate) struct Fetched {
     pub(crate) report: PullReport,
     /// Files that were written.
     pub(crate) written: Vec<PathBuf>,
+    /// Studies of which files of several patients came, each with their number.
+    pub(crate) mixed: BTreeMap<StudyUid, usize>,
     /// What did not come.
     pub(crate) findings: Findings,
     /// What went over the line, and how fast.
@@ -236,11 +240,11 @@ pub(crate) async fn fetch(
     let findings = reporter.finish();
     let report = report?;
     let moved = Moved::new(report.progress, reporter.elapsed());
-    Ok(Fetched { report, written: intakes.written(), findings, moved })
+    Ok(Fetched { report, written: intakes.written(), mixed: intakes.mixed(), findings, moved })
 }
 
 fn conclude(fetched: &Fetched, out: &Path, output: &Output) -> anyhow::Result<Exit> {
-    let Fetched { report, written, findings, moved } = fetched;
+    let Fetched { report, written, mixed, findings, moved } = fetched;
     let receipt = &report.receipt;
     let conflicts: Vec<&PathBuf> = written.iter().filter(|path| is_conflict(path)).collect();
     for (label, reason) in &findings.failed {
@@ -254,6 +258,18 @@ fn conclude(fetched: &Fetched, out: &Path, output: &Output) -> anyhow::Result<Ex
              patient ID, or the studies by their UID",
             report.others
         ));
+    }
+    for (study, patients) in mixed {
+        output.warn(&format!(
+            "WRONG PATIENT? the study {study} holds images of {patients} patients: look at whose each one is"
+        ));
+    }
+    let (derived, shared) = (written.iter().filter(|path| has_derived_uid(path)).count(), in_several_studies(written));
+    if derived > 0 {
+        output.warn(&format!("{derived} instances without a usable UID of their own stand under derived ones"));
+    }
+    for uid in &shared {
+        output.warn(&format!("WRONG PATIENT? the SOP Instance UID {uid} is in several studies"));
     }
     moved.tell(output)?;
     if report.connections > 1 {
@@ -273,6 +289,9 @@ fn conclude(fetched: &Fetched, out: &Path, output: &Output) -> anyhow::Result<Ex
     done["bytes"] = json!(receipt.bytes);
     done["written"] = json!(written.len());
     done["conflicts"] = json!(conflicts.iter().map(|path| path.display().to_string()).collect::<Vec<_>>());
+    done["derived_uids"] = json!(derived);
+    done["several_patients"] = json!(mixed.keys().map(StudyUid::as_str).collect::<Vec<_>>());
+    done["in_several_studies"] = json!(shared);
     done["studies"] = json!(report.studies.iter().map(StudyUid::as_str).collect::<Vec<_>>());
     done["out"] = json!(out.display().to_string());
     done["others"] = json!(report.others);
@@ -312,6 +331,28 @@ fn tell_shortfall(report: &PullReport, output: &Output) -> bool {
     !report.shortfall.is_none()
 }
 
+/// Whether study, series or instance has a derived UID: OUT/STUDY/SERIES/INSTANCE.dcm.
+fn has_derived_uid(path: &Path) -> bool {
+    let uid = |text: &str| SopInstanceUid::new(text).is_ok_and(|uid| uid.is_derived());
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    let folders = path.ancestors().skip(1).take(2).filter_map(|folder| folder.file_name()?.to_str());
+    path.extension().is_some_and(|ending| ending == "dcm") && (uid(stem) || folders.into_iter().any(uid))
+}
+
+/// SOP Instance UIDs that files of more than one study have.
+fn in_several_studies(written: &[PathBuf]) -> Vec<String> {
+    let mut studies: BTreeMap<&str, BTreeSet<&OsStr>> = BTreeMap::new();
+    for path in written.iter().filter(|path| !is_conflict(path)) {
+        if let (Some(stem), Some(study)) =
+            (path.file_stem().and_then(OsStr::to_str), path.ancestors().nth(2).and_then(Path::file_name))
+        {
+            studies.entry(stem).or_default().insert(study);
+        }
+    }
+    let several = studies.into_iter().filter(|(uid, studies)| studies.len() > 1 && SopInstanceUid::new(uid).is_ok());
+    several.map(|(uid, _)| uid.to_owned()).collect()
+}
+
 /// Whether a file's name carries part of its hash, because the plain name was taken.
 fn is_conflict(path: &Path) -> bool {
     let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
@@ -324,6 +365,18 @@ fn is_conflict(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_odd_is_seen_in_names() {
+        let derived = SopInstanceUid::derived(&[1; 32]);
+        let path = |text: String| PathBuf::from(text);
+        assert!(has_derived_uid(&path(format!("out/1.2/1.3/{derived}.dcm"))));
+        assert!(has_derived_uid(&path(format!("out/{derived}/1.3/1.4.dcm"))));
+        assert!(!has_derived_uid(&path("out/1.2/1.3/1.4.dcm".to_owned())));
+        let written =
+            ["o/1.2/1.3/1.4.dcm", "o/1.2/1.5/1.4.dcm", "o/1.6/1.7/1.8.dcm", "o/1.9/1.7/1.8.dcm"].map(PathBuf::from);
+        assert_eq!(in_several_studies(&written), ["1.8"]);
+    }
 
     #[test]
     fn conflicts_are_told_from_long_uids() {

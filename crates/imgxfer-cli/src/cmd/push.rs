@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use clap::Args;
 use imgxfer_core::client::{Client, PushOptions, PushReport};
 use imgxfer_core::ids::StudyUid;
+use imgxfer_core::progress::Remark;
 use imgxfer_core::send::{KnownFiles, OtherFiles, printable};
 use imgxfer_core::sync::lock;
 use imgxfer_core::transport::{CloseCode, Dial};
@@ -100,11 +101,18 @@ fn nothing_to_send(found: &Survey, output: &Output) -> anyhow::Result<Exit> {
             output.object(&json!({ "event": event, "file": file, "reason": reason }))?;
         }
     }
-    let message = match found.files {
-        0 => "there are no files to send".to_owned(),
-        n => format!("there is no DICOM among the {n} files; --all-files sends other files, too"),
-    };
-    Err(problem(Exit::NotFound, message))
+    let failed = found.findings.failed.len();
+    output.object(&json!({
+        "event": "done", "instances": 0, "skipped": found.findings.skipped.len(), "failed": failed, "complete": failed == 0,
+    }))?;
+    Err(match (failed, found.files) {
+        (1.., _) => problem(Exit::Partial, format!("nothing could be sent: {failed} failed, each named above")),
+        (0, 0) => problem(Exit::NotFound, "there are no files to send"),
+        (0, n) => problem(
+            Exit::NotFound,
+            format!("there is no DICOM among the {n} files; --all-files sends other files, too"),
+        ),
+    })
 }
 
 /// A push that is done.
@@ -159,10 +167,34 @@ fn tell_findings(findings: &Findings, output: &Output) {
     }
 }
 
+/// Says what is odd of what was sent.
+fn tell_remarks(findings: &Findings, output: &Output) {
+    for (remark, what) in [
+        (Remark::Truncated, "end before their elements do, and were sent as they are"),
+        (Remark::DerivedUid, "have no usable Study, Series or SOP Instance UID, and were filed under derived ones"),
+    ] {
+        let files: Vec<&String> =
+            findings.remarks.iter().filter(|(of, _)| *of == remark).map(|(_, file)| file).collect();
+        if files.is_empty() {
+            continue;
+        }
+        output.warn(&format!("{} of the instances {what}:", files.len()));
+        files.iter().take(LISTED_MAX).for_each(|file| output.warn(&format!("    {}", safe(file))));
+        if files.len() > LISTED_MAX {
+            output.warn(&format!("    and {} more; --json lists all", files.len() - LISTED_MAX));
+        }
+    }
+    match findings.count(Remark::Copy) {
+        0 => {}
+        copies => output.say(&format!("copies: {copies} more files hold the same as others, and were not sent again")),
+    }
+}
+
 fn conclude(sent: &Sent, kept: &Path, output: &Output) -> anyhow::Result<Exit> {
     let Sent { report, findings, moved, .. } = sent;
     let receipt = &report.receipt;
     tell_findings(findings, output);
+    tell_remarks(findings, output);
     output.line(&format!("committed     {} instances, {}", receipt.instances, moved.original(receipt.bytes)))?;
     moved.tell(output)?;
     if report.connections > 1 {
@@ -177,7 +209,10 @@ fn conclude(sent: &Sent, kept: &Path, output: &Output) -> anyhow::Result<Exit> {
     done["connections"] = json!(report.connections);
     done["skipped"] = json!(findings.skipped.len());
     done["failed"] = json!(findings.failed.len());
-    done["complete"] = json!(receipt.complete);
+    done["truncated"] = json!(findings.count(Remark::Truncated));
+    done["derived_uids"] = json!(findings.count(Remark::DerivedUid));
+    done["copies"] = json!(findings.count(Remark::Copy));
+    done["complete"] = json!(receipt.complete && findings.failed.is_empty());
     done["root"] = json!(receipt.root.to_string());
     done["receipt"] = json!(kept.display().to_string());
     output.object(&done)?;

@@ -20,13 +20,13 @@ pub struct Described {
 }
 
 impl Described {
-    /// Cuts and hashes an instance in one pass over its bytes. What has no identity of its own is opaque: it gets UIDs
-    /// made from its content, and keeps `name`, the file's without its folder.
+    /// Cuts and hashes an instance in one pass over its bytes. It is who [`Scan::identify`] says; what is no instance is
+    /// opaque: it gets UIDs made from its content, and keeps `name`, the file's without its folder.
     ///
     /// # Errors
     /// Of reading, and those of [`chunk::cut`].
     pub fn read(source: &dyn ReadAt, scan: Option<&Scan>, name: &[u8]) -> io::Result<Self> {
-        let scan = scan.filter(|scan| scan.identity.is_some());
+        let scan = scan.filter(|scan| !scan.is_dicomdir());
         let cuts = chunk::cut(source, scan)?;
         let (chunks, hash) = hash_cuts(source, &cuts)?;
         let entry = entry_of(source.len(), scan, name, chunks, hash);
@@ -39,7 +39,7 @@ impl Described {
     /// # Errors
     /// Those of [`chunk::cut`].
     pub fn of_bytes(bytes: &[u8], scan: Option<&Scan>, name: &[u8]) -> io::Result<Self> {
-        let scan = scan.filter(|scan| scan.identity.is_some());
+        let scan = scan.filter(|scan| !scan.is_dicomdir());
         let cuts = chunk::cut(&bytes, scan)?;
         let chunk = |cut: &Cut| {
             let start = to_usize(cut.offset);
@@ -69,7 +69,7 @@ fn hash_cuts(file: &dyn ReadAt, cuts: &[Cut]) -> io::Result<(Vec<ChunkEntry>, In
 }
 
 fn entry_of(len: u64, scan: Option<&Scan>, name: &[u8], chunks: Vec<ChunkEntry>, hash: InstanceHash) -> InstanceEntry {
-    let identity = scan.and_then(|scan| scan.identity.clone());
+    let identity = scan.and_then(|scan| scan.identify(&hash));
     let (study, series, sop_instance, name) = match identity {
         Some(identity) => (identity.study, identity.series, identity.sop_instance, Vec::new()),
         None => {

@@ -48,7 +48,7 @@ pub struct PutOptions {
     pub aliases: Aliases,
     /// How hard it is compressed. Default [`Level::FAST`]: what arrives is stored as fast as a disk writes.
     pub level: Level,
-    /// Whether what is no DICOM, or names no instance, is taken as opaque bytes under this name. Default not.
+    /// Whether what is no DICOM, or no instance, is taken as opaque bytes under this name. Default not.
     pub opaque: Option<Vec<u8>>,
 }
 
@@ -89,9 +89,9 @@ pub enum PutError {
     /// It cannot be read as DICOM.
     #[error("it is not DICOM that can be stored")]
     NotDicom(#[source] NotDicom),
-    /// It has no valid Study, Series or SOP Instance UID.
-    #[error("it has no valid Study, Series or SOP Instance UID")]
-    NoIdentity,
+    /// It is a DICOMDIR: the index of a medium, and no instance.
+    #[error("it is a DICOMDIR: an index of the medium, and no instance")]
+    Directory,
     /// Its source cannot be read.
     #[error("it cannot be read")]
     Read(#[source] io::Error),
@@ -136,8 +136,8 @@ impl Depot {
             Err(error) if options.opaque.is_none() => return Err(PutError::NotDicom(error)),
             Err(_) => None,
         };
-        if options.opaque.is_none() && scan.as_ref().is_none_or(|scan| scan.identity.is_none()) {
-            return Err(PutError::NoIdentity);
+        if options.opaque.is_none() && scan.as_ref().is_some_and(dicom::Scan::is_dicomdir) {
+            return Err(PutError::Directory);
         }
         let name = options.opaque.as_deref().unwrap_or_default();
         let described = match bytes {

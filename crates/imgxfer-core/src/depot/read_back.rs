@@ -84,14 +84,13 @@ pub fn identify(reader: &dyn dicom::ReadAt, entry: &InstanceEntry) -> Result<Opt
 }
 
 fn agree(scan: Option<dicom::Scan>, entry: &InstanceEntry) -> Option<Seen> {
-    let identified = scan.as_ref().is_some_and(|scan| scan.identity.is_some());
-    let Some(scan) = scan.filter(|_| identified && entry.name.is_empty()) else {
+    let identity = scan.as_ref().and_then(|scan| scan.identify(&entry.hash));
+    let (Some(scan), Some(identity)) = (scan.filter(|_| entry.name.is_empty()), identity) else {
         // Carried as opaque bytes: under the UIDs made from its content, and no others.
         let made = opaque_uids(&entry.hash);
         let entry_uids = (entry.study.clone(), entry.series.clone(), entry.sop_instance.clone());
         return (made == entry_uids).then(Seen::default);
     };
-    let identity = scan.identity.as_ref()?;
     let same = identity.study == entry.study
         && identity.series == entry.series
         && identity.sop_instance == entry.sop_instance

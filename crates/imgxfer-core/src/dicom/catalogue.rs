@@ -72,6 +72,7 @@ macro_rules! catalogue {
             use super::Tag;
             $(
                 #[doc = concat!("`", $keyword, "`.")]
+                $(#[doc = $doc])*
                 pub const $name: Tag = Tag($number);
             )*
         }
@@ -90,6 +91,9 @@ macro_rules! catalogue {
 }
 
 catalogue! {
+    /// Which UIDs of an instance cannot be used, so that others were derived: `STUDY`, `SERIES`, `INSTANCE`. No element
+    /// of a data set: its group is one that none may have (PS3.5 section 7.8).
+    DERIVED_UIDS = (0x0001_0010, Study, CodeString, "DerivedUIDs");
     SPECIFIC_CHARACTER_SET = (0x0008_0005, Instance, CodeString, "SpecificCharacterSet");
     IMAGE_TYPE = (0x0008_0008, Instance, CodeString, "ImageType");
     STUDY_DATE = (0x0008_0020, Study, Date, "StudyDate");
@@ -140,7 +144,7 @@ catalogue! {
 
 /// Grows with each change of [`CATALOGUE`] or of how values are kept: attributes that were found by an older one lack
 /// what is new.
-pub const CATALOGUE_VERSION: u16 = 2;
+pub const CATALOGUE_VERSION: u16 = 3;
 
 impl Attribute {
     /// The attribute with this tag; `None` when the catalogue has none.

@@ -26,6 +26,8 @@ impl Encoding {
     pub(super) const EXPLICIT: Self = Self { implicit: false, big_endian: false };
     pub(super) const EXPLICIT_BIG: Self = Self { implicit: false, big_endian: true };
 
+    pub(super) const IMPLICIT_BIG: Self = Self { implicit: true, big_endian: true };
+
     pub(super) fn u16(self, bytes: [u8; 2]) -> u16 {
         if self.big_endian { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) }
     }
@@ -91,6 +93,27 @@ impl Element {
                 Some(Self { tag, vr, header_len: 12, len, guessed: false })
             }
         }
+    }
+
+    /// Reads a header that was written another way than `encoding` says of all: one with a value representation among
+    /// those without, one with a length of two bytes where there should be four, or one whose value representation is
+    /// none. `None` where it is no such header either.
+    pub(super) fn parse_other(head: &[u8], encoding: Encoding) -> Option<Self> {
+        let (_, rest) = head.split_first_chunk::<4>()?;
+        let ([v0, v1, l0, l1], _) = rest.split_first_chunk::<4>()?;
+        let (vr, reserved) = ([*v0, *v1], [*l0, *l1]);
+        let form = LengthForm::of(vr);
+        let other = match (encoding.implicit, form, reserved) {
+            (true, Some(LengthForm::Short), _) | (true, Some(LengthForm::Long), [0, 0]) => {
+                Self::parse(head, Encoding { implicit: false, ..encoding })?
+            }
+            (true, ..) | (false, Some(_), [0, 0]) | (false, Some(LengthForm::Short), _) => return None,
+            (false, ..) => {
+                let tag = Self::parse(head, Encoding { implicit: true, ..encoding })?.tag;
+                Self { tag, vr: Some(vr), header_len: 8, len: Some(u64::from(encoding.u16(reserved))), guessed: true }
+            }
+        };
+        Some(Self { guessed: true, ..other })
     }
 
     /// Whether a value of undefined length consists of fragments rather than of items with elements.

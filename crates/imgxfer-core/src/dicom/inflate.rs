@@ -72,6 +72,8 @@ impl<'w, 'a> Inflated<'w, 'a> {
 }
 
 impl Input for Inflated<'_, '_> {
+    const REWINDS: bool = false;
+
     fn peek(&mut self, offset: u64, want: usize) -> io::Result<&[u8]> {
         let want_end = offset.saturating_add(to_u64(want.min(STEP_BYTES)));
         while self.have() < want_end && self.end == u64::MAX {

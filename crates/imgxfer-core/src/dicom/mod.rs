@@ -12,6 +12,7 @@ mod fold;
 mod fragments;
 mod frame_numbers;
 mod frame_table;
+mod identity;
 mod image;
 mod inflate;
 pub(crate) mod layout;
@@ -34,10 +35,11 @@ pub use catalogue::{Attribute, CATALOGUE, CATALOGUE_VERSION, Level, ValueKind};
 pub use fold::{fold, fold_name};
 pub use frame_numbers::{BadFrameNumbers, FrameNumbers};
 pub use frame_table::{BadFrameTable, FrameTable, join_fragments};
+pub use identity::Identity;
 pub use image::{ImageShape, image_shape};
 pub use matching::{Match, MatchError, Pattern, search_key};
 pub use part10::preamble_is_suspicious;
-pub use scan::{Identity, NotDicom, PixelData, Scan, scan};
+pub use scan::{NotDicom, PixelData, Scan, scan};
 pub use tag::Tag;
 
 /// Random access to the bytes of an instance: a file, a buffer, or what a store holds of it.

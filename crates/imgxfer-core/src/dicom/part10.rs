@@ -26,6 +26,8 @@ pub(super) struct Start {
     pub(super) transfer_syntax: Option<StandardUid>,
     /// Media Storage SOP Class UID (0002,0002).
     pub(super) media_storage_sop_class: Option<StandardUid>,
+    /// Media Storage SOP Instance UID (0002,0003), as it stands; at most 65 bytes of it.
+    pub(super) media_storage_sop_instance: Vec<u8>,
     pub(super) truncated: bool,
     pub(super) irregular: bool,
 }
@@ -68,6 +70,7 @@ pub(super) fn start(window: &mut Window<'_>) -> Result<Start, NotDicom> {
         suspicious_preamble: false,
         transfer_syntax: None,
         media_storage_sop_class: None,
+        media_storage_sop_instance: Vec::new(),
         truncated: false,
         irregular: false,
     };
@@ -80,15 +83,21 @@ pub(super) fn start(window: &mut Window<'_>) -> Result<Start, NotDicom> {
     if head.starts_with(MARKER) {
         return meta(window, Start { data_set: 4, has_marker: true, irregular: true, ..blank });
     }
-    // Old archives hold files without preamble, some even without file meta information.
-    let group = head.first_chunk::<2>().map_or(0, |g| u16::from_le_bytes(*g));
-    let has_vr = matches!(head, &[_, _, _, _, a, b, ..] if is_known_vr([a, b]));
+    // Old archives hold files without preamble, some even without file meta information. What follows must make sense
+    // as a data set, and say who or what it is.
+    let group = head.first_chunk::<2>().map_or(0, |group| u16::from_le_bytes(*group));
     match group {
-        0x0002 if has_vr => meta(window, Start { irregular: true, ..blank }),
-        0x0008 => Ok(Start { irregular: true, ..blank }),
+        0x0002 => meta(window, Start { irregular: true, ..blank }),
         _ if head.is_empty() => Err(NotDicom::Empty),
-        _ => Err(NotDicom::NoMarker),
+        _ => Ok(Start { irregular: true, ..blank }),
     }
+}
+
+/// Whether a file without the marker begins as DICOM does: with file meta information, or with an element of group 0008
+/// whose value representation is written.
+pub(super) fn begins_as_dicom(head: &[u8]) -> bool {
+    let has_vr = matches!(head, &[_, _, _, _, a, b, ..] if is_known_vr([a, b]));
+    has_vr && matches!(head, [0x02 | 0x08, 0, ..] | [0, 0x08, ..])
 }
 
 /// Walks the elements of group 0002 (PS3.10 section 7.1), which ends where another group begins.
@@ -119,6 +128,7 @@ fn meta(window: &mut Window<'_>, mut start: Start) -> Result<Start, NotDicom> {
                 group_end = len.and_then(|len| end.checked_add(len));
             }
             tags::TRANSFER_SYNTAX_UID => start.transfer_syntax = uid(bytes),
+            tags::MEDIA_STORAGE_SOP_INSTANCE_UID => start.media_storage_sop_instance = bytes.to_vec(),
             tags::MEDIA_STORAGE_SOP_CLASS_UID => start.media_storage_sop_class = uid(bytes),
             _ => {}
         }
@@ -162,10 +172,20 @@ impl Syntax {
     }
 }
 
+/// How what may be a data set is written, if it is one: no reader has found sense in its first elements.
+pub(super) fn guess(head: &[u8], declared: Encoding) -> Encoding {
+    let [little, big] =
+        [u16::from_le_bytes, u16::from_be_bytes].map(|of| head.first_chunk().map_or(0, |group| of(*group)));
+    Encoding { big_endian: big < little, ..detect_first(head, declared) }
+}
+
 /// How a data set is really written: as `declared` unless its first elements make no sense so and
 /// do in another way. `None` when they make sense in none.
 pub(super) fn detect(window: &mut Window<'_>, offset: u64, declared: Encoding) -> io::Result<Option<Encoding>> {
-    for encoding in [declared, Encoding::EXPLICIT, Encoding::IMPLICIT, Encoding::EXPLICIT_BIG] {
+    // Whatever an implicit one declares: a length that looks like a value representation is hardly ever one.
+    let first = detect_first(window.peek(offset, HEADER_BYTES_MAX)?, declared);
+    let others = [Encoding::EXPLICIT, Encoding::IMPLICIT, Encoding::EXPLICIT_BIG, Encoding::IMPLICIT_BIG];
+    for encoding in [first, declared].into_iter().chain(others) {
         if is_plausible(window, offset, encoding)? {
             return Ok(Some(encoding));
         }
@@ -173,9 +193,25 @@ pub(super) fn detect(window: &mut Window<'_>, offset: u64, declared: Encoding) -
     Ok(None)
 }
 
+/// The same by the first element alone: explicit where it has a value representation, implicit where it has none.
+pub(super) fn detect_first(head: &[u8], declared: Encoding) -> Encoding {
+    match head {
+        &[_, _, _, _, a, b, ..] => Encoding { implicit: !is_known_vr([a, b]), ..declared },
+        _ => declared,
+    }
+}
+
+/// Whether a data set that should be deflated is not: its first elements make sense as they stand.
+pub(super) fn is_plain(window: &mut Window<'_>, offset: u64) -> io::Result<bool> {
+    let is_first_group = window.peek(offset, 2)? == [0x08, 0];
+    Ok(is_plausible(window, offset, Encoding::EXPLICIT)? && window.peek(offset, 1)?.len() == 1
+        || is_first_group && is_plausible(window, offset, Encoding::IMPLICIT)?)
+}
+
 /// Elements that must make sense.
 const PROBE_ELEMENTS: usize = 3;
 
+/// Whether the first elements make sense in this encoding.
 fn is_plausible(window: &mut Window<'_>, offset: u64, encoding: Encoding) -> io::Result<bool> {
     let mut position = offset;
     let mut last_tag = None;
@@ -184,9 +220,11 @@ fn is_plausible(window: &mut Window<'_>, offset: u64, encoding: Encoding) -> io:
         let Some(element) = Element::parse(head, encoding) else {
             return Ok(head.is_empty() || last_tag.is_some());
         };
-        let ascends = last_tag.is_none_or(|last| element.tag > last) && element.tag < ITEM;
+        // Some writers do not keep the order.
+        let ascends = !encoding.implicit || last_tag.is_none_or(|last| element.tag > last);
         let known = encoding.implicit || element.vr.is_some_and(is_known_vr);
-        if !ascends || !known {
+        // Group 0008 in the other byte order is one that nobody uses.
+        if !ascends || !known || element.tag >= ITEM || element.tag.group() == 0x0800 {
             return Ok(false);
         }
         let Some(len) = element.len else { return Ok(true) };

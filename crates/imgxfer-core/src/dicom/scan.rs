@@ -2,25 +2,15 @@
 
 use std::io;
 
+use super::element::HEADER_BYTES_MAX;
+use super::identity::Naming;
 use super::inflate::{INFLATED_BYTES_MAX, Inflated};
 use super::part10::{self, Start, Syntax};
-use super::values::Values;
 use super::walk::{Found, RawPixels, walk};
 use super::window::{Input as _, Window};
-use super::{Attributes, ReadAt, fragments, layout, tags};
+use super::{Attributes, Identity, Level, ReadAt, fragments, layout, tags};
 use crate::codec::PixelShape;
-use crate::ids::{SeriesUid, SopInstanceUid, StandardUid, StudyUid};
-
-/// Who an instance is, by its data set.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
-    /// Study Instance UID (0020,000D).
-    pub study: StudyUid,
-    /// Series Instance UID (0020,000E).
-    pub series: SeriesUid,
-    /// SOP Instance UID (0008,0018).
-    pub sop_instance: SopInstanceUid,
-}
+use crate::ids::{InstanceHash, StandardUid, StudyUid};
 
 /// Where pixel data stands in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +45,8 @@ pub enum PixelData {
 #[non_exhaustive]
 #[expect(clippy::struct_excessive_bools, reason = "findings that are independent of each other")]
 pub struct Scan {
-    /// Study, series and SOP Instance UID; `None` when one is missing or malformed.
+    /// Study, series and SOP Instance UID, by its own UIDs; `None` when one is missing or malformed: [`Scan::identify`]
+    /// derives it then.
     pub identity: Option<Identity>,
     /// SOP Class UID (0008,0016), or where the data set has none, (0002,0002).
     pub sop_class: Option<StandardUid>,
@@ -78,13 +69,16 @@ pub struct Scan {
     pub truncated: bool,
     /// The file may be the beginning of a longer one, or have room for what is not written yet: it is
     /// [`Scan::truncated`], its elements stop before the file does (zeros stand behind them, or encapsulated
-    /// pixel data without its end), or it gives rows of an image and holds none.
+    /// pixel data without its end) or before they name study, series and instance, or it gives rows of an image and
+    /// holds none.
     pub unfinished: bool,
     /// The preamble looks like a program or another kind of file (see [`super::preamble_is_suspicious`]).
     pub suspicious_preamble: bool,
     /// Every element was walked over, all lengths agree and no nesting is deep. Only such a file is
     /// fit for parsers that trust what they read. A file that is not is carried all the same.
     pub vetted: bool,
+    /// Who it is, whether its UIDs can be used or not.
+    naming: Naming,
     /// Bits of a frame and number of frames of native pixel data, where that is certain.
     pub(super) native_frames: Option<(u64, u32)>,
 }
@@ -95,6 +89,26 @@ impl Scan {
     #[must_use]
     pub fn is_dicomdir(&self) -> bool {
         self.sop_class.as_ref().is_some_and(|uid| uid.as_str() == "1.2.840.10008.1.3.10")
+    }
+
+    /// Who the instance is: by its own UIDs, and by derived ones where these cannot be used (too long, with letters,
+    /// or missing). `hash` is of the whole file. The same bytes have the same identity at every site; instances of one
+    /// patient with the same unusable Study Instance UID have one study. `None` for a DICOMDIR.
+    #[must_use]
+    pub fn identify(&self, hash: &InstanceHash) -> Option<Identity> {
+        (!self.is_dicomdir()).then(|| self.naming.identify(hash))
+    }
+
+    /// The study that [`Scan::identify`] gives, as far as that is known without the file's hash.
+    #[must_use]
+    pub fn study(&self) -> Option<StudyUid> {
+        if self.is_dicomdir() { None } else { self.naming.study() }
+    }
+
+    /// Of what the UID cannot be used, so that [`Scan::identify`] derives one: `Study`, `Series` or `Instance`. The
+    /// attribute [`tags::DERIVED_UIDS`] says the same.
+    pub fn derived(&self) -> impl Iterator<Item = Level> {
+        self.naming.derived().filter(|_| !self.is_dicomdir())
     }
 }
 
@@ -125,6 +139,15 @@ pub enum NotDicom {
     },
 }
 
+impl NotDicom {
+    /// Whether it is DICOM after all, but so that it cannot be taken: whoever leaves such a file out has failed to send
+    /// it. Of other files only [`NotDicom::Read`] does not tell.
+    #[must_use]
+    pub const fn is_dicom(&self) -> bool {
+        matches!(self, Self::TooDeep { .. } | Self::TooManyFragments { .. })
+    }
+}
+
 /// Scans a file.
 ///
 /// Reads the headers of its elements and the few values it needs through a window of at most 64 KiB;
@@ -138,8 +161,11 @@ pub fn scan(source: &dyn ReadAt) -> Result<Scan, NotDicom> {
     let mut window = Window::new(source);
     let start = part10::start(&mut window)?;
     let mut syntax = Syntax::of(start.transfer_syntax.as_ref());
+    // Some writers only say that they deflate.
+    syntax.deflated = syntax.deflated && !part10::is_plain(&mut window, start.data_set)?;
     if syntax.deflated {
         let mut inflated = Inflated::new(&mut window, start.data_set)?;
+        syntax.encoding = part10::detect_first(inflated.peek(0, HEADER_BYTES_MAX)?, syntax.encoding);
         let mut found = walk(&mut inflated, 0, syntax.encoding)?;
         let patience_ended = !inflated.complete && inflated.end() >= INFLATED_BYTES_MAX;
         let cut = found.truncated || !inflated.complete && !patience_ended;
@@ -150,14 +176,29 @@ pub fn scan(source: &dyn ReadAt) -> Result<Scan, NotDicom> {
         return summarise(&mut window, start, syntax, found, unfinished);
     }
     let detected = part10::detect(&mut window, start.data_set, syntax.encoding)?;
-    if detected.is_none() && !start.has_marker {
-        return Err(NotDicom::NoMarker);
-    }
-    let encoding = detected.unwrap_or(syntax.encoding);
+    let encoding = match detected {
+        Some(encoding) => encoding,
+        None if start.has_marker => syntax.encoding,
+        None => part10::guess(window.peek(start.data_set, HEADER_BYTES_MAX)?, syntax.encoding),
+    };
     let other_than_declared = encoding != syntax.encoding;
     syntax.encoding = encoding;
     syntax.big_endian_pixels |= encoding.big_endian;
-    let mut found = walk(&mut window, start.data_set, encoding)?;
+    let walked = walk(&mut window, start.data_set, encoding);
+    if !start.has_marker {
+        // Only who says who it is can be believed: other files may look like elements for a while.
+        let is_dicom = |found: &Found| match detected {
+            Some(_) => found.values.identifies_something(),
+            None => found.values.names_an_instance(),
+        };
+        match &walked {
+            Ok(found) if is_dicom(found) => {}
+            Err(NotDicom::Read(_)) => {}
+            Err(_) if detected.is_some() && part10::begins_as_dicom(window.peek(0, HEADER_BYTES_MAX)?) => {}
+            _ => return Err(NotDicom::NoMarker),
+        }
+    }
+    let mut found = walked?;
     found.irregular |= other_than_declared;
     let unfinished = found.truncated || found.gave_up || lacks_pixels(&found);
     summarise(&mut window, start, syntax, found, unfinished)
@@ -175,13 +216,10 @@ fn summarise(
     found: Found,
     unfinished: bool,
 ) -> Result<Scan, NotDicom> {
-    let Found { values, pixels, extended_offset_table, truncated, irregular, gave_up: _ } = found;
-    let identity = identity(&values);
-    if identity.is_none() && !start.has_marker {
-        return Err(NotDicom::NoMarker);
-    }
+    let Found { values, pixels, extended_offset_table, truncated, irregular, gave_up: _, highest } = found;
+    let naming = Naming::of(&values, &start.media_storage_sop_instance);
     // Elements come in ascending order: without its UIDs there is no more than a beginning.
-    let identity_is_missing = identity.is_none();
+    let ends_before_uids = !values.has_uids() && highest <= tags::SERIES_INSTANCE_UID;
     let truncated = truncated || start.truncated;
     let number_of_frames = values.integer_text(tags::NUMBER_OF_FRAMES);
     let native_frames = match pixels {
@@ -207,9 +245,10 @@ fn summarise(
         }
         None => None,
     };
-    Ok(Scan {
-        identity,
-        sop_class: values.sop_class().or(start.media_storage_sop_class),
+    let sop_class = values.sop_class().or(start.media_storage_sop_class);
+    let mut scan = Scan {
+        identity: naming.own(),
+        sop_class,
         transfer_syntax: start.transfer_syntax,
         attributes: values.attributes(),
         data_set_offset: start.data_set,
@@ -217,17 +256,23 @@ fn summarise(
         number_of_frames,
         image_position: values.fingerprint(tags::IMAGE_POSITION),
         truncated,
-        unfinished: unfinished || start.truncated || identity_is_missing,
+        unfinished: unfinished || start.truncated || ends_before_uids,
         suspicious_preamble: start.suspicious_preamble,
         vetted: !truncated && !irregular && !start.irregular,
+        naming,
         native_frames,
-    })
+    };
+    let derived: Vec<&str> = scan.derived().filter_map(mark).collect();
+    scan.attributes.set(tags::DERIVED_UIDS, derived.join("\\"));
+    Ok(scan)
 }
 
-fn identity(values: &Values) -> Option<Identity> {
-    Some(Identity {
-        study: StudyUid::new(values.uid(tags::STUDY_INSTANCE_UID)?).ok()?,
-        series: SeriesUid::new(values.uid(tags::SERIES_INSTANCE_UID)?).ok()?,
-        sop_instance: SopInstanceUid::new(values.uid(tags::SOP_INSTANCE_UID)?).ok()?,
-    })
+/// How an index marks what has a derived UID.
+const fn mark(level: Level) -> Option<&'static str> {
+    match level {
+        Level::Patient => None,
+        Level::Study => Some("STUDY"),
+        Level::Series => Some("SERIES"),
+        Level::Instance => Some("INSTANCE"),
+    }
 }

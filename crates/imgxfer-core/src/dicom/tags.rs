@@ -16,13 +16,13 @@ pub const SERIES_INSTANCE_UID: Tag = Tag(0x0020_000e);
 /// `ModalitiesInStudy`.
 pub const MODALITIES_IN_STUDY: Tag = Tag(0x0008_0061);
 /// `RequestAttributesSequence`.
-/// `RequestAttributesSequence`.
 pub const REQUEST_ATTRIBUTES_SEQUENCE: Tag = Tag(0x0040_0275);
 /// `IssuerOfAccessionNumberSequence`.
 pub const ISSUER_OF_ACCESSION_NUMBER_SEQUENCE: Tag = Tag(0x0008_0051);
 
 pub(super) const FILE_META_GROUP_LENGTH: Tag = Tag(0x0002_0000);
 pub(super) const MEDIA_STORAGE_SOP_CLASS_UID: Tag = Tag(0x0002_0002);
+pub(super) const MEDIA_STORAGE_SOP_INSTANCE_UID: Tag = Tag(0x0002_0003);
 pub(super) const TRANSFER_SYNTAX_UID: Tag = Tag(0x0002_0010);
 pub(super) const CODE_VALUE: Tag = Tag(0x0008_0100);
 pub(super) const CODING_SCHEME_DESIGNATOR: Tag = Tag(0x0008_0102);

@@ -72,6 +72,34 @@ impl Values {
         }
     }
 
+    /// Whether there is an element of this tag, which may be empty.
+    pub(super) fn has(&self, tag: Tag) -> bool {
+        KEPT.binary_search(&tag).is_ok_and(|at| self.places.get(at).is_some_and(Option::is_some))
+    }
+
+    /// Whether the data set names its study, series and instance, be it by what is no UID.
+    pub(super) fn has_uids(&self) -> bool {
+        [tags::SOP_INSTANCE_UID, tags::STUDY_INSTANCE_UID, tags::SERIES_INSTANCE_UID].iter().all(|tag| self.has(*tag))
+    }
+
+    /// Whether anything says who or what this is.
+    pub(super) fn identifies_something(&self) -> bool {
+        let known_by = [
+            tags::SOP_CLASS_UID,
+            tags::SOP_INSTANCE_UID,
+            tags::STUDY_INSTANCE_UID,
+            tags::SERIES_INSTANCE_UID,
+            tags::PATIENT_ID,
+        ];
+        known_by.iter().any(|tag| !self.raw(*tag).is_empty())
+    }
+
+    /// Whether it has a SOP class and a UID of its own or of its study, all as they should be.
+    pub(super) fn names_an_instance(&self) -> bool {
+        let is_uid = |tag| self.uid(tag).is_some_and(|uid| StandardUid::new(uid).is_ok());
+        self.sop_class().is_some() && (is_uid(tags::SOP_INSTANCE_UID) || is_uid(tags::STUDY_INSTANCE_UID))
+    }
+
     /// Whether values of items of this top-level sequence are kept.
     pub(super) fn keeps_items(sequence: Tag) -> bool {
         matches!(
@@ -105,7 +133,8 @@ impl Values {
         found.and_then(|kept| self.bytes.get(kept.place.clone()))
     }
 
-    fn raw(&self, tag: Tag) -> &[u8] {
+    /// A value as it stands in the file, empty where there is none.
+    pub(super) fn raw(&self, tag: Tag) -> &[u8] {
         let place = KEPT.binary_search(&tag).ok().and_then(|i| self.places.get(i)?.clone());
         place.and_then(|place| self.bytes.get(place)).unwrap_or(&[])
     }
@@ -151,7 +180,7 @@ impl Values {
         self.uid(tag).unwrap_or("").trim_matches(['\0', ' '])
     }
 
-    /// Everything that an index keeps, decoded by the file's character sets.
+    /// Everything that an index keeps of what stands in the file, decoded by its character sets.
     pub(super) fn attributes(&self) -> Attributes {
         let charset = Charset::of(self.raw(tags::SPECIFIC_CHARACTER_SET));
         let value = |attribute: &Attribute| match (attribute.kind, attribute.within) {
@@ -165,7 +194,8 @@ impl Values {
                 if attribute.is_one_value() { text::one(&text) } else { text::values(kind, &text) }
             }
         };
-        CATALOGUE.iter().map(|attribute| (attribute.tag, value(attribute))).collect()
+        let in_file = CATALOGUE.iter().filter(|attribute| attribute.tag != tags::DERIVED_UIDS);
+        in_file.map(|attribute| (attribute.tag, value(attribute))).collect()
     }
 
     /// The distinct values that an attribute has in the items of a sequence.

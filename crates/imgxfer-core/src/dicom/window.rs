@@ -5,13 +5,16 @@ use std::io;
 use super::ReadAt;
 use crate::units::{to_u64, to_usize};
 
-/// What the walk reads from: a file, or what comes out of a deflated one. Offsets only ever grow.
+/// What the walk reads from: a file, or what comes out of a deflated one, where offsets only ever grow.
 pub(super) trait Input {
     /// Up to `want` bytes from `offset`; fewer only where the bytes end.
     fn peek(&mut self, offset: u64, want: usize) -> io::Result<&[u8]>;
 
     /// Where the bytes end; `u64::MAX` while that is not known.
     fn end(&self) -> u64;
+
+    /// Whether it can be read again from an earlier offset.
+    const REWINDS: bool;
 }
 
 /// First read, and the read after a jump: most headers fit.
@@ -56,6 +59,8 @@ impl<'a> Window<'a> {
 }
 
 impl Input for Window<'_> {
+    const REWINDS: bool = true;
+
     fn peek(&mut self, offset: u64, want: usize) -> io::Result<&[u8]> {
         let want = to_usize(self.end.saturating_sub(offset)).min(want).min(READ_BYTES_MAX);
         if want == 0 {

@@ -4,7 +4,7 @@
 //! An instance becomes a file, whole and hashed, when its last chunk is there. The spool goes when
 //! everything is settled.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::intake::{Intake, Staged};
 use crate::codec::Registry;
 use crate::depot::{identify, unproven};
+use crate::dicom::{Attributes, tags};
 use crate::ids::{ChunkId, ManifestRoot, PageHash, PeerId, StudyUid};
 use crate::manifest::Page;
 use crate::proto::{Lookup, Unproven, VerifyJob};
@@ -40,6 +41,7 @@ pub struct FolderIntake {
     pack: Mutex<Pack>,
     cache: RecordCache,
     written: Mutex<Vec<PathBuf>>,
+    patients: Mutex<BTreeMap<StudyUid, BTreeSet<[String; 3]>>>,
 }
 
 #[derive(Debug, Default)]
@@ -56,6 +58,12 @@ fn store_error(error: FolderError) -> StoreError {
         FolderError::Io { what, source } => StoreError::Io { what, source },
         other => StoreError::Io { what: "write a file", source: std::io::Error::other(other) },
     }
+}
+
+/// Who a patient is: identifier and issuer, or where there is no identifier, the name.
+fn patient(attributes: &Attributes) -> [&str; 3] {
+    let (id, issuer) = (attributes.patient_id(), attributes.get(tags::ISSUER_OF_PATIENT_ID));
+    [id, issuer, if id.is_empty() { attributes.patient_name() } else { "" }]
 }
 
 impl FolderIntake {
@@ -81,6 +89,7 @@ impl FolderIntake {
             pack: Mutex::new(Pack::default()),
             cache: RecordCache::new(RecordCache::BYTES_SHARED),
             written: Mutex::new(Vec::new()),
+            patients: Mutex::default(),
         })
     }
 
@@ -88,6 +97,14 @@ impl FolderIntake {
     #[must_use]
     pub fn written(&self) -> Vec<PathBuf> {
         lock(&self.written).clone()
+    }
+
+    /// Studies of which instances of more than one patient were written so far, each with the number of its patients.
+    #[must_use]
+    pub fn mixed(&self) -> Vec<(StudyUid, usize)> {
+        let patients = lock(&self.patients);
+        let mixed = patients.iter().filter(|(_, patients)| patients.len() > 1);
+        mixed.map(|(study, patients)| (study.clone(), patients.len())).collect()
     }
 }
 
@@ -134,7 +151,14 @@ impl Intake for FolderIntake {
             return Ok(Err(Unproven::Failed(FailCode::Unwanted)));
         }
         match self.sink.write(&job.entry, &reader) {
-            Ok(path) => lock(&self.written).push(path),
+            Ok(path) => {
+                lock(&self.written).push(path);
+                // What is not DICOM has no patient.
+                if job.entry.name.is_empty() {
+                    let patient = patient(&seen.attributes).map(str::to_owned);
+                    lock(&self.patients).entry(job.entry.study.clone()).or_default().insert(patient);
+                }
+            }
             Err(FolderError::Content) => return unproven(&reader, InstanceError::Whole).map(Err),
             Err(FolderError::Source(error)) => {
                 let error = error.downcast().unwrap_or(InstanceError::Whole);

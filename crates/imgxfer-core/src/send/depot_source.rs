@@ -303,6 +303,7 @@ impl DepotSource {
             entry,
             shape: None,
             position: None,
+            truncated: false,
             content: Arc::new(StoredContent { reader, chunks, depot: self.depot.clone(), _held: held }),
         })))
     }

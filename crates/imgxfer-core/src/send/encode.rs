@@ -247,8 +247,14 @@ mod tests {
         entry.len = u64::from(len);
         entry.hash = InstanceHash::from_bytes(*id.as_bytes());
         let content = Arc::new(Kept { raw, record });
-        let instance =
-            SourceInstance { entry: entry.clone(), label: String::new(), shape: None, position: None, content };
+        let instance = SourceInstance {
+            entry: entry.clone(),
+            label: String::new(),
+            shape: None,
+            position: None,
+            truncated: false,
+            content,
+        };
         let page = Arc::new(OfferedPage { page: Page { instances: vec![entry] }, instances: vec![instance] });
         let mut all = Bitmap::empty(1);
         all.set(0);

@@ -5,15 +5,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::dicomdir;
 use super::held::{FileBuffer, FileBuffers, Held};
 use super::known::KnownFiles;
 use super::source::{Content, Source, SourceInstance, SourceItem, Totals};
 use crate::chunk;
 use crate::depot::Described;
 use crate::dicom::{self, NotDicom, ReadAt, Scan};
-use crate::limits::DICOMDIR_BYTES_MAX;
+use crate::ids::InstanceHash;
+use crate::manifest::InstanceEntry;
 use crate::store::{FileBytes, FileState};
-use crate::units::to_usize;
 use crate::work::guarded;
 
 /// What [`FileSource`] does with files that are not DICOM.
@@ -37,6 +38,8 @@ pub struct FileSource {
     known: Option<KnownFiles>,
     /// The first of the paths that is not there.
     missing: Option<String>,
+    /// DICOM that was given already.
+    given: HashSet<InstanceHash>,
 }
 
 /// A path that was named and is not there.
@@ -53,9 +56,9 @@ enum Found {
 impl FileSource {
     /// Walks `paths`: files as they are, folders with everything below, a DICOMDIR with what it refers to.
     ///
-    /// The order is that of the paths, sorted by name below each. Symbolic links are followed; loops and
-    /// unreadable folders become failed items. When one of `paths` is not there, nothing is given: the first item is an
-    /// error of kind `NotFound` that names it, and a push ends with
+    /// The order is that of the paths, sorted by name below each. Symbolic links are followed; loops, unreadable
+    /// folders and references of a DICOMDIR without a file become failed items. When one of `paths` is not there,
+    /// nothing is given: the first item is an error of kind `NotFound` that names it, and a push ends with
     /// [`TransferError::NoSuchPath`](crate::error::TransferError::NoSuchPath). Reads no file contents but
     /// a DICOMDIR's; blocks.
     #[must_use]
@@ -66,8 +69,15 @@ impl FileSource {
         let gone = |path: &&PathBuf| path.symlink_metadata().is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
         let missing = paths.iter().find(gone).map(|path| printable(path));
         for path in paths {
-            let roots = match dicomdir_references(path) {
-                Some(Ok(references)) => references,
+            let roots = match dicomdir::references(path) {
+                Some(Ok(references)) => {
+                    let failed = |(label, reason): &(String, &str)| {
+                        let (label, reason) = (label.clone(), (*reason).to_owned());
+                        Found::Failed { label, reason }
+                    };
+                    found.extend(references.iter().filter_map(|reference| reference.as_ref().err()).map(failed));
+                    references.into_iter().flatten().collect()
+                }
                 Some(Err(reason)) if other == OtherFiles::Skip => {
                     found.push(Found::Failed { label: printable(path), reason: reason.to_owned() });
                     continue;
@@ -87,7 +97,15 @@ impl FileSource {
                 });
             }
         }
-        Self { files: found.into_iter(), totals, other, buffers: FileBuffers::default(), known: None, missing }
+        Self {
+            files: found.into_iter(),
+            totals,
+            other,
+            buffers: FileBuffers::default(),
+            known: None,
+            missing,
+            given: HashSet::new(),
+        }
     }
 
     /// Remembers in `known` what it reads, and does not read what is known: for the sources of one push, of which
@@ -96,6 +114,11 @@ impl FileSource {
     pub fn with_known(mut self, known: KnownFiles) -> Self {
         self.known = Some(known);
         self
+    }
+
+    /// Whether this is no copy of what was given. What is not DICOM has a name besides its bytes.
+    fn is_new(&mut self, entry: &InstanceEntry) -> bool {
+        !entry.name.is_empty() || self.given.insert(entry.hash)
     }
 
     /// The files that were found, in order.
@@ -151,50 +174,6 @@ pub fn printable(path: &Path) -> String {
     out
 }
 
-/// Files that a DICOMDIR refers to (PS3.3 annex F), or `None` when `path` is no DICOMDIR; an error is the reason why
-/// one cannot be followed.
-fn dicomdir_references(path: &Path) -> Option<Result<Vec<PathBuf>, &'static str>> {
-    let file = FileBytes::open(path).ok()?;
-    if !dicom::scan(&file).ok()?.is_dicomdir() {
-        return None;
-    }
-    Some(vetted_bytes(&file).and_then(|bytes| references(path, &bytes)))
-}
-
-/// The bytes of a DICOMDIR, for a parser that believes what they say of lengths. They are scanned as they were read:
-/// the file may be another one by now.
-fn vetted_bytes(file: &FileBytes) -> Result<Vec<u8>, &'static str> {
-    if file.len() > DICOMDIR_BYTES_MAX {
-        return Err("the DICOMDIR is too long: name the folder instead");
-    }
-    let mut bytes = vec![0; to_usize(file.len())];
-    file.read_exact_at(0, &mut bytes).map_err(|_| "the DICOMDIR cannot be read")?;
-    match dicom::scan(&bytes) {
-        Ok(scan) if scan.is_dicomdir() && scan.vetted => Ok(bytes),
-        _ => Err("the DICOMDIR is damaged: name the folder instead"),
-    }
-}
-
-fn references(path: &Path, bytes: &[u8]) -> Result<Vec<PathBuf>, &'static str> {
-    let damaged = "the DICOMDIR has no directory that can be read: name the folder instead";
-    let object = dicom_object::from_reader(bytes).map_err(|_| damaged)?;
-    let records = object.element_by_name("DirectoryRecordSequence").map_err(|_| damaged)?;
-    let folder = path.parent().unwrap_or_else(|| Path::new("."));
-    let mut files = Vec::new();
-    for record in records.items().unwrap_or_default() {
-        let Ok(id) = record.element_by_name("ReferencedFileID") else { continue };
-        let Ok(parts) = id.to_multi_str() else { continue };
-        // A component is a plain name (PS3.10 section 8.2); anything else would leave the medium.
-        let names: Vec<&str> = parts.iter().map(|part| part.trim_matches([' ', '\0'])).collect();
-        let plain =
-            |name: &&str| !name.is_empty() && !name.contains(['/', '\\', '\0']) && *name != "." && *name != "..";
-        if !names.is_empty() && names.iter().all(plain) {
-            files.push(names.iter().fold(folder.to_path_buf(), |path, name| path.join(name)));
-        }
-    }
-    Ok(files)
-}
-
 impl Source for FileSource {
     fn totals(&self) -> Totals {
         self.totals
@@ -207,7 +186,12 @@ impl Source for FileSource {
         Ok(self.files.next().map(|found| match found {
             Found::File(path) => {
                 let read = guarded("read a file", || read_file(&path, self.other, &self.buffers, self.known.as_ref()));
-                read.unwrap_or_else(|e| SourceItem::Failed { label: printable(&path), reason: e.to_string() })
+                match read.unwrap_or_else(|e| SourceItem::Failed { label: printable(&path), reason: e.to_string() }) {
+                    SourceItem::Instance(instance) if !self.is_new(&instance.entry) => {
+                        SourceItem::Copy { label: instance.label, len: instance.entry.len }
+                    }
+                    item => item,
+                }
             }
             Found::Failed { label, reason } => SourceItem::Failed { label, reason },
         }))
@@ -264,28 +248,26 @@ fn read_opened(opened: Opened, label: String, other: OtherFiles, known: Option<&
         Err(NotDicom::Read(error)) => {
             return SourceItem::Failed { label, reason: format!("it cannot be read: {error}") };
         }
-        Err(error) if other == OtherFiles::Skip => {
-            return SourceItem::Skipped { label, reason: format!("not DICOM: {error}") };
-        }
+        Err(error) if other == OtherFiles::Skip => return left_out(label, &error),
         Err(_) => None,
     };
-    if other == OtherFiles::Skip {
-        if scan.as_ref().is_some_and(Scan::is_dicomdir) {
-            return SourceItem::Skipped {
-                label,
-                reason: "a DICOMDIR: an index of the medium, not an image".to_owned(),
-            };
-        }
-        if scan.as_ref().is_some_and(|scan| scan.identity.is_none()) {
-            let reason =
-                "DICOM without a valid Study, Series or SOP Instance UID (send it with --all-files)".to_owned();
-            return SourceItem::Skipped { label, reason };
-        }
+    if other == OtherFiles::Skip && scan.as_ref().is_some_and(Scan::is_dicomdir) {
+        let reason = "a DICOMDIR: an index of the medium, not an image".to_owned();
+        return SourceItem::Skipped { label, reason };
     }
     match read_instance(opened, scan.as_ref(), label.clone(), known) {
         Ok(instance) => SourceItem::Instance(Box::new(instance)),
         Err(error) => SourceItem::Failed { label, reason: error.to_string() },
     }
+}
+
+/// What is DICOM and is left out all the same should have been sent.
+fn left_out(label: String, error: &NotDicom) -> SourceItem {
+    if error.is_dicom() {
+        let reason = format!("DICOM that cannot be taken: {error} (--all-files sends it as it is)");
+        return SourceItem::Failed { label, reason };
+    }
+    SourceItem::Skipped { label, reason: format!("not DICOM: {error}") }
 }
 
 /// Cuts and hashes a file in one pass over its bytes.
@@ -295,8 +277,7 @@ fn read_instance(
     label: String,
     known: Option<&KnownFiles>,
 ) -> io::Result<SourceInstance> {
-    // What has no identity of its own is carried as opaque bytes under one made from its content.
-    let scan = scan.filter(|scan| scan.identity.is_some());
+    let scan = scan.filter(|scan| !scan.is_dicomdir());
     let Opened { path, file, whole } = opened;
     let name = path.file_name().map(|name| name.as_encoded_bytes()).unwrap_or_default();
     let Described { entry, cuts } = match &whole {
@@ -313,6 +294,7 @@ fn read_instance(
         label,
         shape: scan.and_then(chunk::pixel_shape),
         position: scan.and_then(|scan| scan.image_position),
+        truncated: scan.is_some_and(|scan| scan.truncated),
         content: Arc::new(FileContent::new(path.clone(), Arc::clone(&offsets), held)),
     };
     if let Some(known) = known {

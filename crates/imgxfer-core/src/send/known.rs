@@ -37,6 +37,7 @@ struct KnownFile {
     offsets: Arc<[u64]>,
     shape: Option<PixelShape>,
     position: Option<u64>,
+    truncated: bool,
 }
 
 impl KnownFiles {
@@ -50,6 +51,7 @@ impl KnownFiles {
             label: label.to_owned(),
             shape: found.shape,
             position: found.position,
+            truncated: found.truncated,
             content: Arc::new(FileContent::new(path.to_owned(), Arc::clone(&found.offsets), None)),
         })
     }
@@ -82,6 +84,7 @@ impl KnownFiles {
             offsets: Arc::clone(offsets),
             shape: instance.shape,
             position: instance.position,
+            truncated: instance.truncated,
         };
         known.chunks = match known.files.insert(path.to_owned(), file) {
             Some(old) => chunks - old.offsets.len(),

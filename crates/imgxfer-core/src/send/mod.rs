@@ -6,6 +6,7 @@
 
 mod choose;
 mod depot_source;
+mod dicomdir;
 mod dispatch;
 mod encode;
 mod files;

@@ -161,6 +161,7 @@ mod tests {
             label,
             shape,
             position,
+            truncated: false,
             content: std::sync::Arc::new(NoContent),
         }))
     }
@@ -172,7 +173,9 @@ mod tests {
             match item {
                 SourceItem::Nothing => labels.push("nothing".to_owned()),
                 SourceItem::Instance(instance) => labels.push(instance.label),
-                SourceItem::Skipped { label, .. } | SourceItem::Failed { label, .. } => labels.push(label),
+                SourceItem::Skipped { label, .. }
+                | SourceItem::Copy { label, .. }
+                | SourceItem::Failed { label, .. } => labels.push(label),
             }
         }
         labels

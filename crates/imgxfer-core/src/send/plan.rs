@@ -220,6 +220,7 @@ mod tests {
             label: String::new(),
             shape: None,
             position: None,
+            truncated: false,
             content: Arc::new(NoContent),
         };
         let instances = page.instances.iter().map(source).collect();

@@ -26,7 +26,7 @@ use crate::ids::TransferId;
 use crate::manifest::{InstanceAt, PageBuilder};
 use crate::pace::{Pace, RateLimit};
 use crate::priority::Priority;
-use crate::progress::{Observer, Progress, TransferEvent};
+use crate::progress::{Observer, Progress, Remark, TransferEvent};
 use crate::proto::{InstanceFailure, ProtocolError, Sender, SenderOutput};
 use crate::transfer::{GAVE_WAY, LineWatch, Notice, Pulse, log_failure, name_transfer, refuse, transfer_span};
 use crate::transport::{ControlReceiver, ControlSender, Session, TransportError};
@@ -79,6 +79,8 @@ struct Built {
     builder: PageBuilder,
     pending: VecDeque<SourceInstance>,
     events: Vec<TransferEvent>,
+    /// Copies that were met since it was asked last, and their bytes.
+    copies: (u64, u64),
     page: Option<OfferedPage>,
     /// Whether there is nothing for now.
     waits: bool,
@@ -92,6 +94,7 @@ impl Built {
             builder: PageBuilder::default(),
             pending: VecDeque::new(),
             events: Vec::new(),
+            copies: (0, 0),
             page: None,
             waits: false,
             end: false,
@@ -112,6 +115,7 @@ fn fill_page(built: &mut Built) -> io::Result<()> {
         crate::effort::note(1);
         let complete = match item {
             Some(SourceItem::Instance(instance)) => {
+                built.events.extend(remarks(&instance));
                 let page = built.builder.push(instance.entry.clone());
                 built.pending.push_back(*instance);
                 page
@@ -119,6 +123,11 @@ fn fill_page(built: &mut Built) -> io::Result<()> {
             Some(SourceItem::Nothing) => {
                 built.waits = true;
                 built.builder.take()
+            }
+            Some(SourceItem::Copy { label, len }) => {
+                (built.copies.0, built.copies.1) = (built.copies.0 + 1, built.copies.1.saturating_add(len));
+                built.events.push(TransferEvent::Remarked { label, remark: Remark::Copy });
+                None
             }
             Some(SourceItem::Skipped { label, reason }) => {
                 built.events.push(TransferEvent::Skipped { label, reason });
@@ -147,6 +156,14 @@ struct Opening {
     totals: Totals,
     others: u64,
     follows: bool,
+}
+
+/// What is to be said of an instance that is sent.
+fn remarks(instance: &SourceInstance) -> impl Iterator<Item = TransferEvent> {
+    let label = &instance.label;
+    let truncated = instance.truncated.then_some(Remark::Truncated);
+    let derived = instance.entry.has_derived_uid().then_some(Remark::DerivedUid);
+    truncated.into_iter().chain(derived).map(|remark| TransferEvent::Remarked { label: label.clone(), remark })
 }
 
 struct Sending<'a> {
@@ -300,6 +317,13 @@ impl Sending<'_> {
         Ok(())
     }
 
+    /// Copies, and their bytes, are not sent.
+    fn less_is_expected(&mut self, (copies, bytes): (u64, u64)) {
+        let progress = &mut self.progress;
+        progress.instances_expected = progress.instances_expected.saturating_sub(copies);
+        progress.bytes_expected = progress.bytes_expected.saturating_sub(bytes);
+    }
+
     fn events(&mut self, events: Vec<TransferEvent>) {
         for event in events {
             if let TransferEvent::Failed { reason, .. } = &event {
@@ -404,6 +428,7 @@ async fn run(
         }
         if let Some(mut done) = built.take() {
             sending.events(std::mem::take(&mut done.events));
+            sending.less_is_expected(std::mem::take(&mut done.copies));
             if done.page.is_some() && !sending.sender.wants_page() {
                 built = Some(done);
             } else {

@@ -60,6 +60,8 @@ pub struct SourceInstance {
     pub shape: Option<PixelShape>,
     /// Stands for the place in the patient that it shows: equal for equal places, `None` where it is not known.
     pub position: Option<u64>,
+    /// Whether it is known to end before its elements do.
+    pub truncated: bool,
     /// Its bytes.
     pub content: Arc<dyn Content>,
 }
@@ -90,6 +92,13 @@ pub enum SourceItem {
         label: String,
         /// Why.
         reason: String,
+    },
+    /// DICOM that is byte for byte an instance that came before.
+    Copy {
+        /// The file.
+        label: String,
+        /// Its length in bytes.
+        len: u64,
     },
     /// Something that should have been sent but cannot be.
     Failed {

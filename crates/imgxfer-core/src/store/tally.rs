@@ -33,14 +33,14 @@ impl Tally {
         self.is_stale |= instance.catalogue != dicom::CATALOGUE_VERSION;
     }
 
-    /// Compares what the index has of a sound instance's attributes with its own header. One without an identity of its
-    /// own is carried as opaque bytes, and has none there.
+    /// Compares what the index has of a sound instance's attributes with its own header. A DICOMDIR is carried as opaque
+    /// bytes, and has none there.
     pub(super) fn add_header(&mut self, instance: &StoredInstance, reader: StoredReader, cache: &RecordCache) {
         let reader = reader.with_cache(cache.clone());
         if instance.entry.name.is_empty()
             && instance.catalogue == dicom::CATALOGUE_VERSION
             && let Ok(scan) = dicom::scan(&reader)
-            && scan.identity.is_some()
+            && !scan.is_dicomdir()
         {
             self.is_header &= scan.attributes == instance.attributes;
         }

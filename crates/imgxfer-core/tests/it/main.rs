@@ -20,6 +20,8 @@ mod healing;
 mod hostile;
 mod in_memory;
 mod limits;
+mod odd_files;
+mod odd_writer;
 mod patients;
 mod peers;
 mod props;

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use super::{Problem, on_queue, problem};
 use crate::app::Shared;
-use crate::config::{PeerKey, SELF};
+use crate::config::{Inbox, PeerKey, SELF};
 use crate::live::Running;
 use crate::metrics::{RunningLine, Snapshot};
 use crate::queue::Past;
@@ -276,6 +276,11 @@ pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Result<Response
         "store": store,
         "problems": problems,
         "history": past.iter().map(without_uids).collect::<Vec<_>>(),
+        "inboxes": inboxes(&shared),
+        "without_usable_uid": {
+            "sent": shared.metrics.derived_so_far(Direction::Out),
+            "stored": shared.metrics.derived_so_far(Direction::In),
+        },
         "backfill": backfill(&shared),
     }))
     .into_response())
@@ -288,6 +293,15 @@ fn without_uids(past: &Past) -> Value {
         past.remove("studies");
     }
     past
+}
+
+/// What stands in inboxes and is in no job.
+fn inboxes(shared: &Shared) -> Vec<Value> {
+    let of = |inbox: &Inbox| {
+        let [waiting, held, refused] = shared.metrics.inboxes.of(&inbox.path);
+        json!({ "path": inbox.path.display().to_string(), "waiting_files": waiting, "held_files": held, "refused_files": refused })
+    };
+    shared.config.inboxes.iter().map(of).collect()
 }
 
 /// How far the reading of headers is whose attributes are of another version.

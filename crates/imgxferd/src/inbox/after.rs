@@ -227,7 +227,7 @@ mod tests {
         let id = queue.push(&job).unwrap();
         let sent = files.each_ref().map(|file| {
             let outcome = Outcome::Sent { hash: file.hash.unwrap(), stamp: file.stamp };
-            SentFile { path: file.path.clone(), outcome, study: None }
+            SentFile { path: file.path.clone(), outcome, study: None, derived: false }
         });
         queue.complete_here(id, &sent, 4).unwrap();
         std::fs::remove_file(&files[1].path).unwrap();

@@ -24,6 +24,7 @@ use tokio::sync::{Notify, watch};
 use crate::audit::{Actor, Audit, Entry, Event};
 use crate::config::{Inbox, SELF};
 use crate::files;
+use crate::metrics::Metrics;
 use crate::queue::{NewJob, Queue, QueueError, Stamp, backoff};
 use after::Ends;
 use settle::{Group, Kind, Settler};
@@ -31,12 +32,16 @@ use settle::{Group, Kind, Settler};
 /// After a change the folder is read at most this often.
 const READ_AT_MOST_EVERY: Duration = Duration::from_millis(500);
 
+/// What an inbox tells: jobs, what became of files, and how many wait.
+type Told = (Arc<Queue>, Audit, Arc<Metrics>);
+
 /// One watched folder. Its methods block.
 #[derive(Debug)]
 struct Watched {
     inbox: Inbox,
     queue: Arc<Queue>,
     audit: Audit,
+    metrics: Arc<Metrics>,
     settler: Settler,
     known: HashMap<PathBuf, Stamp>,
     clock: Stopwatch,
@@ -47,11 +52,11 @@ struct Watched {
 }
 
 impl Watched {
-    fn new(inbox: Inbox, queue: Arc<Queue>, audit: Audit) -> Result<Self, QueueError> {
+    fn new(inbox: Inbox, (queue, audit, metrics): Told) -> Result<Self, QueueError> {
         let known = queue.known_files(&inbox.path)?;
         let settler = Settler::new(inbox.settle, inbox.hold);
         let clock = Stopwatch::start();
-        Ok(Self { inbox, queue, audit, settler, known, clock, again: HashMap::new(), readable: true })
+        Ok(Self { inbox, queue, audit, metrics, settler, known, clock, again: HashMap::new(), readable: true })
     }
 
     /// Does for committed files what the inbox says, unless that could not be written down and must be.
@@ -112,12 +117,17 @@ impl Watched {
         let now = self.clock.elapsed();
         self.settler.observe(now, listing);
         self.settler.look_again();
+        let mut refused = 0;
         for (path, stamp) in self.settler.to_classify() {
             let (kind, unfinished) = self.kind_of(&path);
+            refused += usize::from(kind == Kind::Refused);
             self.settler.classify(&path, stamp, kind);
             if unfinished {
                 self.settler.unfinished(&path);
             }
+        }
+        if refused > 0 {
+            tracing::warn!(inbox = %self.inbox.path.display(), files = refused, "files that are DICOM and cannot be taken hold what is beside them for hold_seconds; the job fails then and names itself partial: repair or remove them, or send them with all_files = true");
         }
         let rejected = self.settler.rejected(now);
         for (path, stamp) in &rejected {
@@ -153,6 +163,7 @@ impl Watched {
             self.settler.taken(job.files.iter().map(|(path, _)| path.as_path()));
             self.known.extend(job.files);
         }
+        self.metrics.inboxes.set(&self.inbox.path, self.settler.counts());
         Ok(self.settler.next_due(self.clock.elapsed()).map_or(self.inbox.poll, |due| due.min(self.inbox.poll)))
     }
 
@@ -160,18 +171,15 @@ impl Watched {
     fn kind_of(&self, path: &Path) -> (Kind, bool) {
         let Ok(file) = FileBytes::open_no_follow(path) else { return (Kind::Unreadable, false) };
         let Ok(unfinished) = whole::is_unfinished(&file) else { return (Kind::Unreadable, false) };
-        let other = || {
-            if self.inbox.all_files {
-                Kind::In(Group::Others(path.parent().unwrap_or(&self.inbox.path).to_owned()))
-            } else {
-                Kind::NotSent
-            }
-        };
+        let beside = || Group::Others(path.parent().unwrap_or(&self.inbox.path).to_owned());
+        let other = || if self.inbox.all_files { Kind::In(beside()) } else { Kind::NotSent };
         let kind = match dicom::scan(&file) {
             // An index of files that move away from it is of no use to anybody.
             Ok(scan) if scan.is_dicomdir() => Kind::NotSent,
-            Ok(scan) => scan.identity.map_or_else(other, |identity| Kind::In(Group::Study(identity.study))),
+            // One of which nothing says to which study it belongs goes with its folder.
+            Ok(scan) => Kind::In(scan.study().map_or_else(beside, Group::Study)),
             Err(dicom::NotDicom::Read(_)) => Kind::Unreadable,
+            Err(error) if error.is_dicom() && !self.inbox.all_files => Kind::Refused,
             Err(_) => other(),
         };
         (kind, unfinished)
@@ -212,12 +220,7 @@ fn is_change(event: &notify::Event) -> bool {
 }
 
 /// Watches one inbox until the daemon stops. `nudge` is told when a job of the inbox is done.
-pub(crate) async fn watch_inbox(
-    inbox: Inbox,
-    (queue, audit): (Arc<Queue>, Audit),
-    nudge: Arc<Notify>,
-    mut stopping: watch::Receiver<bool>,
-) {
+pub(crate) async fn watch_inbox(inbox: Inbox, told: Told, nudge: Arc<Notify>, mut stopping: watch::Receiver<bool>) {
     let changed = Arc::clone(&nudge);
     let path = inbox.path.clone();
     let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
@@ -231,12 +234,12 @@ pub(crate) async fn watch_inbox(
     }
     let mut watched: Option<Watched> = None;
     while !*stopping.borrow() {
-        let (inbox, queue, audit) = (inbox.clone(), Arc::clone(&queue), audit.clone());
+        let (inbox, told) = (inbox.clone(), told.clone());
         let poll = inbox.poll;
         let look = blocking("look through an inbox", move || {
             let mut watched = match watched {
                 Some(watched) => watched,
-                None => Watched::new(inbox, queue, audit)?,
+                None => Watched::new(inbox, told)?,
             };
             let wait = watched.look()?;
             Ok::<_, QueueError>((watched, wait))
@@ -274,9 +277,13 @@ mod tests {
     use crate::queue::JobState;
     use imgxfer_core::sim::studies::StudySpec;
 
+    fn told(queue: &Arc<Queue>) -> Told {
+        (Arc::clone(queue), Audit::none(), Arc::new(Metrics::new(0)))
+    }
+
     fn watched(folder: &Path, inbox: Inbox) -> (Watched, Arc<Queue>) {
         let queue = Arc::new(Queue::open(&folder.join("queue.db")).unwrap());
-        (Watched::new(inbox, Arc::clone(&queue), Audit::none()).unwrap(), queue)
+        (Watched::new(inbox, told(&queue)).unwrap(), queue)
     }
 
     #[test]
@@ -296,7 +303,7 @@ mod tests {
         inbox_now.look().unwrap();
         assert_eq!(queue.jobs(10).unwrap().len(), 2, "nothing is queued twice");
         drop(inbox_now);
-        let mut after_restart = Watched::new(inbox, Arc::clone(&queue), Audit::none()).unwrap();
+        let mut after_restart = Watched::new(inbox, told(&queue)).unwrap();
         after_restart.look().unwrap();
         assert_eq!(queue.jobs(10).unwrap().len(), 2, "nor after a restart");
         std::fs::write(

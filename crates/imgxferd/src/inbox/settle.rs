@@ -26,6 +26,8 @@ pub(super) enum Group {
 pub(super) enum Kind {
     /// Part of this.
     In(Group),
+    /// DICOM that cannot be taken: nobody knows to which study it belongs.
+    Refused,
     /// Nothing that is sent; it may still become something while it grows.
     NotSent,
     /// It could not be read this time.
@@ -115,16 +117,18 @@ impl Settler {
     }
 
     fn rest(&self, seen: &Seen) -> Duration {
-        if seen.unfinished || seen.written { self.hold } else { self.settle }
+        if seen.unfinished || seen.written || seen.kind == Some(Kind::Refused) { self.hold } else { self.settle }
     }
 
     fn quiet(&self, seen: &Seen, now: Duration) -> bool {
         now.saturating_sub(seen.since) >= self.rest(seen)
     }
 
-    /// Groups none of whose files has changed for the settling time, each file in order of its path.
+    /// Groups none of whose files has changed for the settling time, each file in order of its path. What is DICOM and
+    /// cannot be taken belongs to what is beside it: it holds that, and goes with it to fail by name.
     pub(super) fn ready(&self, now: Duration) -> Vec<Ready> {
         let mut groups: HashMap<&Group, (bool, Files)> = HashMap::new();
+        let mut alone = Files::new();
         for (path, seen) in &self.files {
             if let Some(Kind::In(group)) = &seen.kind {
                 let (quiet, files) = groups.entry(group).or_insert((true, Vec::new()));
@@ -132,13 +136,40 @@ impl Settler {
                 files.push((path.clone(), seen.stamp));
             }
         }
+        for (path, seen) in self.files.iter().filter(|(_, seen)| seen.kind == Some(Kind::Refused)) {
+            let folder = path.parent();
+            let beside = |(file, _): &(PathBuf, Stamp)| file.parent() == folder;
+            let mut beside: Vec<_> = groups.iter_mut().filter(|(_, (_, files))| files.iter().any(beside)).collect();
+            beside.sort_by_key(|(group, _)| *group);
+            let is_quiet = self.quiet(seen, now);
+            beside.iter_mut().for_each(|(_, (quiet, _))| *quiet &= is_quiet);
+            match beside.into_iter().next() {
+                Some((_, (_, files))) => files.push((path.clone(), seen.stamp)),
+                None if is_quiet => alone.push((path.clone(), seen.stamp)),
+                None => {}
+            }
+        }
+        let alone = alone
+            .into_iter()
+            .map(|file| (Group::Others(file.0.parent().unwrap_or_else(|| Path::new("")).to_owned()), vec![file]));
         let mut ready: Vec<Ready> = groups
             .into_iter()
             .filter(|(_, (quiet, _))| *quiet)
             .map(|(group, (_, files))| (group.clone(), files))
+            .chain(alone)
             .collect();
         ready.sort();
         ready
+    }
+
+    /// Files that wait, those of them that hold their study, and those that cannot be taken.
+    pub(super) fn counts(&self) -> [usize; 3] {
+        let count = |of: fn(&Seen) -> bool| self.files.values().filter(|seen| of(seen)).count();
+        [
+            self.files.len(),
+            count(|seen| seen.unfinished || seen.written),
+            count(|seen| seen.kind == Some(Kind::Refused)),
+        ]
     }
 
     /// Quiet files that are nothing to send.
@@ -275,6 +306,22 @@ mod tests {
         table.put("a", 1, study(1)).put("b", 1, study(1)).at(0);
         table.files.remove(Path::new("b"));
         assert_eq!(table.at(10), [(group(1), vec!["a".to_owned()])]);
+    }
+
+    #[test]
+    fn what_cannot_be_taken_holds_what_is_beside_it_and_goes_with_it() {
+        let mut table = Table::new();
+        table.put("x/a", 1, study(1)).put("x/b", 1, Kind::Refused).put("y/c", 1, study(2)).put("z/d", 1, Kind::Refused);
+        table.at(0);
+        assert_eq!(table.settler.counts(), [4, 0, 2]);
+        assert_eq!(table.at(10), [(group(2), vec!["y/c".to_owned()])], "what is beside it waits");
+        assert!(table.settler.rejected(Duration::from_secs(59)).is_empty(), "nor is it set aside");
+        let both = (group(1), vec!["x/a".to_owned(), "x/b".to_owned()]);
+        let alone = (Group::Others("z".into()), vec!["z/d".to_owned()]);
+        assert_eq!(table.at(60), [both, (group(2), vec!["y/c".to_owned()]), alone]);
+        // Once it is gone, its study goes alone.
+        table.files.remove(Path::new("x/b"));
+        assert_eq!(table.at(61)[0], (group(1), vec!["x/a".to_owned()]));
     }
 
     #[test]

@@ -276,6 +276,7 @@ impl Lane {
         let count = |wanted: fn(&Outcome) -> bool| {
             imgxfer_core::units::to_u64(sent.iter().filter(|file| wanted(&file.outcome)).count())
         };
+        self.parts.metrics.derived(Direction::Out, count_derived(&sent));
         let offered = count(|outcome| matches!(outcome, Outcome::Sent { .. }));
         let failed = count(|outcome| matches!(outcome, Outcome::Failed));
         let whole = report.receipt.complete && failed == 0 && report.receipt.instances == offered;
@@ -308,7 +309,7 @@ impl Lane {
         }
         let problem = match (offered, failed) {
             (0, 0) => "nothing-to-send: none of the files is DICOM".to_owned(),
-            (0, _) => "files-gone: none of the files can be read".to_owned(),
+            (0, _) => "files-gone: none of the files can be read and taken".to_owned(),
             _ => format!(
                 "partial: {} of {} instances are not committed; the files are kept",
                 job.files.saturating_sub(report.receipt.instances),
@@ -421,6 +422,11 @@ fn committed_part(sent: &[SentFile], refused: &BTreeSet<String>, instances: u64)
 /// The studies that files belong to.
 pub(super) fn studies(sent: &[SentFile]) -> Vec<StudyUid> {
     sent.iter().filter_map(|file| file.study.clone()).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Files that have a derived UID.
+pub(super) fn count_derived(sent: &[SentFile]) -> u64 {
+    imgxfer_core::units::to_u64(sent.iter().filter(|file| file.derived).count())
 }
 
 /// One push of one job.

@@ -19,7 +19,7 @@ use imgxfer_core::work::{WorkError, blocking};
 use tokio::sync::watch;
 
 use super::error::causes;
-use super::lane::{End, Lane, PARTIAL_TRIES, all_gone, only_sent, studies};
+use super::lane::{End, Lane, PARTIAL_TRIES, all_gone, count_derived, only_sent, studies};
 use super::{Job, JobFile, Outcome, Past, Queue, QueueError, SentFile, Stamp, backoff};
 use crate::audit::{About, Actor, Entry, Event};
 use crate::config::SELF;
@@ -107,6 +107,7 @@ impl Lane {
         let id = job.id;
         let Tried { files, progress, stored, .. } = tried;
         self.parts.metrics.transfer_done(Direction::In, &progress, seconds);
+        self.parts.metrics.derived(Direction::In, count_derived(&files));
         let (committed, failed) = (progress.instances_committed, progress.instances_failed);
         let told = stored_by(job, &files, &progress);
         let mut past = Past::new(SELF, Direction::In, &studies(&files), &progress, seconds);
@@ -127,7 +128,7 @@ impl Lane {
         }
         let problem = match (committed, failed) {
             (0, 0) => "nothing-to-put: none of the files is DICOM".to_owned(),
-            (0, _) => "files-gone: none of the files can be read".to_owned(),
+            (0, _) => "files-gone: none of the files can be read and taken".to_owned(),
             _ => format!("partial: {failed} of {} files are not in the store; the files are kept", job.files),
         };
         let problem = all_gone(&files).map_or(problem, str::to_owned);
@@ -245,8 +246,9 @@ impl Putting {
             match dicom::scan(&source) {
                 // It stands for what it refers to, which is in the job by itself.
                 Ok(scan) if scan.is_dicomdir() => return (Some(Outcome::Skipped), None),
+                Ok(_) => {}
                 Err(NotDicom::Read(_)) => return (self.unread(), None),
-                _ => options.opaque = Some(path.file_name().unwrap_or_default().as_encoded_bytes().to_vec()),
+                Err(_) => options.opaque = Some(path.file_name().unwrap_or_default().as_encoded_bytes().to_vec()),
             }
         }
         match self.depot.put(&source, &options) {
@@ -255,7 +257,8 @@ impl Putting {
             }
             // It is another file now.
             Ok(put) => (Some(Outcome::Failed), Some(put)),
-            Err(PutError::NotDicom(_) | PutError::NoIdentity) => (Some(Outcome::Skipped), None),
+            Err(PutError::NotDicom(error)) if error.is_dicom() => (Some(Outcome::Failed), None),
+            Err(PutError::NotDicom(_) | PutError::Directory) => (Some(Outcome::Skipped), None),
             Err(PutError::Store(error)) => {
                 lock(&self.tried).cut.get_or_insert(Cut::Store(error));
                 (None, None)
@@ -292,7 +295,8 @@ impl Putting {
             (Outcome::Failed, _) => tried.progress.instances_failed += 1,
             _ => {}
         }
-        tried.files.push(SentFile { path, outcome, study: put.map(|put| put.entry.study.clone()) });
+        let derived = put.is_some_and(|put| put.entry.has_derived_uid());
+        tried.files.push(SentFile { path, outcome, study: put.map(|put| put.entry.study.clone()), derived });
         self.live.update(self.ticket, None, Some(tried.progress));
     }
 }

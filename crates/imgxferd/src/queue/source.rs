@@ -37,6 +37,8 @@ pub(crate) struct SentFile {
     pub(crate) outcome: Outcome,
     /// The study that it belongs to, where it was read.
     pub(crate) study: Option<StudyUid>,
+    /// A derived UID stands for one of its own that cannot be used.
+    pub(crate) derived: bool,
 }
 
 /// What one try gave to the transfer so far.
@@ -106,11 +108,11 @@ impl Source for JobSource {
     fn next_item(&mut self) -> io::Result<Option<SourceItem>> {
         let Some(path) = self.files.next() else { return Ok(None) };
         let (item, outcome) = self.read(&path);
-        let study = match &item {
-            SourceItem::Instance(instance) => Some(instance.entry.study.clone()),
-            _ => None,
+        let (study, derived) = match &item {
+            SourceItem::Instance(instance) => (Some(instance.entry.study.clone()), instance.entry.has_derived_uid()),
+            _ => (None, false),
         };
-        self.sent.lock().unwrap_or_else(PoisonError::into_inner).push(SentFile { path, outcome, study });
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner).push(SentFile { path, outcome, study, derived });
         Ok(Some(item))
     }
 }

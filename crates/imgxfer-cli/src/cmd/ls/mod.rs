@@ -111,7 +111,8 @@ pub(crate) async fn run(args: &LsArgs, places: &Places, output: &Output) -> anyh
     let answer = client.find(&target.dial, &search).await;
     close(&endpoint, CloseCode::Done).await;
     let Answer { rows, more, total, incomplete, .. } = answer.told("search at", &target)?;
-    output.objects(rows.iter().map(rows::object))?;
+    let shared = rows::in_several_studies(&rows);
+    output.objects(rows.iter().map(|row| rows::object_among(row, &shared)))?;
     if incomplete {
         output.warn("attributes are still being filled in there: something may be missing");
     }
@@ -133,6 +134,15 @@ pub(crate) async fn run(args: &LsArgs, places: &Places, output: &Output) -> anyh
     // A listing that cannot be kept is still one.
     if let Err(error) = Listing::new(&target, asked_by(&search), &rows).keep(places) {
         output.warn(&format!("`imgxfer pull` will not know these numbers: {error:#}"));
+    }
+    if search.level == Level::Study {
+        let mixed = rows.iter().filter(|row| row.study.patients.len() > 1).count();
+        if mixed > 0 {
+            output.warn(&format!("WRONG PATIENT? {mixed} of these studies name several patients"));
+        }
+    }
+    for (uid, studies) in &shared {
+        output.warn(&format!("WRONG PATIENT? the SOP Instance UID {uid} is in {} studies", studies.len()));
     }
     if more {
         let raise = if args.limit.is_some() { "raise --limit, or " } else { "" };

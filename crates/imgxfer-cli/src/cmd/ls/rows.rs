@@ -1,5 +1,7 @@
 //! What was found, as a table and as objects.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use imgxfer_core::dicom::{Attribute, Attributes, Level, tags};
 use imgxfer_core::ids::PeerId;
 use imgxfer_core::store::search::{Found, FoundStudy};
@@ -92,6 +94,8 @@ impl Table {
             Column::cut("TRANSFER SYNTAX", 15).goes(1),
             Column::left(uid).goes(2),
         ];
+        let derived = rows.iter().filter_map(|row| row.instance.as_ref()).any(|found| found.sop_instance.is_derived());
+        let columns: Vec<Column> = columns.into_iter().chain(derived.then(|| Column::left("UID"))).collect();
         let cells = |row: &Found| {
             let (series, instance) = (row.series.as_ref()?, row.instance.as_ref()?);
             let of = |tag| instance.attributes.get(tag);
@@ -99,7 +103,7 @@ impl Table {
                 ("", _) | (_, "") => String::new(),
                 (rows, columns) => format!("{rows} x {columns}"),
             };
-            Some(vec![
+            let mut cells = vec![
                 series.attributes.get(tags::MODALITY).to_owned(),
                 series.attributes.get(tags::SERIES_NUMBER).to_owned(),
                 of(tags::INSTANCE_NUMBER).to_owned(),
@@ -108,10 +112,26 @@ impl Table {
                 human_bytes(instance.len),
                 instance.transfer_syntax.as_ref().map(ToString::to_string).unwrap_or_default(),
                 instance.sop_instance.as_str().to_owned(),
-            ])
+            ];
+            if derived {
+                cells.push(if instance.sop_instance.is_derived() { "derived".to_owned() } else { String::new() });
+            }
+            Some(cells)
         };
         Self { columns, cells: rows.iter().filter_map(cells).collect(), uid }
     }
+}
+
+/// SOP Instance UIDs that instances of more than one study have among these.
+pub(super) fn in_several_studies(rows: &[Found]) -> BTreeMap<&str, BTreeSet<&str>> {
+    let mut studies: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for row in rows {
+        if let Some(instance) = &row.instance {
+            studies.entry(instance.sop_instance.as_str()).or_default().insert(row.study.study.as_str());
+        }
+    }
+    studies.retain(|_, studies| studies.len() > 1);
+    studies
 }
 
 fn study_cells(study: &FoundStudy) -> Vec<String> {
@@ -166,6 +186,12 @@ fn person(name: &str) -> String {
 }
 
 fn state(study: &FoundStudy) -> String {
+    let derived = study.attributes.get(tags::DERIVED_UIDS).to_lowercase().replace('\\', ", ");
+    let mark = if derived.is_empty() { derived } else { format!(", no usable UID: {derived}") };
+    whole(study) + &mark
+}
+
+fn whole(study: &FoundStudy) -> String {
     match (study.arriving, study.version()) {
         (true, 0) => "arriving".to_owned(),
         (true, version) => format!("complete v{version}, more arriving"),
@@ -190,17 +216,30 @@ pub(super) fn object(row: &Found) -> Value {
         "date": iso(&study.date),
         "patients": study.patients.iter().map(|patient| values(&patient.attributes)).collect::<Vec<_>>(),
         "series": series.series.as_str(),
+        "several_patients": study.patients.len() > 1,
+        "series_derived": series.series.is_derived(),
         "series_attributes": values(&series.attributes),
         "instances": series.instances,
     });
     if let Some(instance) = &row.instance {
         object["instance"] = json!(instance.sop_instance.as_str());
+        object["instance_derived"] = json!(instance.sop_instance.is_derived());
         object["instance_attributes"] = values(&instance.attributes);
         object["sop_class"] = json!(instance.sop_class.as_ref().map(ToString::to_string));
         object["transfer_syntax"] = json!(instance.transfer_syntax.as_ref().map(ToString::to_string));
         object["hash"] = json!(instance.hash.to_string());
         object["content"] = json!(instance.content.to_string());
         object["bytes"] = json!(instance.len);
+    }
+    object
+}
+
+/// The same, with the studies that have the instance's UID besides its own.
+pub(super) fn object_among(row: &Found, shared: &BTreeMap<&str, BTreeSet<&str>>) -> Value {
+    let mut object = object(row);
+    if let Some(studies) = row.instance.as_ref().and_then(|instance| shared.get(instance.sop_instance.as_str())) {
+        object["other_studies"] =
+            json!(studies.iter().filter(|study| **study != row.study.study.as_str()).collect::<Vec<_>>());
     }
     object
 }
@@ -238,6 +277,8 @@ fn study_object(study: &FoundStudy) -> Value {
         "instances": study.instances,
         "contents": study.contents,
         "conflicts": study.conflicts,
+        "several_patients": study.patients.len() > 1,
+        "derived_uids": study.attributes.get(tags::DERIVED_UIDS),
         "bytes": study.bytes,
         "version": study.version(),
         "arriving": study.arriving,
