@@ -56,7 +56,7 @@ pub(crate) fn problems(status: &Value, width: Option<usize>) -> Vec<String> {
     let problems = status["problems"].as_array().map(Vec::as_slice).unwrap_or_default();
     let words = |problem: &Value| {
         let text = |key: &str| problem[key].as_str().map(safe).unwrap_or_default();
-        let number = ["jobs", "instances"].iter().find_map(|key| problem[*key].as_u64());
+        let number = ["jobs", "instances", "files"].iter().find_map(|key| problem[*key].as_u64());
         let number = number.map(|number| format!("{number} ")).unwrap_or_default();
         crate::table::wrap("  ", &format!("{}: {number}{}", text("what"), text("remedy")), width)
     };
@@ -114,8 +114,11 @@ mod tests {
     fn problems_come_with_their_remedy() {
         let failed = json!({ "what": "failed", "jobs": 2, "remedy": "jobs failed: imgxfer daemon queue says why" });
         let disk = json!({ "what": "disk", "remedy": "the disk is full down to its reserve: make room" });
-        let shown = problems(&json!({ "problems": [failed, disk] }), Some(40));
+        let refused =
+            json!({ "what": "refused", "files": 3, "remedy": "files in inboxes are DICOM and cannot be taken" });
+        let shown = problems(&json!({ "problems": [failed, disk, refused] }), Some(40));
         assert!(shown[0].starts_with("  failed: 2 jobs failed: imgxfer"), "{shown:?}");
+        assert!(shown.iter().any(|line| line.starts_with("  refused: 3 files")), "{shown:?}");
         assert!(shown.iter().all(|line| wide(line) <= 40) && shown.join(" ").contains("make room"), "{shown:?}");
     }
 

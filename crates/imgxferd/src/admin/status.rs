@@ -208,6 +208,11 @@ pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Result<Response
         let remedy = "jobs failed: imgxfer daemon queue says why; then retry or dismiss them";
         problems.push(json!({ "what": "failed", "jobs": failed, "remedy": remedy }));
     }
+    let refused: usize = shared.config.inboxes.iter().map(|inbox| shared.metrics.inboxes.of(&inbox.path)[2]).sum();
+    if refused > 0 {
+        let remedy = "files in inboxes are DICOM and cannot be taken: the log says where; repair or remove them";
+        problems.push(json!({ "what": "refused", "files": refused, "remedy": remedy }));
+    }
     let sessions: Vec<(String, Value)> = shared
         .live
         .sessions()

@@ -309,7 +309,7 @@ impl Lane {
         }
         let problem = match (offered, failed) {
             (0, 0) => "nothing-to-send: none of the files is DICOM".to_owned(),
-            (0, _) => "files-gone: none of the files can be read and taken".to_owned(),
+            (0, _) => "none-taken: none of the files can be read and taken".to_owned(),
             _ => format!(
                 "partial: {} of {} instances are not committed; the files are kept",
                 job.files.saturating_sub(report.receipt.instances),

@@ -128,7 +128,7 @@ impl Lane {
         }
         let problem = match (committed, failed) {
             (0, 0) => "nothing-to-put: none of the files is DICOM".to_owned(),
-            (0, _) => "files-gone: none of the files can be read and taken".to_owned(),
+            (0, _) => "none-taken: none of the files can be read and taken".to_owned(),
             _ => format!("partial: {failed} of {} files are not in the store; the files are kept", job.files),
         };
         let problem = all_gone(&files).map_or(problem, str::to_owned);
