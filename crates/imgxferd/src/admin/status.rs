@@ -194,25 +194,8 @@ pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Result<Response
     let (checks, space_left) = checks(&shared).await;
     let mut store = serde_json::to_value(totals).unwrap_or_default();
     store["space_left_bytes"] = json!(space_left);
-    let mut problems: Vec<Value> = checks
-        .iter()
-        .filter(|(_, sound, _)| !sound)
-        .map(|(name, _, remedy)| json!({ "what": name, "remedy": remedy }))
-        .collect();
-    if totals.damaged_instances > 0 {
-        let remedy = "instances in the store are damaged: push them again, or run imgxfer repair";
-        problems.push(json!({ "what": "damaged", "instances": totals.damaged_instances, "remedy": remedy }));
-    }
-    let failed: u64 = summary.iter().map(|of_peer| of_peer.failed).sum();
-    if failed > 0 {
-        let remedy = "jobs failed: imgxfer daemon queue says why; then retry or dismiss them";
-        problems.push(json!({ "what": "failed", "jobs": failed, "remedy": remedy }));
-    }
-    let refused: usize = shared.config.inboxes.iter().map(|inbox| shared.metrics.inboxes.of(&inbox.path)[2]).sum();
-    if refused > 0 {
-        let remedy = "files in inboxes are DICOM and cannot be taken: the log says where; repair or remove them";
-        problems.push(json!({ "what": "refused", "files": refused, "remedy": remedy }));
-    }
+    let failed = summary.iter().map(|of_peer| of_peer.failed).sum();
+    let problems = problems(&shared, &checks, totals.damaged_instances, failed);
     let sessions: Vec<(String, Value)> = shared
         .live
         .sessions()
@@ -298,6 +281,26 @@ fn without_uids(past: &Past) -> Value {
         past.remove("studies");
     }
     past
+}
+
+/// What needs somebody, each with what he can do.
+fn problems(shared: &Shared, checks: &[(&str, bool, &str)], damaged: u64, failed: u64) -> Vec<Value> {
+    let unsound = checks.iter().filter(|(_, sound, _)| !sound);
+    let mut problems: Vec<Value> = unsound.map(|(name, _, remedy)| json!({ "what": name, "remedy": remedy })).collect();
+    if damaged > 0 {
+        let remedy = "instances in the store are damaged: push them again, or run imgxfer repair";
+        problems.push(json!({ "what": "damaged", "instances": damaged, "remedy": remedy }));
+    }
+    if failed > 0 {
+        let remedy = "jobs failed: imgxfer daemon queue says why; then retry or dismiss them";
+        problems.push(json!({ "what": "failed", "jobs": failed, "remedy": remedy }));
+    }
+    let refused: usize = shared.config.inboxes.iter().map(|inbox| shared.metrics.inboxes.of(&inbox.path)[2]).sum();
+    if refused > 0 {
+        let remedy = "files in inboxes are DICOM and cannot be taken: the log says where; repair or remove them";
+        problems.push(json!({ "what": "refused", "files": refused, "remedy": remedy }));
+    }
+    problems
 }
 
 /// What stands in inboxes and is in no job.
