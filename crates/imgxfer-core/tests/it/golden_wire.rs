@@ -8,7 +8,7 @@ use bytes::Bytes;
 use imgxfer_core::chunk::ChunkClass;
 use imgxfer_core::clock::UnixSeconds;
 use imgxfer_core::codec::{CodecId, Registry};
-use imgxfer_core::dicom::{Tag, tags};
+use imgxfer_core::dicom::{self, Tag, tags};
 use imgxfer_core::ids::{
     ChunkId, InstanceHash, ManifestRoot, PageHash, PeerId, SeriesUid, SopInstanceUid, StandardUid, StudyUid, TransferId,
 };
@@ -27,7 +27,10 @@ fn path(name: &str) -> PathBuf {
 }
 
 fn vector(name: &str) -> Vec<u8> {
-    let text = std::fs::read_to_string(path(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+    from_hex(&std::fs::read_to_string(path(name)).unwrap_or_else(|e| panic!("{name}: {e}")))
+}
+
+fn from_hex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
     let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
     digits.chunks(2).map(byte).collect()
@@ -397,4 +400,21 @@ fn receipt_text() {
     };
     assert_vector("receipt-v1", &receipt.encode());
     assert_eq!(Receipt::decode(&vector("receipt-v1")), Ok(receipt));
+}
+
+/// The vector was made from `docs/wire-format.md` by another program.
+#[test]
+fn derived_uids() {
+    let table = std::fs::read_to_string(path("").with_file_name("derived-uids-v1.tsv")).unwrap();
+    for line in table.lines() {
+        let [what, study, series, sop_instance, file] = <[&str; 5]>::try_from(line.split('\t').collect::<Vec<_>>())
+            .unwrap_or_else(|fields| panic!("{} fields: {line}", fields.len()));
+        let file = from_hex(file);
+        let scan = dicom::scan(&file).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let hash = InstanceHash::from_bytes(*blake3::hash(&file).as_bytes());
+        let found = scan.identify(&hash).unwrap();
+        let found = [found.study.as_str(), found.series.as_str(), found.sop_instance.as_str()];
+        assert_eq!(found, [study, series, sop_instance], "{what}: the two ends of a transfer would not agree");
+    }
+    assert_eq!(table.lines().count(), 7);
 }
