@@ -63,7 +63,7 @@ pub(crate) fn problems(status: &Value, width: Option<usize>) -> Vec<String> {
     problems.iter().flat_map(words).collect()
 }
 
-/// `12 studies, 3400 instances`, `1.20 GB of original files in 600 MB`, `34.0 GB free`
+/// `12 studies, 3400 instances`, `1.20 GB of original files in 600 MB`, `1 CONFLICT`, `34.0 GB free`
 pub(crate) fn store(status: &Value, width: Option<usize>) -> Vec<String> {
     let store = &status["store"];
     if !store.is_object() {
@@ -75,6 +75,10 @@ pub(crate) fn store(status: &Value, width: Option<usize>) -> Vec<String> {
         count(number("instances"), "instance", "instances"),
         format!("{} of original files in {}", human_bytes(number("original_bytes")), human_bytes(number("pack_bytes"))),
     ];
+    match number("conflicts") {
+        0 => {}
+        conflicts => parts.push(count(conflicts, "CONFLICT", "CONFLICTS")),
+    }
     match number("waste_bytes") {
         0 => {}
         waste => parts.push(format!("{} of that to be given back", human_bytes(waste))),
@@ -128,5 +132,8 @@ mod tests {
             "pack_bytes": 600_000_000, "waste_bytes": 0, "space_left_bytes": 34_000_000_000_u64 } });
         let expected = "  1 study, 3400 instances, 1.20 GB of original files in 600 MB, 34.0 GB free";
         assert_eq!(store(&store_of, None), [expected]);
+        let mut conflicting = store_of;
+        conflicting["store"]["conflicts"] = json!(2);
+        assert!(store(&conflicting, None)[0].contains("600 MB, 2 CONFLICTS, 34.0 GB free"));
     }
 }

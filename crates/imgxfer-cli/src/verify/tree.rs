@@ -4,6 +4,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use imgxfer_core::dicom::{self, Identity, NotDicom};
+use imgxfer_core::ids::InstanceHash;
 use imgxfer_core::store::FileBytes;
 
 use crate::exit::{Exit, problem};
@@ -47,7 +48,7 @@ pub(crate) struct Content {
 /// A file that is DICOM.
 #[derive(Debug)]
 pub(crate) struct Dicom {
-    /// Its UIDs, where it has valid ones.
+    /// Its UIDs, or derived ones; none where it is a DICOMDIR.
     pub(crate) identity: Option<Identity>,
     /// Whether it ends before its elements do.
     pub(crate) truncated: bool,
@@ -88,12 +89,13 @@ fn look(path: PathBuf) -> Seen {
 fn read(path: &Path) -> Result<Content, String> {
     // Refuses what is no plain file, such as a pipe that would never end.
     let file = FileBytes::open(path).map_err(|error| error.to_string())?;
-    let dicom = match dicom::scan(&file) {
-        Ok(scan) => Ok(Dicom { identity: scan.identity, truncated: scan.truncated }),
+    let scan = match dicom::scan(&file) {
         Err(NotDicom::Read(error)) => return Err(error.to_string()),
-        Err(error) => Err(error.to_string()),
+        scan => scan.map_err(|error| error.to_string()),
     };
     let (hash, bytes) = hash(path).map_err(|error| error.to_string())?;
+    let identity = |scan: &dicom::Scan| scan.identify(&InstanceHash::from_bytes(*hash.as_bytes()));
+    let dicom = scan.map(|scan| Dicom { identity: identity(&scan), truncated: scan.truncated });
     Ok(Content { hash, bytes, dicom })
 }
 

@@ -93,6 +93,7 @@ fn a_folder_is_verified() {
     assert_eq!(code, 0);
     assert_eq!(event(&lines, "done")["instances"], 3);
     assert_eq!(event(&lines, "file")["blake3"].as_str().unwrap().len(), 64);
+    assert!(event(&lines, "file")["sop_instance"].is_string());
     user.run(&["verify", "a", "--against", "b"]).code(7).stdout(contains("extra: a/note.txt"));
     user.run(&["verify", "a", "--against", "b", "--dicom-only"]).success();
 

@@ -11,6 +11,7 @@ mod daemons;
 mod demo;
 mod listing;
 mod local;
+mod odd;
 mod pairing;
 mod removal;
 mod repair;

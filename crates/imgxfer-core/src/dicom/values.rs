@@ -94,10 +94,11 @@ impl Values {
         known_by.iter().any(|tag| !self.raw(*tag).is_empty())
     }
 
-    /// Whether it has a SOP class and a UID of its own or of its study, all as they should be.
+    /// Whether it has a SOP class and a UID of its own, of its study or of its series, both as they should be.
     pub(super) fn names_an_instance(&self) -> bool {
-        let is_uid = |tag| self.uid(tag).is_some_and(|uid| StandardUid::new(uid).is_ok());
-        self.sop_class().is_some() && (is_uid(tags::SOP_INSTANCE_UID) || is_uid(tags::STUDY_INSTANCE_UID))
+        let is_uid = |tag: &Tag| self.uid(*tag).is_some_and(|uid| StandardUid::new(uid).is_ok());
+        let known_by = [tags::SOP_INSTANCE_UID, tags::STUDY_INSTANCE_UID, tags::SERIES_INSTANCE_UID];
+        self.sop_class().is_some() && known_by.iter().any(is_uid)
     }
 
     /// Whether values of items of this top-level sequence are kept.

@@ -295,7 +295,7 @@ impl<I: Input> Walk<'_, I> {
             return self.push(Some(element.tag), Some(len), inner);
         }
         if len > room {
-            return Ok(self.overrun());
+            return Ok(self.overrun(element));
         }
         self.position += len;
         Ok(Step::Next)
@@ -404,9 +404,11 @@ impl<I: Input> Walk<'_, I> {
         }
     }
 
-    /// A value is longer than what holds it.
-    fn overrun(&mut self) -> Step {
-        if self.limit() < self.input.end() {
+    /// The value of this element is longer than what holds it.
+    fn overrun(&mut self, element: Element) -> Step {
+        // Not the beginning of an element: something else stands there.
+        let is_none = element.guessed || self.stack.is_empty() && element.tag < self.found.highest;
+        if self.limit() < self.input.end() || is_none {
             return self.abandon();
         }
         if self.go_back() {

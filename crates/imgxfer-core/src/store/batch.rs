@@ -164,6 +164,8 @@ pub struct IndexTotals {
     pub studies: u64,
     /// Instances in them.
     pub instances: u64,
+    /// SOP Instance UIDs in them with more than one content.
+    pub conflicts: u64,
     /// Their original bytes.
     pub bytes: u64,
 }

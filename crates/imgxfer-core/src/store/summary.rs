@@ -68,9 +68,11 @@ pub(super) fn of_study(mut headers: Vec<Header>) -> Summary {
     headers.sort_by(|a, b| (a.newest, &a.attributes).cmp(&(b.newest, &b.attributes)));
     let mut summary = Summary::default();
     let mut patients: BTreeMap<[String; 3], StudyPatient> = BTreeMap::new();
+    let mut derived: Vec<&str> = Vec::new();
     for header in &headers {
         let of_level = |level| header.attributes.of_level(level);
         summary.attributes.extend(&of_level(Level::Study));
+        derived.extend(header.attributes.each(tags::DERIVED_UIDS));
         summary.modalities.extend(header.attributes.each(tags::MODALITY).map(str::to_owned));
         summary.sop_classes.extend(header.attributes.each(tags::SOP_CLASS_UID).map(str::to_owned));
         let attributes = of_level(Level::Patient);
@@ -78,6 +80,10 @@ pub(super) fn of_study(mut headers: Vec<Header>) -> Summary {
         patient.attributes.extend(&attributes);
         patient.instances += header.instances;
     }
+    // Of all, and not of the newest: each concerns instances of its own.
+    derived.sort_unstable();
+    derived.dedup();
+    summary.attributes.set(tags::DERIVED_UIDS, derived.join("\\"));
     for list in [&mut summary.modalities, &mut summary.sop_classes] {
         list.sort_unstable();
         list.dedup();

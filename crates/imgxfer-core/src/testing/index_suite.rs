@@ -154,6 +154,7 @@ fn conflicts_are_kept_beside_each_other(index: &dyn Index) {
     let other = Sample::new(peer(1), 1, 0, 2, 50).stored();
     commit(index, 3, vec![elsewhere, other]);
     assert_eq!(rows(index)[0].conflicts, 2, "also when the series differs");
+    assert_eq!(index.totals().unwrap().conflicts, 2, "and in all");
     assert_eq!((rows(index)[0].instances, rows(index)[0].contents), (2, 5), "two instances");
     let all = all_of(index, &Scope::All, &study(1), 2);
     assert_eq!(all.len(), 5, "every content is listed");

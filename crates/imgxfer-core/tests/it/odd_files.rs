@@ -15,7 +15,7 @@ use imgxfer_core::server::Rights;
 use imgxfer_core::transport::Identity;
 
 use crate::harness::{Site, client_of, contents, depot_at, push, rows};
-use crate::odd_writer::{ITEM, ITEM_END, Image, JPEG, ROOT, SEQUENCE_END, fragments};
+use crate::odd_writer::{CT, ITEM, ITEM_END, Image, JPEG, ROOT, SEQUENCE_END, fragments};
 
 fn scanned(file: &[u8]) -> Scan {
     scan(&file).unwrap()
@@ -77,6 +77,8 @@ fn an_icon_that_forgets_some_bytes_is_no_obstacle() {
     let short = w.lying(0x0088_0200, "SQ", &w.lying(ITEM, "", &icon, len), len + 8 - 24);
     let image = Image { before_pixels: short, ..image };
     is_identified(&image, &image.file(), "24 bytes short");
+    let scan = scanned(&image.file());
+    assert!(!scan.truncated && !scan.vetted, "it is all there, and not as it should be");
 }
 
 #[test]
@@ -160,6 +162,12 @@ fn files_without_a_beginning_are_found() {
         is_identified(&image, &deflated, "not deflated, though it says so");
     }
     assert!(scan(&&b"a text that is no DICOM at all, and goes on for a while"[..]).is_err());
+    // In no order, implicit, and known by its series alone.
+    let w = Image::new(106, 1).implicit().writer;
+    let [series, class] = [(0x0020_000e, "1.2.3"), (0x0008_0016, CT)].map(|(tag, uid)| w.element(tag, "UI", uid));
+    let found = scanned(&[series, class.clone()].concat());
+    assert_eq!(found.derived().collect::<Vec<_>>(), [Level::Study, Level::Instance]);
+    assert!(scan(&[w.element(0x0020_000e, "LO", "series"), class].concat()).is_err(), "nor is what only looks so");
 }
 
 #[test]
@@ -182,6 +190,12 @@ fn odd_fragments_and_what_stands_behind_them() {
     let image = Image::new(115, 10);
     is_identified(&image, &[&image.file()[..], &b"<!-- exported by a portal -->\r\n".repeat(40)].concat(), "rubbish");
     is_identified(&image, &[&image.file()[..], &[0; 100_000]].concat(), "zeros");
+    for image in [image.clone(), image.implicit()] {
+        let file = image.file();
+        let behind = |what: &[u8]| scanned(&[&file[..], what].concat()).truncated;
+        assert!(!behind(&b"<!-- exported by a portal -->\r\n".repeat(40)), "nothing is missing");
+        assert!(scanned(&file[..file.len() - 1]).truncated && behind(&image.writer.lying(0x7fff_0010, "OB", &[], 8)));
+    }
 }
 
 /// What a source gives of a folder.
@@ -233,27 +247,28 @@ async fn odd_files_arrive_as_they_are_and_are_told_of() {
     let site = Site::start(Identity::generate().unwrap(), depot_at(store.path()), Rights::all());
     let good = Image::new(150, 1).file();
     let lettered = |n| Image { sop: "LETTERS".to_owned(), ..Image::new(150, n) }.file();
+    let of_no_series = Image { series: String::new(), ..Image::new(150, 6) }.file();
     let other_patient = Image { patient: "PAT2".to_owned(), ..Image::new(150, 5) }.file();
     let other_study =
         Image { study: format!("{ROOT}.151"), series: format!("{ROOT}.151.1"), ..Image::new(150, 1) }.file();
-    let files =
-        [good.clone(), lettered(2), lettered(3), good[..good.len() - 100].to_vec(), other_patient, other_study, good];
+    let cut = good[..good.len() - 100].to_vec();
+    let files = [good.clone(), lettered(2), lettered(3), of_no_series, cut, other_patient, other_study, good];
     for (n, file) in files.iter().enumerate() {
         std::fs::write(input.path().join(format!("{n}.dcm")), file).unwrap();
     }
     let client = client_of(&site);
     let (report, events) = push(&client, &site, &[input.path().to_owned()], OtherFiles::Skip).await;
     let receipt = report.unwrap().receipt;
-    assert_eq!((receipt.instances, receipt.complete), (6, true));
+    assert_eq!((receipt.instances, receipt.complete), (7, true));
     let count = |wanted| {
         let is = |event: &&TransferEvent| matches!(event, TransferEvent::Remarked { remark, .. } if *remark == wanted);
         events.iter().filter(is).count()
     };
-    assert_eq!([Remark::DerivedUid, Remark::Truncated, Remark::Copy].map(count), [2, 1, 1]);
+    assert_eq!([Remark::DerivedUid, Remark::Truncated, Remark::Copy].map(count), [3, 1, 1]);
     let found = rows(site.depot.index.as_ref());
     let study = found.iter().find(|row| row.study.as_str().ends_with(".150")).unwrap();
-    assert_eq!((found.len(), study.patients.len(), study.instances, study.contents), (2, 2, 4, 5));
-    assert_eq!(study.attributes.get(tags::DERIVED_UIDS), "INSTANCE");
+    assert_eq!((found.len(), study.patients.len(), study.instances, study.contents), (2, 2, 5, 6));
+    assert_eq!(study.attributes.get(tags::DERIVED_UIDS), "INSTANCE\\SERIES", "of all its instances");
     let out = tempfile::tempdir().unwrap();
     let (path, intakes) = (out.path().to_owned(), Arc::new(std::sync::Mutex::new(Vec::new())));
     let opened = Arc::clone(&intakes);
@@ -270,6 +285,6 @@ async fn odd_files_arrive_as_they_are_and_are_told_of() {
     let came: BTreeSet<Vec<u8>> =
         contents(out.path()).into_iter().map(|(_, path)| std::fs::read(path).unwrap()).collect();
     let sent: BTreeSet<Vec<u8>> = files.into_iter().collect();
-    assert!(came.len() == 4 && came.is_subset(&sent), "byte for byte");
+    assert!(came.len() == 5 && came.is_subset(&sent), "byte for byte");
     site.stop().await;
 }

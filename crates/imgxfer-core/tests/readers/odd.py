@@ -160,6 +160,8 @@ def odd_file(r, n):
     start = {'whole': bytes(128) + b'DICM', 'bare': b'', 'no preamble': b'', 'no meta': bytes(128) + b'DICM', 'marker first': b'DICM'}[head]
     data = start + (meta(r, n, declared, said) if head not in ('bare', 'no meta') else b'') + body
     tail = r.choice(['none'] * 6 + ['garbage', 'zeros', 'cut', 'cut'] if encoding != 'deflated' else ['none', 'garbage'])
+    if tail == 'cut' and {'implicit', 'shuffled', 'bare'} <= set(said):
+        tail = 'none'  # Nothing would say that what is left is DICOM.
     said.extend([tail] if tail != 'none' else [])
     if tail == 'garbage':
         data += b'<!-- exported by a portal -->\r\n' * 20

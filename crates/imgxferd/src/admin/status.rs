@@ -38,6 +38,8 @@ const JOBS_SHOWN: u32 = 200;
 pub(crate) struct StoreTotals {
     studies: u64,
     instances: u64,
+    /// SOP Instance UIDs of one study with more than one content.
+    conflicts: u64,
     /// Original bytes of the instances.
     original_bytes: u64,
     packs: u64,
@@ -171,6 +173,7 @@ async fn totals(shared: &Arc<Shared>) -> StoreTotals {
         let counted = depot.index.totals().unwrap_or_default();
         totals.studies = counted.studies;
         totals.instances = counted.instances;
+        totals.conflicts = counted.conflicts;
         totals.original_bytes = counted.bytes;
         for pack in depot.records.packs().unwrap_or_default() {
             totals.packs += 1;

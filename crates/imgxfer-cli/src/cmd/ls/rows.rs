@@ -94,8 +94,8 @@ impl Table {
             Column::cut("TRANSFER SYNTAX", 15).goes(1),
             Column::left(uid).goes(2),
         ];
-        let derived = rows.iter().filter_map(|row| row.instance.as_ref()).any(|found| found.sop_instance.is_derived());
-        let columns: Vec<Column> = columns.into_iter().chain(derived.then(|| Column::left("UID"))).collect();
+        let derived = rows.iter().any(|row| !derived_uids(row).is_empty());
+        let columns: Vec<Column> = columns.into_iter().chain(derived.then(|| Column::left("DERIVED"))).collect();
         let cells = |row: &Found| {
             let (series, instance) = (row.series.as_ref()?, row.instance.as_ref()?);
             let of = |tag| instance.attributes.get(tag);
@@ -114,12 +114,22 @@ impl Table {
                 instance.sop_instance.as_str().to_owned(),
             ];
             if derived {
-                cells.push(if instance.sop_instance.is_derived() { "derived".to_owned() } else { String::new() });
+                cells.push(derived_uids(row).join(", "));
             }
             Some(cells)
         };
         Self { columns, cells: rows.iter().filter_map(cells).collect(), uid }
     }
+}
+
+/// Which UIDs of an instance are derived.
+fn derived_uids(row: &Found) -> Vec<&'static str> {
+    let marks = [
+        (row.study.study.is_derived(), "study"),
+        (row.series.as_ref().is_some_and(|found| found.series.is_derived()), "series"),
+        (row.instance.as_ref().is_some_and(|found| found.sop_instance.is_derived()), "instance"),
+    ];
+    marks.into_iter().filter_map(|(is_derived, mark)| is_derived.then_some(mark)).collect()
 }
 
 /// SOP Instance UIDs that instances of more than one study have among these.

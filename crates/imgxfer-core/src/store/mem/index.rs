@@ -339,6 +339,7 @@ impl Index for MemIndex {
         Ok(rows.fold(IndexTotals::default(), |sum, row| IndexTotals {
             studies: sum.studies + 1,
             instances: sum.instances + row.instances,
+            conflicts: sum.conflicts + row.conflicts,
             bytes: sum.bytes + row.bytes,
         }))
     }

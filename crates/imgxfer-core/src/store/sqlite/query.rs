@@ -41,10 +41,11 @@ pub(super) fn tick(c: &Connection, newest: u64) -> Sql<()> {
 }
 
 pub(super) fn totals(c: &Connection) -> Sql<IndexTotals> {
-    let sql = "SELECT count(*), coalesce(sum(instance_count), 0), coalesce(sum(bytes), 0) FROM studies";
+    let sql = "SELECT count(*), coalesce(sum(instance_count), 0), coalesce(sum(conflict_count), 0),
+                      coalesce(sum(bytes), 0) FROM studies";
     c.query_row(sql, [], |row| {
         let count = |column: usize| row.get(column).map(unsigned);
-        Ok(IndexTotals { studies: count(0)?, instances: count(1)?, bytes: count(2)? })
+        Ok(IndexTotals { studies: count(0)?, instances: count(1)?, conflicts: count(2)?, bytes: count(3)? })
     })
 }
 
