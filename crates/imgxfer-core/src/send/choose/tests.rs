@@ -270,11 +270,25 @@ fn a_receiver_with_few_workers_is_not_given_more_than_it_can_undo() {
 }
 
 #[test]
-fn copper_mixes_levels_where_one_is_too_slow_and_the_next_too_big() {
-    let model = Model { workers: 2, peer_workers: 2, records: 400, line: &|_| 1.2, table: &|_| &MR };
-    let (_, counts) = model.run(LevelChoice::Auto);
-    println!("{counts:?}");
-    assert!(counts[4] > 100 && counts[2] + counts[3] + counts[1] > 20, "{counts:?}");
+fn the_slowest_level_is_for_lines_that_leave_time_twice_over() {
+    let model =
+        |line: &'static dyn Fn(f64) -> f64| Model { workers: 2, peer_workers: 2, records: 400, line, table: &|_| &MR };
+    let (_, slow) = model(&|_| 0.25).run(LevelChoice::Auto);
+    assert!(slow[4] > 300, "{slow:?}");
+    let (_, faster) = model(&|_| 1.2).run(LevelChoice::Auto);
+    assert!(faster[4] == 0 && faster[2] + faster[3] > 300, "{faster:?}");
+}
+
+#[test]
+fn a_receiver_whose_processor_others_use_does_not_hold_a_transfer_up() {
+    let mut busy = CT;
+    busy.iter_mut().for_each(|(_, _, decode)| *decode /= 6.0);
+    for line in [0.6, 1.2, 5.0] {
+        let model = Model { workers: 2, peer_workers: 2, records: 100, line: &|_| line, table: &|_| &busy };
+        let (auto, counts) = model.run(LevelChoice::Auto);
+        let (fixed, _) = model.run(LevelChoice::Fixed(Level::STRONG));
+        assert!(auto < 1.05 * fixed, "{line} MB/s: {auto:.1} s, {fixed:.1} s at one level, {counts:?}");
+    }
 }
 
 #[test]
