@@ -10,15 +10,18 @@ use crate::verify;
 
 /// Arguments of `verify`.
 #[derive(Debug, Args)]
-#[command(group(clap::ArgGroup::new("what").required(true).args(["dir", "store"])))]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["dir", "original", "store"])))]
 pub(crate) struct VerifyArgs {
     /// Folder of DICOM files, such as a pull has written
     dir: Option<PathBuf>,
-    /// Compare with this folder by content, wherever the files stand in it
-    #[arg(long, value_name = "DIR2", requires = "dir")]
-    against: Option<PathBuf>,
-    /// With --against: leave files that are not DICOM instances out of the comparison
-    #[arg(long, requires = "against")]
+    /// What a copy is compared with by content, wherever the files stand in either
+    #[arg(long, value_name = "DIR", requires = "copy")]
+    original: Option<PathBuf>,
+    /// The copy: what it lacks of the original, what differs, and what it has besides is told by name
+    #[arg(long, value_name = "DIR", requires = "original")]
+    copy: Option<PathBuf>,
+    /// With --copy: leave files that are not DICOM instances out of the comparison
+    #[arg(long, requires = "copy")]
     dicom_only: bool,
     /// Check the store of a daemon: the folder that holds its packs and its index
     #[arg(long, value_name = "PATH")]
@@ -30,11 +33,11 @@ pub(crate) struct VerifyArgs {
 
 /// Checks what was named.
 pub(crate) fn run(args: &VerifyArgs, output: &Output) -> anyhow::Result<Exit> {
-    match (&args.dir, &args.against, &args.store) {
-        (Some(dir), Some(reference), _) => verify::compare::run(dir, reference, args.dicom_only, output),
-        (Some(dir), None, _) => verify::folder::run(dir, output),
-        (None, _, Some(store)) => verify::store::run(store, args.read_data, output),
-        // clap asks for one of the two.
-        (None, _, None) => Ok(Exit::Usage),
+    match (&args.original, &args.copy, &args.dir, &args.store) {
+        (Some(original), Some(copy), ..) => verify::compare::run(original, copy, args.dicom_only, output),
+        (.., Some(dir), _) => verify::folder::run(dir, output),
+        (.., Some(store)) => verify::store::run(store, args.read_data, output),
+        // clap asks for one of them.
+        _ => Ok(Exit::Usage),
     }
 }

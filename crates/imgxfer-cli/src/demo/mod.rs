@@ -123,7 +123,7 @@ pub(crate) async fn show(
     let seconds = clock.elapsed().as_secs_f64();
     let line_bytes = hospital.line_bytes() + cloud.line_bytes() - lines_before;
     let source = samples.folder.clone();
-    let verified = tokio::task::spawn_blocking(move || compare::identical(&out, &source)).await??.is_some();
+    let verified = tokio::task::spawn_blocking(move || compare::identical(&source, &out)).await??.is_some();
     let pull = Outcome {
         line: demo.profile,
         direction: "pull",

@@ -6,6 +6,7 @@ use imgxfer_core::send::printable;
 use imgxfer_core::units::human_bytes;
 use serde_json::json;
 
+use super::nothing_in;
 use super::tree::{Content, Seen, What, walk};
 use crate::exit::Exit;
 use crate::output::Output;
@@ -26,6 +27,9 @@ pub(crate) fn run(dir: &Path, output: &Output) -> anyhow::Result<Exit> {
     let mut count = Count::default();
     for seen in walk(dir)? {
         one(&seen, &mut count, output)?;
+    }
+    if count.files + count.leftovers + count.damaged == 0 {
+        return Err(nothing_in(dir, false));
     }
     conclude(&count, output)
 }

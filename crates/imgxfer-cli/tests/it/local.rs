@@ -34,6 +34,10 @@ fn what_makes_no_sense_is_usage() {
         &["ls", "--from", "a", "--level", "patients"],
         &["ls", "--from", "a", "--study", ""],
         &["verify"],
+        &["verify", "a", "--against", "b"],
+        &["verify", "--original", "a"],
+        &["verify", "--copy", "a"],
+        &["verify", "c", "--original", "a", "--copy", "b"],
         &["peers", "add", "a b", "--address", "x:1", "--key", "ix-"],
     ] {
         user.run(wrong).code(2);
@@ -94,8 +98,8 @@ fn a_folder_is_verified() {
     assert_eq!(event(&lines, "done")["instances"], 3);
     assert_eq!(event(&lines, "file")["blake3"].as_str().unwrap().len(), 64);
     assert!(event(&lines, "file")["sop_instance"].is_string());
-    user.run(&["verify", "a", "--against", "b"]).code(7).stdout(contains("extra: a/note.txt"));
-    user.run(&["verify", "a", "--against", "b", "--dicom-only"]).success();
+    user.run(&["verify", "--original", "b", "--copy", "a"]).code(7).stdout(contains("extra: a/note.txt"));
+    user.run(&["verify", "--original", "b", "--copy", "a", "--dicom-only"]).success();
 
     std::fs::write(user.path("a/.imgxfer-1-0.part"), "").unwrap();
     user.run(&["verify", "a"]).code(3).stdout(contains("unfinished"));
@@ -105,4 +109,48 @@ fn a_folder_is_verified() {
     user.run(&["verify", "a"]).code(7).stdout(contains("damaged"));
     user.run(&["verify", "none"]).code(4);
     user.run(&["verify", "--store", "a"]).code(4);
+}
+
+#[test]
+fn a_copy_is_compared_with_its_original() {
+    let user = User::new();
+    study(&user.path("a"), 1, 3);
+    study(&user.path("b"), 1, 3);
+    let compare = ["verify", "--copy", "b", "--original", "a"];
+    user.run(&compare).success().stdout(contains("0 missing, 0 changed, 0 extra"));
+
+    let damaged = user.path("b/S001I00002.dcm");
+    let mut bytes = std::fs::read(&damaged).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&damaged, bytes).unwrap();
+    std::fs::remove_file(user.path("b/S001I00001.dcm")).unwrap();
+    std::fs::write(user.path("b/note.txt"), "hello").unwrap();
+    let told = contains("missing: a/S001I00001.dcm").and(contains("changed: b/S001I00002.dcm"));
+    user.run(&compare).code(7).stdout(told.and(contains("extra: b/note.txt")));
+    let (code, lines) = user.json(&compare);
+    let finding = |kind: &str| lines.iter().find(|line| line["kind"] == kind).unwrap()["file"].clone();
+    assert_eq!((code, &event(&lines, "done")["identical"]), (7, &false.into()));
+    assert_eq!(finding("missing"), "a/S001I00001.dcm");
+    assert_eq!(finding("changed"), "b/S001I00002.dcm");
+    assert_eq!(finding("extra"), "b/note.txt");
+}
+
+#[test]
+fn a_folder_without_files_is_not_in_order() {
+    let user = User::new();
+    study(&user.path("a"), 1, 1);
+    std::fs::create_dir_all(user.path("empty/below")).unwrap();
+    let nothing = contains("no files to verify in empty");
+    for arguments in [
+        &["verify", "empty"][..],
+        &["verify", "--original", "a", "--copy", "empty"],
+        &["verify", "--original", "empty", "--copy", "a"],
+    ] {
+        user.run(arguments).code(4).stderr(nothing.clone());
+    }
+    let (code, lines) = user.json(&["verify", "empty"]);
+    assert_eq!((code, &event(&lines, "error")["exit"]), (4, &4.into()));
+    std::fs::write(user.path("empty/note.txt"), "hello").unwrap();
+    let nothing = contains("no DICOM files to verify in empty");
+    user.run(&["verify", "--original", "empty", "--copy", "a", "--dicom-only"]).code(4).stderr(nothing);
 }

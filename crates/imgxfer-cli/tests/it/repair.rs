@@ -56,7 +56,7 @@ fn what_is_damaged_is_fetched_from_a_peer() {
     // What comes out is what went in.
     let site = push_to(&user, "store", "mended", false);
     user.run(&["pull", &uid, "--from", "mended", "--out", "out"]).success();
-    user.run(&["verify", "out", "--against", "in", "--dicom-only"]).success();
+    user.run(&["verify", "--original", "in", "--copy", "out", "--dicom-only"]).success();
     user.run(&["repair", "--store", "store", "--from", "there"]).code(75).stderr(contains("stop it, repair"));
     user.run(&["repair", "--store", "store"]).success().stderr(contains("a daemon has the store open"));
     drop(site);
@@ -89,7 +89,7 @@ fn a_push_that_proves_heals_what_nobody_has_looked_at() {
     assert!(moved(&["push", "in", "--to", "proven", "--prove"]) > 0);
     assert_eq!(moved(&["push", "in", "--to", "proven", "--prove"]), 0);
     user.run(&["pull", &uid, "--from", "proven", "--out", "out"]).success();
-    user.run(&["verify", "out", "--against", "in", "--dicom-only"]).success();
+    user.run(&["verify", "--original", "in", "--copy", "out", "--dicom-only"]).success();
     drop(site);
     user.run(&["verify", "--store", "store", "--read-data"]).success();
 }

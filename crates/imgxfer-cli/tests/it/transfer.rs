@@ -43,7 +43,7 @@ fn a_study_goes_there_and_back() {
 
     user.run(&["pull", &uid, "--from", "cloud", "--out", "out"]).success().stdout(contains("written       5 files"));
     user.run(&["verify", "out"]).success();
-    user.run(&["verify", "out", "--against", "in", "--dicom-only"]).success();
+    user.run(&["verify", "--original", "in", "--copy", "out", "--dicom-only"]).success();
     let (code, lines) = user.json(&["pull", "--accession", "ACC000001", "--from", "cloud", "--out", "out2"]);
     assert_eq!((code, &event(&lines, "done")["written"]), (0, &5.into()));
     user.run(&["pull", "1.2.3", "--from", "cloud", "--out", "out3"]).code(4);
@@ -138,7 +138,7 @@ fn conflicting_contents_are_kept_and_told() {
     let (code, lines) = user.json(&["pull", &uid, "--from", "cloud", "--out", "now"]);
     let done = event(&lines, "done");
     assert_eq!((code, &done["written"], done["conflicts"].as_array().unwrap().len()), (0, &2.into(), 0));
-    user.run(&["verify", "now", "--against", "b"]).success();
+    user.run(&["verify", "--original", "b", "--copy", "now"]).success();
 }
 
 #[test]
