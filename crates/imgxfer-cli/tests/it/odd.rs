@@ -63,7 +63,7 @@ fn what_is_odd_is_told_everywhere_and_what_is_left_out_is_a_failure() {
     user.run(&["pull", &uid, "--from", "cloud", "--out", "out", "-q"])
         .success()
         .stderr(contains("holds images of 2 patients").and(contains("1 instances without a usable UID")));
-    user.run(&["verify", "out", "--against", "in", "--dicom-only"]).success();
+    user.run(&["verify", "--original", "in", "--copy", "out", "--dicom-only"]).success();
     user.run(&["verify", "out"]).code(7).stdout(contains("ends before").and(contains("misnamed").not()));
     let (_, lines) = user.json(&["verify", "out"]);
     let uids = lines.iter().filter_map(|line| line["sop_instance"].as_str());
