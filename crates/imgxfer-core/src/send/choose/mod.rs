@@ -17,10 +17,11 @@
 //!    record when that costs the line nothing, the next higher one first.
 //!
 //! The receiver must undo what is done here. At every level decoding takes no longer than encoding, so it
-//! keeps up if no more workers here use the level than it has; it says how many that are when it accepts. The
-//! slowest level is used only with time in plenty, since nothing tells how busy the receiver is.
+//! keeps up if no more workers here use the level than it has; it says how many that are when it accepts.
 //! That is known before the first record, and needs no figures of another machine. (Backpressure would
-//! tell, too, but only when its buffers of 32 MiB are full of what takes it a minute to decode.)
+//! tell, too, but only when its buffers of 32 MiB are full of what takes it a minute to decode.) How busy the
+//! receiver is nothing tells, and it decodes what it stores once more to prove it: the slowest level is used
+//! only with time in plenty.
 
 mod costs;
 mod line;
